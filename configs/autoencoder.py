@@ -1,0 +1,65 @@
+"""Stage 1, the base: every field there is, with the values of VQ-VAE-Images on CIFAR-10. The other configs import it."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Every field of a stage-1 run."""
+    return ConfigDict(
+        dict(
+            task="autoencoder",
+            seed=0,
+            steps=25_000,  # updates
+            batch_size=32,  # global: the devices share it
+            parallel="pmap",  # or shard_map
+            log_every=100,  # steps between lines of metrics.jsonl
+            eval_every=1_000,  # steps between evaluations of the whole split
+            save_every=1_000,  # steps between checkpoints
+            data=dict(
+                name="cifar10",
+                data_dir="",  # where TFDS keeps its sets; empty: TFDS_DATA_DIR, else ~/tensorflow_datasets
+                shuffle=True,  # False: train in file order
+                validation=0.0,  # share of train, its end, that is held out; the best checkpoint is chosen on it
+                flip=False,  # mirror at random
+                crop=0,  # pixels of reflected border, then a random crop
+            ),
+            model=dict(
+                code_dim=64,  # D
+                dtype="float32",  # of the networks' computation; the codebook is always float32
+                encoder="deepmind",
+                decoder="deepmind",
+                deepmind=dict(
+                    width=128,
+                    residual_width=32,
+                    blocks=2,
+                    stages=2,  # each halves the image
+                    batch_norm=False,
+                    weight_norm=False,
+                    init="lecun",  # or xavier, kaiming
+                ),
+                quantizer="ema",  # or vq
+                ema=dict(
+                    num_codes=512,  # K
+                    beta=0.25,  # of the commitment loss
+                    decay=0.99,  # of the running means
+                    kmeans=True,  # start from k-means of encoder vectors
+                    restart=0.01,  # codes used less than this share of 1 / K start again; 0: never
+                ),
+                vq=dict(num_codes=512, beta=0.25, decay=0.99, kmeans=True, restart=0.01),
+                likelihood="mse",
+                mse=dict(weight=4.0, tanh=False),  # loss = weight * MSE / variance, pixels in [0, 1]
+            ),
+            optimizer=dict(
+                name="amsgrad",  # or adam, adamw
+                learning_rate=3e-4,
+                schedule="constant",  # or cosine
+                warmup=0,  # steps of linear rise
+                clip=0.0,  # global norm of the gradient; 0: no clipping
+                adam=dict(b1=0.9, b2=0.999, eps=1e-8),
+                amsgrad=dict(b1=0.9, b2=0.999, eps=1e-8),
+                adamw=dict(b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-4),  # decays kernels only
+                constant=dict(),
+                cosine=dict(final=0.0),
+            ),
+        )
+    )

@@ -1,0 +1,217 @@
+"""The workdir: what a run is (config.json, run.json) and where it has got to (checkpoints/). The only importer of Orbax.
+
+    config.json    the config, complete
+    run.json       the data's shape, class names and variance; versions; git commit
+    checkpoints/   <step>/{model,optimizer,window}: variables, Optax's state, the metrics' running mean
+"""
+
+import importlib.metadata
+import logging
+import subprocess
+from pathlib import Path
+from typing import Any, Mapping
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+from orbax.checkpoint import checkpoint_managers
+
+from vqjax.config import InputError, differences
+from vqjax.files import read_json, write_json
+from vqjax.steps import TrainState
+
+FORMAT = 1  # of the workdir; a reader refuses what it does not know
+# What may differ when a run is resumed: how far, how often, on which devices, from which disk.
+RESUMABLE = ("steps", "parallel", "log_every", "eval_every", "save_every", "data.data_dir")
+_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs a paragraph per save
+
+
+def git_commit() -> str:
+    """The commit of the code, with "+changes" if the tree differs from it; "unknown" outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+class Workdir:
+    """A run's directory. Nothing is created before `create`."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).absolute()
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run lives here."""
+        return (self.path / "config.json").is_file()
+
+    def check(self, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
+        """The differences that a resume with `config` may have from the run that lives here.
+
+        Raises InputError if the path holds another run or something that is no run.
+        """
+        if not self.exists:
+            if self.path.exists() and not self.path.is_dir():
+                raise InputError(f"--workdir={self.path}: expected a directory, found a file")
+            if self.path.is_dir() and any(self.path.iterdir()):
+                raise InputError(f"--workdir={self.path}: expected a run or an empty directory, found other files")
+            return {}
+        found = differences(self.config().to_dict(), _plain(config))
+        changed = {key: values for key, values in found.items() if key not in RESUMABLE}
+        if changed:
+            shown = [f"config.{key}={new!r}, there {old!r}" for key, (old, new) in list(changed.items())[:3]]
+            more = [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
+            raise InputError("\n".join([f"--workdir={self.path} holds another run:", *shown, *more]))
+        return found
+
+    def create(self, config: ConfigDict, facts: Mapping[str, Any]) -> None:
+        """Writes config.json and run.json; the facts are what stage 2 and a reader need to know of the data."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+        run = {"format": FORMAT, **facts, "versions": versions, "git_commit": git_commit()}
+        write_json(self.path / "run.json", run)
+        write_json(self.path / "config.json", _plain(config))
+
+    def config(self) -> ConfigDict:
+        """The run's config. Raises InputError if no run lives here."""
+        if not self.exists:
+            raise InputError(f"--workdir={self.path}: expected a run, found no config.json")
+        return ConfigDict(read_json(self.path / "config.json"))
+
+    def facts(self) -> dict[str, Any]:
+        """run.json. Raises InputError if it is of a format that this version cannot read."""
+        run = read_json(self.path / "run.json")
+        if run["format"] != FORMAT:
+            raise InputError(f"{self.path}: format {run['format']}, but this version reads {FORMAT}")
+        return run
+
+
+def _plain(config: ConfigDict) -> dict[str, Any]:
+    """As JSON gives it back: tuples are lists."""
+    return jax.tree.map(
+        lambda x: list(x) if isinstance(x, tuple) else x, config.to_dict(), is_leaf=lambda x: isinstance(x, tuple)
+    )
+
+
+class Checkpoints:
+    """The latest two checkpoints of a run, and the best one by the monitored figure where that is known."""
+
+    def __init__(self, workdir: Workdir):
+        keep = [
+            checkpoint_managers.LatestN(n=2),
+            checkpoint_managers.BestN(
+                get_metric_fn=_monitored, reverse=True, n=1, keep_checkpoints_without_metrics=False
+            ),
+        ]
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_monitored,
+            best_mode="min",
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(keep),
+            create=False,
+        )
+        self.directory = workdir.path / "checkpoints"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._manager.close()
+
+    @property
+    def latest(self) -> int | None:
+        """The newest step on disk."""
+        return self._manager.latest_step()
+
+    @property
+    def chosen(self) -> int | None:
+        """The best step by the monitored figure if there is one, else the latest."""
+        return self._manager.best_step() if self._best_known else self.latest
+
+    @property
+    def _best_known(self) -> bool:
+        return any(self._manager.metrics(step) for step in self._manager.all_steps())
+
+    def save(self, state: TrainState, window: Mapping[str, Any], monitored: float | None = None) -> None:
+        """Saves a state of host arrays and the metrics' running mean, in the background.
+
+        Args:
+          state: the state after `state.step` updates.
+          window: `Mean.state` of the metrics since the last logged line.
+          monitored: the figure that the best checkpoint has lowest, if it was measured at this step.
+        """
+        items = ocp.args.Composite(
+            model=ocp.args.StandardSave(state.variables),
+            optimizer=ocp.args.StandardSave(state.opt_state),
+            window=ocp.args.StandardSave(dict(window)),
+        )
+        metrics = None if monitored is None else {"monitored": monitored}
+        if not self._manager.save(int(state.step), args=items, metrics=metrics):
+            raise RuntimeError(f"Orbax did not save step {int(state.step)} in {self.directory}")
+
+    def wait(self) -> None:
+        """Returns when every save is on disk."""
+        self._manager.wait_until_finished()
+
+    def restore(self, target: TrainState) -> tuple[TrainState, dict]:
+        """The latest state and metrics' running mean.
+
+        Args:
+          target: a state whose leaves have the shapes and dtypes to expect.
+
+        Raises:
+          InputError: a leaf on disk has another shape or dtype.
+        """
+        step = self.latest
+        items = ocp.args.Composite(
+            model=ocp.args.StandardRestore(),
+            optimizer=ocp.args.StandardRestore(_host_zeros(target.opt_state)),
+            window=ocp.args.StandardRestore(),
+        )
+        restored = self._manager.restore(step, args=items)
+        variables = dict(restored["model"])
+        params = variables.pop("params")
+        state = TrainState(np.int32(step), params, variables, restored["optimizer"])
+        _check_leaves(state, target, f"{self.directory}/{step}")
+        return state, restored["window"]
+
+    def restore_variables(self, step: int | None = None) -> tuple[int, dict[str, Any]]:
+        """The step and the variables {"params", collection, ...} of a checkpoint; the chosen one by default.
+
+        Raises InputError if there is no such checkpoint.
+        """
+        step = self.chosen if step is None else step
+        if step is None:
+            raise InputError(f"{self.directory}: expected a checkpoint, found none")
+        if step not in self._manager.all_steps():
+            kept = ", ".join(map(str, sorted(self._manager.all_steps())))
+            raise InputError(f"--step={step}: no such checkpoint in {self.directory}\nKept: {kept}")
+        items = ocp.args.Composite(model=ocp.args.StandardRestore())
+        return step, self._manager.restore(step, args=items)["model"]
+
+
+def _monitored(metrics: Mapping[str, float] | None) -> float:
+    return metrics["monitored"] if metrics else float("inf")
+
+
+def _host_zeros(tree: Any) -> Any:
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
+
+
+def _check_leaves(state: Any, target: Any, where: str) -> None:
+    expected, found = (dict(jax.tree_util.tree_flatten_with_path(tree)[0]) for tree in (target, state))
+    if missing := set(expected) ^ set(found):
+        raise InputError(f"{where}: expected {'other' if missing <= set(found) else 'more'} parameters: {missing}")
+    for path, leaf in expected.items():
+        if (leaf.shape, leaf.dtype) != (np.shape(found[path]), found[path].dtype):
+            name = jax.tree_util.keystr(path)
+            raise InputError(f"{where}: {name} is {found[path].dtype}{np.shape(found[path])}, expected {leaf}")

@@ -1,0 +1,189 @@
+"""From a ConfigDict to typed objects: every name, type and range is checked here, once.
+
+A choice in a config is a name plus one dict of fields per entry that may be chosen:
+
+    model.quantizer = "ema"
+    model.ema = dict(num_codes=512, decay=0.99, ...)
+    model.vq = dict(num_codes=512, ...)
+
+so that `--config.model.quantizer=vq` alone works. `build(QUANTIZERS, config, "model.quantizer")`
+takes the chosen entry of the table and calls it with its fields. An entry is a class or function with
+annotated parameters; the annotations are the whole schema, and `Range` adds the bounds.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import math
+from typing import Annotated, Any, Callable, Iterable, Mapping, get_args, get_origin, get_type_hints
+
+from ml_collections import ConfigDict
+
+
+class InputError(Exception):
+    """Something the user gave is wrong: shown without a traceback, before anything is compiled or written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Inclusive bounds of a number; `open_max` excludes the upper one, `open_min` the lower one."""
+
+    min: float = -math.inf
+    max: float = math.inf
+    open_min: bool = False
+    open_max: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.min if self.open_min else value >= self.min
+        below = value < self.max if self.open_max else value <= self.max
+        return above and below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        low = f"{'greater than' if self.open_min else 'at least'} {self.min:g}"
+        high = f"{'less than' if self.open_max else 'at most'} {self.max:g}"
+        return " and ".join(text for text, bound in ((low, self.min), (high, self.max)) if math.isfinite(bound))
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """The strings a field may take."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, names: Iterable[str]):
+        object.__setattr__(self, "names", tuple(names))
+
+    def __contains__(self, value: str) -> bool:
+        return value in self.names
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(self.names)
+
+
+Positive = Annotated[int, Range(1)]
+Natural = Annotated[int, Range(0)]
+PositiveFloat = Annotated[float, Range(0, open_min=True)]
+NonNegativeFloat = Annotated[float, Range(0)]
+Decay = Annotated[float, Range(0, 1, open_max=True)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """`config.data`."""
+
+    name: str
+    data_dir: str
+    shuffle: bool
+    validation: Annotated[float, Range(0, 1, open_max=True)]
+    flip: bool
+    crop: Natural
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The fields that every config has, whatever its task; `model` is the task's own."""
+
+    task: str
+    seed: Annotated[int, Range(0, 2**32 - 1)]
+    steps: Positive
+    batch_size: Positive
+    parallel: str
+    log_every: Positive
+    eval_every: Positive
+    save_every: Positive
+    data: ConfigDict
+    model: ConfigDict
+    optimizer: ConfigDict
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """' Did you mean X?' for a misspelt name, or nothing when no known name is close."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f' Did you mean "{match[0]}"?' if match else ""
+
+
+def check_name(table: Mapping[str, Any], name: Any, key: str) -> None:
+    """Raises InputError unless `name` is an entry of `table`."""
+    if not isinstance(name, str) or name not in table:
+        raise InputError(f"{key}={name!r} is unknown.{nearest(str(name), table)}\nKnown: {', '.join(table)}")
+
+
+def check_value(value: Any, hint: Any, key: str) -> Any:
+    """Returns `value` as its annotated type (an int becomes a float where one is asked for), or raises InputError."""
+    kind, *limits = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if isinstance(kind, type) and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+        raise InputError(f"{key}={value!r}: expected {kind.__name__}, got {type(value).__name__}")
+    for limit in limits:
+        if value not in limit:
+            raise InputError(f"{key}={value!r}: expected {limit}")
+    return value
+
+
+def check_fields(entry: Callable, fields: Mapping[str, Any], key: str, given: Mapping[str, Any] = {}) -> dict[str, Any]:
+    """Checks `fields` against the annotated parameters of `entry`, less those in `given`.
+
+    Returns the fields as a plain dict. Raises InputError that names the key of an unknown or missing
+    field, a wrong type or a value out of range.
+    """
+    hints = get_type_hints(entry, include_extras=True)
+    parameters = inspect.signature(entry).parameters
+    hidden = {*given, "parent", "name"} if "parent" in parameters else {*given}  # Flax's own fields of every module
+    expected = {name: parameter for name, parameter in parameters.items() if name not in hidden}
+    for name in fields:
+        if name not in expected:
+            raise InputError(f"{key}.{name} is unknown.{nearest(name, expected)}\nKnown: {', '.join(expected)}")
+    for name, parameter in expected.items():
+        if name not in fields and parameter.default is inspect.Parameter.empty:
+            raise InputError(f"{key}.{name} is missing from the config")
+    return {name: check_value(value, hints[name], f"{key}.{name}") for name, value in fields.items()}
+
+
+def section(config: ConfigDict, path: str) -> ConfigDict:
+    """The part of `config` at a dotted path; InputError if there is none."""
+    for i, name in enumerate(path.split(".")):
+        if not isinstance(config, ConfigDict) or name not in config:
+            raise InputError(f"config.{'.'.join(path.split('.')[: i + 1])} is missing from the config")
+        config = config[name]
+    return config
+
+
+def build(table: Mapping[str, Callable], config: ConfigDict, path: str, **given: Any) -> Any:
+    """Calls the entry of `table` that `config` chooses at `path` with that entry's fields.
+
+    Args:
+      table: name -> class or function with annotated parameters.
+      config: the whole config.
+      path: dotted path of the choice, e.g. "model.quantizer"; the fields of an entry named `ema` are at
+        "model.ema".
+      **given: arguments that the program knows and the config does not.
+
+    Raises:
+      InputError: an unknown name (with the known ones), or a field that is unknown, missing, of a wrong
+        type or out of range.
+    """
+    name = section(config, path)
+    check_name(table, name, f"config.{path}")
+    parent = path.rpartition(".")[0]
+    where = f"{parent}.{name}" if parent else name
+    fields = check_fields(table[name], section(config, where).to_dict(), f"config.{where}", given)
+    return table[name](**fields, **given)
+
+
+def check_run(config: ConfigDict) -> None:
+    """Checks the fields that all tasks share; those of `model` and `optimizer` are checked as they are built."""
+    check_fields(Run, dict(config.items()), "config")
+    check_fields(Data, config.data.to_dict(), "config.data")
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """The dotted keys at which two nested dicts differ, each with its (old, new) value."""
+    found = {}
+    for name in sorted({*old, *new}):
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found |= differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            found[prefix + name] = (a, b)
+    return found

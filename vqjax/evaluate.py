@@ -1,0 +1,99 @@
+"""Evaluation of a whole split; as a command, of a trained run:
+
+python -m vqjax.evaluate --workdir W [--step N]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, Mapping
+
+import jax
+import numpy as np
+
+from vqjax import data, parallel, plots, tasks
+from vqjax.checkpoint import Checkpoints, Workdir
+from vqjax.config import InputError
+from vqjax.files import write_json
+from vqjax.metrics import Mean, summarize
+from vqjax.steps import eval_step
+
+PICTURES = 64  # images in a grid
+
+
+class Evaluator:
+    """Evaluates a task's variables on splits, and writes down what came out."""
+
+    def __init__(self, task: Any, program: Any, batch_size: int, workdir: Path):
+        self._task, self._program, self._batch_size, self._workdir = task, program, batch_size, workdir
+        self._step = program.compile(eval_step(task))
+        self._images = jax.jit(task.images)
+
+    def measure(self, variables: Any, split: data.Split) -> dict[str, np.ndarray]:
+        """The mean of every metric over the split, each example once; `variables` replicated."""
+        totals = Mean()
+        for batch in data.evaluation_batches(split, self._batch_size):
+            sums, count = self._program.collect(self._step(variables, self._program.shard(batch)))
+            totals.add(sums, count)
+        return totals.means()
+
+    def report(self, step: int, name: str, means: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Writes eval.json and codebook.png for a split's means; returns the figures."""
+        figures = summarize(means)
+        write_json(self._workdir / "eval.json", {"step": step, "split": name, **figures})
+        if "code_frequency" in means:
+            plots.save_usage(self._workdir / "codebook.png", means["code_frequency"])
+        return figures
+
+    def pictures(self, variables: Any, split: data.Split) -> None:
+        """Writes the task's picture grids of the first images of a split; `variables` on the host."""
+        batch = next(data.evaluation_batches(split[:PICTURES], min(PICTURES, len(split))))
+        for name, images in self._images(variables, batch).items():
+            plots.save_grid(self._workdir / f"{name}.png", np.asarray(images))
+
+
+def evaluate(workdir: Workdir, step: int | None = None) -> tuple[int, dict[str, float]]:
+    """Evaluates a checkpoint of a trained run on its test split and rewrites eval.json and the pictures.
+
+    Args:
+      workdir: of the run.
+      step: of the checkpoint; by default the best one by the validation share, or else the last.
+
+    Returns:
+      The step and the figures. Raises InputError if there is no such run or checkpoint.
+    """
+    config = workdir.config()
+    task = tasks.make(config, workdir.facts()["variance"])
+    parallel.check_batch(config.batch_size)
+    with Checkpoints(workdir) as checkpoints:
+        step, variables = checkpoints.restore_variables(step)
+    test = data.load(config, ("test",))["test"]
+    program = parallel.PARALLEL[config.parallel]()
+    evaluator = Evaluator(task, program, config.batch_size, workdir.path)
+    figures = evaluator.report(step, "test", evaluator.measure(program.replicate(variables), test))
+    evaluator.pictures(variables, test)
+    return step, figures
+
+
+def show(figures: Mapping[str, float]) -> str:
+    """The figures as one line for a person."""
+    return "  ".join(f"{name} {value:.5g}" for name, value in figures.items())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m vqjax.evaluate", description="Evaluate a run on its test split.")
+    parser.add_argument("--workdir", required=True, help="the run's directory")
+    parser.add_argument("--step", type=int, help="of the checkpoint (default: the best, or else the last)")
+    arguments = parser.parse_args()
+    try:
+        workdir = Workdir(arguments.workdir)
+        step, figures = evaluate(workdir, arguments.step)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"test, step {step}: {show(figures)}\nwritten to {workdir.path / 'eval.json'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,257 @@
+"""The training loop, the same for every task: (config, workdir) -> a workdir that describes itself."""
+
+import collections
+import contextlib
+import signal
+import time
+from pathlib import Path
+from typing import Any, Iterator, Mapping
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from vqjax import __version__, data, optimizers, parallel, plots, tasks
+from vqjax.checkpoint import Checkpoints, Workdir
+from vqjax.config import check_name, check_run
+from vqjax.evaluate import Evaluator, evaluate, show
+from vqjax.files import read_json
+from vqjax.metrics import Mean, summarize
+from vqjax.steps import TrainState, initial_state, prepare_step, train_step
+from vqjax.writer import Writer, read_lines
+
+IN_FLIGHT = 8  # steps dispatched ahead of the one that is waited for; without a bound, many CPU devices deadlock
+
+
+def check(config: ConfigDict) -> None:
+    """Everything about a config that can be checked before data is read. Raises InputError."""
+    check_run(config)
+    data.describe(config)
+    check_name(parallel.PARALLEL, config.parallel, "config.parallel")
+    optimizers.make(config)
+    tasks.make(config)
+    parallel.check_batch(config.batch_size)
+
+
+def train(config: ConfigDict, workdir: str | Path) -> int:
+    """Trains, or goes on training, the run that `config` describes in `workdir`.
+
+    Returns:
+      The exit status: 0, or 128 + the signal that stopped the run after it had saved its last completed step.
+
+    Raises:
+      InputError: before anything is compiled or written, if the config, the data or the workdir is unfit.
+    """
+    check(config)
+    workdir = Workdir(workdir)
+    changed = workdir.check(config)
+    if workdir.exists and _finished(workdir, config):
+        return 0
+    for key, (old, new) in changed.items():
+        print(f"config.{key} is now {new!r}, was {old!r}")
+    with _Interrupts() as interrupts:
+        _Run(config, workdir).train(interrupts)
+        if interrupts.signal:
+            print(f"stopped by {signal.Signals(interrupts.signal).name}; the same command goes on from here")
+            return 128 + interrupts.signal
+    _close(workdir)
+    return 0
+
+
+def _finished(workdir: Workdir, config: ConfigDict) -> bool:
+    """Whether the run has all its steps and its evaluation; if so, says so."""
+    with Checkpoints(workdir) as checkpoints:
+        if (checkpoints.latest or 0) < config.steps or not _tested(workdir):
+            return False
+    print(f"{workdir.path} is finished after {config.steps:,} steps: {_result(workdir)}")
+    print("To train on, raise --config.steps; to start afresh, name another --workdir.")
+    return True
+
+
+def _tested(workdir: Workdir) -> bool:
+    """Whether eval.json is there and about the test split."""
+    path = workdir.path / "eval.json"
+    return path.exists() and read_json(path)["split"] == "test"
+
+
+def _result(workdir: Workdir) -> str:
+    figures = read_json(workdir.path / "eval.json")
+    return f"{figures.pop('split')}, step {figures.pop('step'):,}: {show(figures)}"
+
+
+def _close(workdir: Workdir) -> None:
+    """The end of a finished run: the chosen checkpoint's test figures, if it was validated, and the summary."""
+    if not _tested(workdir):
+        evaluate(workdir)
+    print(_result(workdir))
+    names = sorted(path.name + "/" * path.is_dir() for path in workdir.path.iterdir())
+    print(f"in {workdir.path}: {', '.join(names)}")
+
+
+def _brief(config: ConfigDict) -> str:
+    """The config without the entries that it does not choose, a line per section."""
+
+    def line(name: str, fields: ConfigDict) -> str:
+        return f"{name:<12}" + " ".join(f"{k}={v}" for k, v in fields.items() if not isinstance(v, ConfigDict))
+
+    lines = [line("config", config)]
+    for name, part in config.items():
+        if isinstance(part, ConfigDict):
+            lines.append(line(name, part))
+            lines += [line(f"  {entry}", part[entry]) for entry in part if part[entry] and entry in part.values()]
+    return "\n".join(lines)
+
+
+class _Interrupts:
+    """While entered, SIGINT and SIGTERM set `signal`, which the loop reads between steps; a second SIGINT kills."""
+
+    def __enter__(self) -> "_Interrupts":
+        self.signal = 0
+        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.signal and number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.signal = number
+
+
+class _Window:
+    """The metrics since the last logged line: those of the latest steps on the devices, the others summed."""
+
+    def __init__(self, program: Any, state: Mapping | None):
+        self._program, self._mean, self._pending = program, Mean(state), collections.deque()
+
+    def add(self, metrics: Mapping[str, jax.Array]) -> None:
+        """Adds a step's metrics, and waits for the step IN_FLIGHT before it."""
+        self._pending.append(metrics)
+        self._settle(IN_FLIGHT)
+
+    def _settle(self, pending: int) -> None:
+        while len(self._pending) > pending:
+            self._mean.add(self._program.collect(self._pending.popleft()))
+
+    def state(self) -> dict:
+        """The sums so far, for the checkpoint."""
+        self._settle(0)
+        return self._mean.state
+
+    def close(self) -> dict[str, float]:
+        """The figures of the window; a new one begins."""
+        self._settle(0)
+        figures, self._mean = summarize(self._mean.means()), Mean()
+        return figures
+
+
+class _Run:
+    """A run in the making: the loop is `train`, what it does now and then are its other methods."""
+
+    def __init__(self, config: ConfigDict, workdir: Workdir):
+        self.config, self.workdir = config, workdir
+        self.splits = data.load(config)
+        self.variance = self.splits["train"].variance
+        self.task = tasks.make(config, self.variance)
+        self.optimizer, schedule = optimizers.make(config)
+        self.program = parallel.PARALLEL[config.parallel]()
+        self.init_key, prepare_key, update_key = jax.random.split(jax.random.key(config.seed), 3)
+        self.update = self.program.compile(train_step(self.task, self.optimizer, schedule, update_key), donate=True)
+        self.prepare = self.program.compile(prepare_step(self.task, prepare_key), sharded=True)
+        self.evaluator = Evaluator(self.task, self.program, config.batch_size, workdir.path)
+
+    def train(self, interrupts: _Interrupts) -> None:
+        """From the latest checkpoint, or from the start, to the last step or a signal."""
+        config, program = self.config, self.program
+        self._describe()
+        with Checkpoints(self.workdir) as self.checkpoints:
+            state, window = self._start()
+            first = int(state.step)
+            self._introduce(state)
+            state, window = program.replicate(state), _Window(program, window)
+            with Writer(self.workdir.path, first) as self.writer, self._progress(first) as self.progress:
+                self.since = first, time.perf_counter()
+                for step, batch in zip(range(first, config.steps), self._batches(first)):
+                    batch = program.shard(batch)
+                    if self.task.augments:
+                        batch = self.prepare(state.step, batch)
+                    state, metrics = self.update(state, batch)
+                    window.add(metrics)
+                    done, stop = step + 1, interrupts.signal or step + 1 == config.steps
+                    monitored = None
+                    if done % config.log_every == 0 or done == config.steps:
+                        self._log(done, window)
+                    if done % config.eval_every == 0 or done == config.steps:
+                        monitored = self._evaluate(done, state)
+                    if done % config.save_every == 0 or stop or monitored is not None:
+                        self.checkpoints.save(program.collect(state), window.state(), monitored)
+                    self.progress.update(config.batch_size)
+                    if interrupts.signal:
+                        break
+
+    def _describe(self) -> None:
+        """Writes down what the run is."""
+        dataset = data.describe(self.config)
+        facts = {"dataset": self.config.data.name, "image_shape": dataset.shape, "variance": self.variance}
+        self.workdir.create(self.config, {**facts, "class_names": dataset.class_names})
+
+    def _introduce(self, state: TrainState) -> None:
+        """Prints what a newcomer wants to see first."""
+        sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.splits.items())
+        devices = f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"
+        print(f"vqjax {__version__} on {devices}; {sizes} images; workdir {self.workdir.path}")
+        print(_brief(self.config))
+        counts = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.params.items()}
+        print(f"parameters: {sum(counts.values()):,} ({', '.join(f'{k} {v:,}' for k, v in counts.items())})")
+        extra = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.extra.items()}
+        print(f"without gradients: {', '.join(f'{k} {v:,}' for k, v in extra.items()) or 'none'}")
+        if state.step:
+            print(f"going on from step {int(state.step):,}")
+
+    def _progress(self, first: int) -> tqdm:
+        size = self.config.batch_size
+        settings = {"unit": " images", "unit_scale": True, "dynamic_ncols": True, "disable": None}
+        return tqdm(total=self.config.steps * size, initial=first * size, desc=f"step {first:,}", **settings)
+
+    def _batches(self, start: int) -> Iterator[dict]:
+        config = self.config
+        return data.batches(self.splits["train"], config.batch_size, config.seed, config.data.shuffle, start)
+
+    def _start(self) -> tuple[TrainState, dict | None]:
+        """The state to go on from and the metrics since its last logged line, on the host."""
+        if self.checkpoints.latest is not None:
+            return self.checkpoints.restore(
+                jax.eval_shape(lambda: initial_state(self.task.init(self.init_key), self.optimizer))
+            )
+        variables = jax.jit(self.task.init)(self.init_key)
+        variables = self.task.initialise(variables, self._batches(0), self.config.seed)
+        return jax.device_get(initial_state(variables, self.optimizer)), None
+
+    def _log(self, done: int, window: _Window) -> None:
+        figures = window.close()
+        self.writer.figures(done, "train", figures)
+        (since, then), now = self.since, time.perf_counter()
+        self.writer.timing(done, now - then, (done - since) * self.config.batch_size)
+        self.since = done, now
+        self.progress.set_description(f"step {done:,}", refresh=False)
+        self.progress.set_postfix({name: f"{figures[name]:.4g}" for name in self.task.headline}, refresh=False)
+
+    def _evaluate(self, done: int, state: TrainState) -> float | None:
+        """Figures and pictures of the validation share, or else the test split; returns the monitored figure."""
+        started = time.perf_counter()
+        name = "validation" if "validation" in self.splits else "test"
+        variables = state.variables
+        means = self.evaluator.measure(variables, self.splits[name])
+        figures = self.evaluator.report(done, name, means)
+        self.writer.figures(done, name, figures)
+        self.evaluator.pictures(self.program.collect(variables), self.splits[name])
+        lines = read_lines(self.workdir.path / "metrics.jsonl")
+        plots.save_curves(self.workdir.path / "curves.png", lines, self.task.curves)
+        self.progress.write(f"step {done:,}, {name}: {show(figures)}")
+        since, then = self.since
+        self.since = since, then + time.perf_counter() - started  # the images per second are training's alone
+        return figures[self.task.monitor] if name == "validation" else None

@@ -1,0 +1,76 @@
+"""Means in, figures out: what is not linear in the batch is derived after averaging."""
+
+from typing import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Mean:
+    """A running mean of dicts of arrays, kept in float64 on the host.
+
+    `state` is all of it, plain numbers and arrays: {"count": n, "sums": {name: array}}.
+    """
+
+    def __init__(self, state: Mapping | None = None):
+        self.count = float(state["count"]) if state else 0.0
+        self.sums = {name: np.asarray(value, np.float64) for name, value in state["sums"].items()} if state else {}
+
+    @property
+    def state(self) -> dict:
+        return {"count": np.float64(self.count), "sums": self.sums}
+
+    def add(self, sums: Mapping[str, np.ndarray], count: float = 1) -> None:
+        """Adds sums over `count` things: those of one step's means by default."""
+        self.count += float(count)
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + np.asarray(value, np.float64)
+
+    def means(self) -> dict[str, np.ndarray]:
+        """{name: mean}."""
+        return {name: value / self.count for name, value in self.sums.items()}
+
+
+def perplexity(frequency: np.ndarray) -> float:
+    """exp of the entropy of code frequencies (K,) that sum to 1: between 1 and K."""
+    used = frequency[frequency > 0]
+    return float(np.exp(-np.sum(used * np.log(used))))
+
+
+def psnr(mse: float) -> float:
+    """dB, from the mean squared error of pixels in [0, 1]."""
+    return float(-10 * np.log10(max(mse, 1e-12)))
+
+
+def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The means of a window or a split -> the figures that are logged.
+
+    Scalars pass through; `mse` also gives `psnr`, `code_frequency` (K,) gives `perplexity` and `codes_used`.
+    """
+    figures = {name: float(value) for name, value in means.items() if np.ndim(value) == 0}
+    if "mse" in means:
+        figures["psnr"] = psnr(figures["mse"])
+    if "code_frequency" in means:
+        figures["perplexity"] = perplexity(means["code_frequency"])
+        figures["codes_used"] = int(np.sum(means["code_frequency"] > 0))
+    return figures
+
+
+def ssim(x: jax.Array, y: jax.Array, window: int = 7) -> jax.Array:
+    """Structural similarity (Wang et al. 2004, eq. 13) of images in [0, 1]: (B, H, W, C) twice -> (B,).
+
+    Uniform window (smaller only if the image is), sample covariances, C1 = 0.01^2, C2 = 0.03^2; the mean over
+    the windows inside the image and over channels, as scikit-image's default has it.
+    """
+    size = min(window, *x.shape[1:3])
+
+    def average(a: jax.Array) -> jax.Array:
+        return jax.lax.reduce_window(a, 0.0, jax.lax.add, (1, size, size, 1), (1, 1, 1, 1), "VALID") / size**2
+
+    sample = size**2 / max(1, size**2 - 1)
+    mean_x, mean_y = average(x), average(y)
+    var_x, var_y = sample * (average(x * x) - mean_x**2), sample * (average(y * y) - mean_y**2)
+    covariance = sample * (average(x * y) - mean_x * mean_y)
+    luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
+    return jnp.mean(luminance * (2 * covariance + 0.03**2) / (var_x + var_y + 0.03**2), axis=(1, 2, 3))

@@ -1,0 +1,92 @@
+"""Encoders and decoders. An encoder maps (B, H, W, C) to (B, H / stride, W / stride, features), a decoder maps back."""
+
+from typing import Annotated, Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vqjax.config import Natural, OneOf, Positive
+from vqjax.layers import INITIALIZERS, Conv, ConvTranspose
+
+BATCH_AXIS = "batch"  # the name of the axis of devices, over which batch norm takes its statistics
+
+
+class _DeepMind(nn.Module):
+    """The network of the VQ-VAE paper (van den Oord et al. 2017, sec. 4.1) as Sonnet and its descendants have it.
+
+    Attributes:
+      features: channels of the result, given by the model.
+      width: channels inside; next to the image half as many.
+      residual_width: channels inside a residual block.
+      blocks: number of residual blocks.
+      stages: number of 4 x 4 convolutions of stride 2; the whole stride is 2 ** stages.
+      batch_norm: after every convolution that a ReLU follows, and at the end of a residual block.
+      weight_norm: on every convolution.
+      init: of the kernels, an entry of INITIALIZERS.
+      dtype: of the computation.
+    """
+
+    features: int
+    width: Positive
+    residual_width: Positive
+    blocks: Natural
+    stages: Natural
+    batch_norm: bool
+    weight_norm: bool
+    init: Annotated[str, OneOf(INITIALIZERS)]
+    dtype: Any = jnp.float32
+
+    @property
+    def stride(self) -> int:
+        """Pixels per position of the latent grid, in each direction."""
+        return 2**self.stages
+
+    def _layer(self, layer: type[Conv], features: int, kernel_size: int, stride: int = 1, use_bias: bool = True):
+        options = {"weight_norm": self.weight_norm, "init": self.init, "dtype": self.dtype}
+        return layer(features, kernel_size, stride, use_bias, **options)
+
+    def _norm(self, x: jax.Array, train: bool) -> jax.Array:
+        if not self.batch_norm:
+            return x
+        axis = BATCH_AXIS if train and not self.is_initializing() else None
+        return nn.BatchNorm(not train, axis_name=axis, momentum=0.9, dtype=self.dtype)(x)
+
+    def _residual_blocks(self, x: jax.Array, train: bool) -> jax.Array:
+        for _ in range(self.blocks):
+            y = self._layer(Conv, self.residual_width, 3, use_bias=False)(nn.relu(x))
+            y = nn.relu(self._norm(y, train))
+            x = x + self._norm(self._layer(Conv, self.width, 1, use_bias=False)(y), train)
+        return nn.relu(x)
+
+
+class DeepMindEncoder(_DeepMind):
+    """Strided convolutions, a 3 x 3, the residual blocks, and a 1 x 1 to `features`; the fields are `_DeepMind`'s."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(B, H, W, C) -> (B, H / 2 ** stages, W / 2 ** stages, features)."""
+        for stage in range(self.stages):
+            width = self.width if stage else max(1, self.width // 2)
+            x = nn.relu(self._norm(self._layer(Conv, width, 4, 2)(x), train))
+        x = self._norm(self._layer(Conv, self.width, 3)(x), train)
+        return self._layer(Conv, self.features, 1)(self._residual_blocks(x, train))
+
+
+class DeepMindDecoder(_DeepMind):
+    """A 3 x 3, the residual blocks, and transposed convolutions to `features`; the fields are `_DeepMind`'s."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(B, h, w, D) -> (B, h * 2 ** stages, w * 2 ** stages, features)."""
+        x = self._residual_blocks(self._norm(self._layer(Conv, self.width, 3)(x), train), train)
+        for stage in range(self.stages - 1, 0, -1):
+            width = self.width if stage > 1 else max(1, self.width // 2)
+            x = nn.relu(self._norm(self._layer(ConvTranspose, width, 4, 2)(x), train))
+        if self.stages:
+            return self._layer(ConvTranspose, self.features, 4, 2)(x)
+        return self._layer(Conv, self.features, 3)(x)
+
+
+ENCODERS = {"deepmind": DeepMindEncoder}
+DECODERS = {"deepmind": DeepMindDecoder}

@@ -1,0 +1,76 @@
+"""How a per-device function becomes a program for all local devices.
+
+A per-device function takes (replicated, batch) and gives results that are the same on every device
+or, with `sharded=True`, a share of the batch. Inside, the devices are the axis BATCH_AXIS.
+`jax.pmap` and `jax.jit(jax.shard_map)` are two ways to compile it; both give the same numbers.
+"""
+
+from typing import Any, Callable, Mapping
+
+import flax.jax_utils
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from vqjax.config import InputError
+from vqjax.networks import BATCH_AXIS
+
+
+class Pmap:
+    """`jax.pmap`: every array has a leading axis of devices."""
+
+    def compile(self, function: Callable, donate: bool = False, sharded: bool = False) -> Callable:
+        """`donate`: the replicated argument's memory may be reused for the result."""
+        return jax.pmap(function, BATCH_AXIS, donate_argnums=(0,) if donate else ())
+
+    def replicate(self, tree: Any) -> Any:
+        """A host tree -> the same on every device."""
+        return flax.jax_utils.replicate(tree)
+
+    def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """A global batch on the host -> each device's share, in order."""
+        devices = jax.local_device_count()
+        return {name: x.reshape(devices, len(x) // devices, *x.shape[1:]) for name, x in batch.items()}
+
+    def collect(self, tree: Any) -> Any:
+        """A replicated tree -> NumPy arrays on the host, from the first device."""
+        return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
+
+
+class ShardMap:
+    """`jax.jit(jax.shard_map)` over a mesh of one axis: global arrays with shardings."""
+
+    def __init__(self):
+        mesh = jax.make_mesh((jax.device_count(),), (BATCH_AXIS,), axis_types=(AxisType.Auto,))
+        self._mesh = mesh
+        self._replicated, self._sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (BATCH_AXIS,)))
+
+    def compile(self, function: Callable, donate: bool = False, sharded: bool = False) -> Callable:
+        """`donate`: the replicated argument's memory may be reused for the result."""
+        out = PartitionSpec(BATCH_AXIS) if sharded else PartitionSpec()
+        # check_vma=False: gradients of replicated parameters stay per device, as under pmap, until the pmean.
+        specs = {"in_specs": (PartitionSpec(), PartitionSpec(BATCH_AXIS)), "out_specs": out, "check_vma": False}
+        program = jax.shard_map(function, mesh=self._mesh, **specs)
+        return jax.jit(program, donate_argnums=(0,) if donate else ())
+
+    def replicate(self, tree: Any) -> Any:
+        """A host tree -> the same on every device."""
+        return jax.device_put(tree, self._replicated)
+
+    def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """A global batch on the host -> each device's share, in order."""
+        return {name: jax.make_array_from_process_local_data(self._sharded, x) for name, x in batch.items()}
+
+    def collect(self, tree: Any) -> Any:
+        """A replicated tree -> NumPy arrays on the host, from the first device."""
+        return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data), tree)
+
+
+PARALLEL = {"pmap": Pmap, "shard_map": ShardMap}
+
+
+def check_batch(batch_size: int) -> None:
+    """Raises InputError unless the devices divide the global batch."""
+    devices = jax.local_device_count()
+    if batch_size % devices:
+        raise InputError(f"config.batch_size={batch_size}: expected a multiple of the {devices} devices")

@@ -1,0 +1,106 @@
+"""The functions that are compiled for training. Each is written for one device's share of the global batch."""
+
+from typing import Any, Callable, Mapping, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vqjax.networks import BATCH_AXIS
+
+
+class TrainState(NamedTuple):
+    """All that a run carries from step to step, arrays only.
+
+    Attributes:
+      step: () int32, updates so far.
+      params: what a gradient trains.
+      extra: what no gradient trains, {collection: ...}: EMA codebooks, code frequencies, batch statistics.
+      opt_state: Optax's.
+    """
+
+    step: jax.Array
+    params: Any
+    extra: Any
+    opt_state: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the modules are applied with: {"params", collection, ...}."""
+        return {"params": self.params, **self.extra}
+
+
+def initial_state(variables: Mapping[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before step 0."""
+    extra = {name: value for name, value in variables.items() if name != "params"}
+    params = variables["params"]
+    return TrainState(jnp.zeros((), jnp.int32), params, extra, optimizer.init(params))
+
+
+def _forget(optimizer: optax.GradientTransformation, opt_state: Any, old: Any, new: Any) -> Any:
+    """Zeroes the moments of the parameters that a refresh has replaced."""
+
+    def reset(moment, before, after):
+        return moment if after is before else jnp.where(before == after, moment, 0)
+
+    return optax.tree_utils.tree_map_params(optimizer, reset, opt_state, old, new)
+
+
+def prepare_step(task: Any, key: jax.Array) -> Callable:
+    """(step, batch) -> batch: `task.prepare` with the key of the step."""
+    return lambda step, batch: task.prepare(batch, jax.random.fold_in(key, step))
+
+
+def train_step(task: Any, optimizer: optax.GradientTransformation, schedule: Callable, key: jax.Array) -> Callable:
+    """(state, batch) -> (state, metrics): one update, the same on every device.
+
+    The metrics are means over the global batch.
+    """
+
+    def step(state: TrainState, batch: Mapping) -> tuple[TrainState, dict[str, jax.Array]]:
+        def loss_of(params):
+            output, extra = task.apply({"params": params, **state.extra}, batch, train=True, step=state.step)
+            loss, metrics = task.objective(output, batch)
+            return loss, (output, extra, metrics)
+
+        grads, (output, extra, metrics) = jax.grad(loss_of, has_aux=True)(state.params)
+        grads, extra, metrics = jax.lax.pmean((grads, extra, metrics), BATCH_AXIS)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+
+        def gather(x):
+            return jax.lax.all_gather(x, BATCH_AXIS, tiled=True)
+
+        refresh_key = jax.random.fold_in(key, state.step)
+        variables = dict(task.refresh({"params": params, **extra}, output, gather, refresh_key))
+        refreshed = variables.pop("params")
+        opt_state = _forget(optimizer, opt_state, params, refreshed)
+        metrics["gradient_norm"] = optax.global_norm(grads)
+        metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
+        return TrainState(state.step + 1, refreshed, variables, opt_state), metrics
+
+    return step
+
+
+def eval_step(task: Any) -> Callable:
+    """(variables, batch) -> (sums, count) over the real examples of the global batch.
+
+    The task's metrics are means over a batch; here each is taken of every example on its own, which in
+    evaluation does not depend on its neighbours, so that padding can be left out exactly.
+    """
+
+    def step(variables: Mapping, batch: Mapping) -> tuple[dict[str, jax.Array], jax.Array]:
+        def of_one(example):
+            alone = jax.tree.map(lambda x: x[None], example)
+            output, _ = task.apply(variables, alone, train=False, step=0)
+            return {**task.objective(output, alone)[1], **task.assess(output, alone)}
+
+        real = batch["real"]
+
+        def sum_of_real(values):  # (B, ...) -> (...)
+            return jnp.tensordot(real.astype(values.dtype), values, axes=1, precision=jax.lax.Precision.HIGHEST)
+
+        sums = jax.tree.map(sum_of_real, jax.vmap(of_one)(batch))
+        return jax.lax.psum((sums, real.sum()), BATCH_AXIS)
+
+    return step
