@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
                     stages=2,  # each halves the image
                     batch_norm=False,
                     weight_norm=False,
-                    init="lecun",  # or xavier, kaiming
+                    kernel_init="lecun",  # or xavier, kaiming
                 ),
                 quantizer="ema",  # or vq
                 ema=dict(
@@ -55,6 +55,7 @@ def get_config() -> ConfigDict:
                 schedule="constant",  # or cosine
                 warmup=0,  # steps of linear rise
                 clip=0.0,  # global norm of the gradient; 0: no clipping
+                codebook_rate=1.0,  # times the learning rate, for a codebook with a gradient
                 adam=dict(b1=0.9, b2=0.999, eps=1e-8),
                 amsgrad=dict(b1=0.9, b2=0.999, eps=1e-8),
                 adamw=dict(b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-4),  # decays kernels only

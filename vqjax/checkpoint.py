@@ -208,10 +208,11 @@ def _host_zeros(tree: Any) -> Any:
 
 
 def _check_leaves(state: Any, target: Any, where: str) -> None:
-    expected, found = (dict(jax.tree_util.tree_flatten_with_path(tree)[0]) for tree in (target, state))
-    if missing := set(expected) ^ set(found):
-        raise InputError(f"{where}: expected {'other' if missing <= set(found) else 'more'} parameters: {missing}")
-    for path, leaf in expected.items():
-        if (leaf.shape, leaf.dtype) != (np.shape(found[path]), found[path].dtype):
-            name = jax.tree_util.keystr(path)
-            raise InputError(f"{where}: {name} is {found[path].dtype}{np.shape(found[path])}, expected {leaf}")
+    """Raises InputError unless both trees have leaves of the same names, shapes and dtypes."""
+
+    def kinds(tree: Any) -> dict[str, str]:
+        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+        return {jax.tree_util.keystr(path): f"{leaf.dtype}{tuple(leaf.shape)}" for path, leaf in leaves}
+
+    for name, (found, expected) in differences(kinds(state), kinds(target)).items():
+        raise InputError(f"{where}: {name} is {found}, expected {expected}")

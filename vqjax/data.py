@@ -74,7 +74,7 @@ def _load_tfds(dataset: Dataset, split: str, data_dir: str) -> Split:
     if not builder.is_prepared():
         if not importlib.util.find_spec("tensorflow"):
             raise InputError(
-                f'config.data.name="{dataset.source}" is not prepared as ArrayRecord in '
+                f"config.data.name={dataset.source!r} is not prepared as ArrayRecord in "
                 f"config.data.data_dir={directory}.\nTo prepare it there (TFDS needs TensorFlow for that, once):\n"
                 f"  pip install tensorflow-cpu\n  tfds build {dataset.source} --file_format=array_record "
                 f"--data_dir={directory}\nOr name a directory that holds it: --config.data.data_dir or TFDS_DATA_DIR."

@@ -90,7 +90,7 @@ class _Convolution(nn.Module):
       use_bias: add a bias, zero at first.
       weight_norm: kernel = scale * v / ||v|| per output channel (Salimans & Kingma 2016, eq. 2); the
         scale starts at ||v||, so that the layer starts as the one without weight norm.
-      init: an entry of INITIALIZERS.
+      kernel_init: an entry of INITIALIZERS.
       dtype: of the computation; parameters are float32.
     """
 
@@ -99,11 +99,11 @@ class _Convolution(nn.Module):
     stride: int = 1
     use_bias: bool = True
     weight_norm: bool = False
-    init: str = "lecun"
+    kernel_init: str = "lecun"
     dtype: Any = jnp.float32
 
     def _initializer(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        return INITIALIZERS[self.init](key, shape)
+        return INITIALIZERS[self.kernel_init](key, shape)
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         return conv(x, kernel, self.stride)
@@ -132,7 +132,7 @@ class ConvTranspose(_Convolution):
     def _initializer(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         # An output pixel sums over (k / s)^2 taps of each channel: scale the kernel by that fan-in.
         k, _, c, o = shape
-        kernel = INITIALIZERS[self.init](key, (k // self.stride, k // self.stride, c, self.stride**2 * o))
+        kernel = INITIALIZERS[self.kernel_init](key, (k // self.stride, k // self.stride, c, self.stride**2 * o))
         return _depth_to_space(kernel.transpose(2, 0, 1, 3), self.stride).transpose(1, 2, 0, 3)
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:

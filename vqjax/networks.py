@@ -23,7 +23,7 @@ class _DeepMind(nn.Module):
       stages: number of 4 x 4 convolutions of stride 2; the whole stride is 2 ** stages.
       batch_norm: after every convolution that a ReLU follows, and at the end of a residual block.
       weight_norm: on every convolution.
-      init: of the kernels, an entry of INITIALIZERS.
+      kernel_init: of the kernels, an entry of INITIALIZERS.
       dtype: of the computation.
     """
 
@@ -34,7 +34,7 @@ class _DeepMind(nn.Module):
     stages: Natural
     batch_norm: bool
     weight_norm: bool
-    init: Annotated[str, OneOf(INITIALIZERS)]
+    kernel_init: Annotated[str, OneOf(INITIALIZERS)]
     dtype: Any = jnp.float32
 
     @property
@@ -43,10 +43,12 @@ class _DeepMind(nn.Module):
         return 2**self.stages
 
     def _layer(self, layer: type[Conv], features: int, kernel_size: int, stride: int = 1, use_bias: bool = True):
-        options = {"weight_norm": self.weight_norm, "init": self.init, "dtype": self.dtype}
+        options = {"weight_norm": self.weight_norm, "kernel_init": self.kernel_init, "dtype": self.dtype}
         return layer(features, kernel_size, stride, use_bias, **options)
 
-    def _norm(self, x: jax.Array, train: bool) -> jax.Array:
+    def _normed(self, x: jax.Array, train: bool, *layer: Any, use_bias: bool = True) -> jax.Array:
+        """A layer, and batch norm if that is on: the layer's bias would have no effect before it."""
+        x = self._layer(*layer, use_bias=use_bias and not self.batch_norm)(x)
         if not self.batch_norm:
             return x
         axis = BATCH_AXIS if train and not self.is_initializing() else None
@@ -54,9 +56,8 @@ class _DeepMind(nn.Module):
 
     def _residual_blocks(self, x: jax.Array, train: bool) -> jax.Array:
         for _ in range(self.blocks):
-            y = self._layer(Conv, self.residual_width, 3, use_bias=False)(nn.relu(x))
-            y = nn.relu(self._norm(y, train))
-            x = x + self._norm(self._layer(Conv, self.width, 1, use_bias=False)(y), train)
+            y = self._normed(nn.relu(x), train, Conv, self.residual_width, 3, use_bias=False)
+            x = x + self._normed(nn.relu(y), train, Conv, self.width, 1, use_bias=False)
         return nn.relu(x)
 
 
@@ -68,9 +69,9 @@ class DeepMindEncoder(_DeepMind):
         """(B, H, W, C) -> (B, H / 2 ** stages, W / 2 ** stages, features)."""
         for stage in range(self.stages):
             width = self.width if stage else max(1, self.width // 2)
-            x = nn.relu(self._norm(self._layer(Conv, width, 4, 2)(x), train))
-        x = self._norm(self._layer(Conv, self.width, 3)(x), train)
-        return self._layer(Conv, self.features, 1)(self._residual_blocks(x, train))
+            x = nn.relu(self._normed(x, train, Conv, width, 4, 2))
+        x = self._residual_blocks(self._normed(x, train, Conv, self.width, 3), train)
+        return self._layer(Conv, self.features, 1)(x)
 
 
 class DeepMindDecoder(_DeepMind):
@@ -79,10 +80,10 @@ class DeepMindDecoder(_DeepMind):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(B, h, w, D) -> (B, h * 2 ** stages, w * 2 ** stages, features)."""
-        x = self._residual_blocks(self._norm(self._layer(Conv, self.width, 3)(x), train), train)
+        x = self._residual_blocks(self._normed(x, train, Conv, self.width, 3), train)
         for stage in range(self.stages - 1, 0, -1):
             width = self.width if stage > 1 else max(1, self.width // 2)
-            x = nn.relu(self._norm(self._layer(ConvTranspose, width, 4, 2)(x), train))
+            x = nn.relu(self._normed(x, train, ConvTranspose, width, 4, 2))
         if self.stages:
             return self._layer(ConvTranspose, self.features, 4, 2)(x)
         return self._layer(Conv, self.features, 3)(x)

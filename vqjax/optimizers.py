@@ -4,10 +4,11 @@ import dataclasses
 from typing import Any, Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from vqjax.config import Decay, Natural, NonNegativeFloat, PositiveFloat, build, check_fields
+from vqjax.config import Decay, InputError, Natural, NonNegativeFloat, PositiveFloat, build, check_fields
 
 Schedule = Callable[[Any], Any]
 
@@ -31,19 +32,31 @@ def adam(learning_rate: Schedule, b1: Decay, b2: Decay, eps: PositiveFloat) -> o
 
 
 def amsgrad(learning_rate: Schedule, b1: Decay, b2: Decay, eps: PositiveFloat) -> optax.GradientTransformation:
-    """AMSGrad (Reddi et al. 2018)."""
-    return optax.amsgrad(learning_rate, b1, b2, eps)
+    """AMSGrad (Reddi et al. 2018, alg. 2) with Adam's bias corrections after the maximum, as PyTorch has it.
+
+    `optax.amsgrad` corrects before the maximum, which gives the first gradient full weight and never forgets it.
+    """
+
+    def correction(count):
+        return jnp.sqrt(1 - b2 ** (count + 1)) / (1 - b1 ** (count + 1))
+
+    return optax.chain(
+        optax.scale_by_amsgrad(b1, b2, eps, bias_correction_mu=False, bias_correction_nu=False),
+        optax.scale_by_schedule(correction),
+        optax.scale_by_learning_rate(learning_rate),
+    )
 
 
 def adamw(
     learning_rate: Schedule, b1: Decay, b2: Decay, eps: PositiveFloat, weight_decay: NonNegativeFloat
 ) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019), which decays kernels only."""
-    return optax.adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=_kernels)
+    return optax.adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=_named("kernel"))
 
 
-def _kernels(params: Any) -> Any:
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+def _named(name: str) -> Callable[[Any], Any]:
+    """A mask of the parameters of that name."""
+    return lambda params: jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == name, params)
 
 
 OPTIMIZERS = {"adam": adam, "amsgrad": amsgrad, "adamw": adamw}
@@ -58,18 +71,22 @@ class Optimizer:
     learning_rate: PositiveFloat
     warmup: Natural
     clip: NonNegativeFloat
+    codebook_rate: PositiveFloat
 
 
 def make(config: ConfigDict) -> tuple[optax.GradientTransformation, Schedule]:
     """The optimizer of `config.optimizer` and its learning rate as a function of the step.
 
     The rate rises linearly over `warmup` steps and then follows the schedule over the rest of
-    `config.steps`. Gradients are clipped to the global norm `clip`, if that is not 0.
+    `config.steps`. Gradients are clipped to the global norm `clip`, if that is not 0. A codebook that is
+    trained by its gradient learns `codebook_rate` times as fast as the rest.
     """
     tables = {*OPTIMIZERS, *SCHEDULES}
     own = {k: v for k, v in config.optimizer.items() if k not in tables}
     settings = Optimizer(**check_fields(Optimizer, own, "config.optimizer"))
-    peak, steps = settings.learning_rate, max(1, config.steps - settings.warmup)
+    if settings.warmup >= config.steps:
+        raise InputError(f"config.optimizer.warmup={settings.warmup}: expected less than config.steps={config.steps}")
+    peak, steps = settings.learning_rate, config.steps - settings.warmup
     schedule = build(SCHEDULES, config, "optimizer.schedule", peak=peak, steps=steps)
     if settings.warmup:
         rise = optax.linear_schedule(0.0, peak, settings.warmup)
@@ -77,4 +94,6 @@ def make(config: ConfigDict) -> tuple[optax.GradientTransformation, Schedule]:
     optimizer = build(OPTIMIZERS, config, "optimizer.name", learning_rate=schedule)
     if settings.clip:
         optimizer = optax.chain(optax.clip_by_global_norm(settings.clip), optimizer)
+    if settings.codebook_rate != 1:
+        optimizer = optax.chain(optimizer, optax.masked(optax.scale(settings.codebook_rate), _named("codebook")))
     return optimizer, schedule

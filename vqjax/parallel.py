@@ -1,11 +1,12 @@
 """How a per-device function becomes a program for all local devices.
 
 A per-device function takes (replicated, batch) and gives results that are the same on every device
-or, with `sharded=True`, a share of the batch. Inside, the devices are the axis BATCH_AXIS.
+or, with `sharded=True`, a share of the batch. Inside, the devices (all local ones by default) are the
+axis BATCH_AXIS.
 `jax.pmap` and `jax.jit(jax.shard_map)` are two ways to compile it; both give the same numbers.
 """
 
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 import flax.jax_utils
 import jax
@@ -19,17 +20,20 @@ from vqjax.networks import BATCH_AXIS
 class Pmap:
     """`jax.pmap`: every array has a leading axis of devices."""
 
+    def __init__(self, devices: Sequence[jax.Device] | None = None):
+        self._devices = devices or jax.local_devices()
+
     def compile(self, function: Callable, donate: bool = False, sharded: bool = False) -> Callable:
         """`donate`: the replicated argument's memory may be reused for the result."""
-        return jax.pmap(function, BATCH_AXIS, donate_argnums=(0,) if donate else ())
+        return jax.pmap(function, BATCH_AXIS, devices=self._devices, donate_argnums=(0,) if donate else ())
 
     def replicate(self, tree: Any) -> Any:
         """A host tree -> the same on every device."""
-        return flax.jax_utils.replicate(tree)
+        return flax.jax_utils.replicate(tree, self._devices)
 
     def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """A global batch on the host -> each device's share, in order."""
-        devices = jax.local_device_count()
+        devices = len(self._devices)
         return {name: x.reshape(devices, len(x) // devices, *x.shape[1:]) for name, x in batch.items()}
 
     def collect(self, tree: Any) -> Any:
@@ -40,8 +44,9 @@ class Pmap:
 class ShardMap:
     """`jax.jit(jax.shard_map)` over a mesh of one axis: global arrays with shardings."""
 
-    def __init__(self):
-        mesh = jax.make_mesh((jax.device_count(),), (BATCH_AXIS,), axis_types=(AxisType.Auto,))
+    def __init__(self, devices: Sequence[jax.Device] | None = None):
+        devices = devices or jax.local_devices()
+        mesh = jax.make_mesh((len(devices),), (BATCH_AXIS,), axis_types=(AxisType.Auto,), devices=devices)
         self._mesh = mesh
         self._replicated, self._sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (BATCH_AXIS,)))
 

@@ -75,7 +75,7 @@ def train_step(task: Any, optimizer: optax.GradientTransformation, schedule: Cal
         variables = dict(task.refresh({"params": params, **extra}, output, gather, refresh_key))
         refreshed = variables.pop("params")
         opt_state = _forget(optimizer, opt_state, params, refreshed)
-        metrics["gradient_norm"] = optax.global_norm(grads)
+        metrics["gradient_norm"] = optax.tree.norm(grads)
         metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
         return TrainState(state.step + 1, refreshed, variables, opt_state), metrics
 

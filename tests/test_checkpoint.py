@@ -1,0 +1,123 @@
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from vqjax.checkpoint import Checkpoints, Workdir
+from vqjax.config import InputError
+from vqjax.steps import initial_state
+
+OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
+
+
+def state_of(step, scale=1.0):
+    rng = np.random.default_rng(step)
+    variables = {
+        "params": {"encoder": {"kernel": rng.normal(size=(3, 4)).astype(np.float32) * scale}},
+        "codebook": {"quantizer": {"mean": rng.normal(size=(5, 2)).astype(np.float32)}},
+    }
+    return jax.device_get(initial_state(variables, OPTIMIZER)._replace(step=np.int32(step)))
+
+
+@pytest.fixture
+def workdir(tmp_path, small_config):
+    workdir = Workdir(tmp_path / "run")
+    workdir.create(small_config, {"variance": 0.1, "image_shape": [8, 8, 1]})
+    return workdir
+
+
+def test_everything_comes_back(workdir):
+    """Variables, optimizer with its own types, step, and the running mean; in a fresh manager, without a target for it."""
+    window = {"count": np.float64(2), "sums": {"loss": np.float64(0.1), "code_frequency": np.arange(3.0)}}
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(state_of(3), window)
+    with Checkpoints(workdir) as checkpoints:
+        state, restored = checkpoints.restore(jax.eval_shape(lambda: state_of(0)))
+    assert jax.tree.structure(state) == jax.tree.structure(state_of(3))
+    jax.tree.map(np.testing.assert_array_equal, state, state_of(3))
+    jax.tree.map(np.testing.assert_array_equal, restored, window)
+
+
+def test_an_empty_window_comes_back(workdir):
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(state_of(1), {"count": np.float64(0), "sums": {}})
+    with Checkpoints(workdir) as checkpoints:
+        assert checkpoints.restore(state_of(1))[1]["count"] == 0
+
+
+def test_the_latest_two_and_the_best_are_kept(workdir):
+    with Checkpoints(workdir) as checkpoints:
+        for step, figure in ((1, 3.0), (2, 1.0), (3, 2.0), (4, None), (5, 4.0), (6, None)):
+            checkpoints.save(state_of(step), {"count": np.float64(0), "sums": {}}, figure)
+        checkpoints.wait()
+    with Checkpoints(workdir) as checkpoints:
+        assert sorted(int(path.name) for path in checkpoints.directory.iterdir()) == [2, 5, 6]
+        assert (checkpoints.latest, checkpoints.chosen) == (6, 2)
+        step, variables = checkpoints.restore_variables()
+        assert step == 2
+        jax.tree.map(np.testing.assert_array_equal, variables, state_of(2).variables)
+        assert checkpoints.restore_variables(5)[0] == 5
+        with pytest.raises(InputError, match=r"--step=4: no such checkpoint .*\nKept: 2, 5, 6"):
+            checkpoints.restore_variables(4)
+
+
+def test_without_a_figure_the_latest_is_chosen(workdir):
+    with Checkpoints(workdir) as checkpoints:
+        assert checkpoints.chosen is None
+        with pytest.raises(InputError, match="expected a checkpoint, found none"):
+            checkpoints.restore_variables()
+        checkpoints.save(state_of(7), {"count": np.float64(0), "sums": {}})
+        checkpoints.wait()
+        assert checkpoints.chosen == 7
+
+
+def test_a_save_that_orbax_declines_is_an_error(workdir):
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(state_of(7), {"count": np.float64(0), "sums": {}})
+        with pytest.raises(RuntimeError, match="did not save step 6"):
+            checkpoints.save(state_of(6), {"count": np.float64(0), "sums": {}})
+
+
+def test_another_shape_or_dtype_is_refused(workdir):
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(state_of(1), {"count": np.float64(0), "sums": {}})
+    other = state_of(1)
+    other.params["encoder"]["kernel"] = np.zeros((3, 4), np.float16)
+    with Checkpoints(workdir) as checkpoints, pytest.raises(InputError, match="kernel.* is float32.*expected float16"):
+        checkpoints.restore(other)
+
+
+def test_the_workdir_describes_itself(workdir, small_config):
+    assert workdir.config().to_dict() == small_config.to_dict()
+    facts = workdir.facts()
+    assert facts["variance"] == 0.1 and facts["format"] == 1
+    assert {"jax", "flax", "orbax-checkpoint"} <= set(facts["versions"]) and facts["git_commit"]
+
+
+def test_a_later_format_is_refused(workdir):
+    path = workdir.path / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    with pytest.raises(InputError, match="format 99, but this version reads 1"):
+        workdir.facts()
+
+
+def test_what_may_change_on_resume_and_what_may_not(workdir, small_config):
+    assert workdir.check(small_config) == {}
+    small_config.update({"steps": 12, "parallel": "shard_map"})
+    assert workdir.check(small_config) == {"steps": (6, 12), "parallel": ("pmap", "shard_map")}
+    small_config.model.ema.num_codes = 32
+    small_config.seed = 5
+    with pytest.raises(InputError, match=r"holds another run:\nconfig.model.ema.num_codes=32, there 16\nconfig.seed=5"):
+        workdir.check(small_config)
+
+
+def test_a_directory_of_other_files_is_not_taken(tmp_path, small_config):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(InputError, match="expected a run or an empty directory, found other files"):
+        Workdir(tmp_path).check(small_config)
+    with pytest.raises(InputError, match="expected a directory, found a file"):
+        Workdir(tmp_path / "thesis.tex").check(small_config)
+    with pytest.raises(InputError, match=r"expected a run, found no config.json"):
+        Workdir(tmp_path).config()

@@ -1,0 +1,259 @@
+"""Whole runs, as a user types them."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import REPOSITORY
+from vqjax import loop
+from vqjax.checkpoint import Checkpoints, Workdir
+from vqjax.quantizers import QUANTIZERS
+
+ENVIRONMENT = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=1"}  # one device
+TINY = [
+    f"--config.{field}"
+    for field in ("batch_size=16", "log_every=5", "model.deepmind.width=8", "model.deepmind.blocks=1", "model.ema.num_codes=16")
+]
+
+
+def command(*arguments, cwd=REPOSITORY, **options):
+    """Runs a Python command line of this project to its end."""
+    settings = {"env": ENVIRONMENT, "capture_output": True, "text": True, "timeout": 300, **options}
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, **settings)
+
+
+def train(workdir, *arguments, **options):
+    return command("train.py", "--config", "configs/digits.py", "--workdir", workdir, *arguments, **options)
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def saved(workdir):
+    """All arrays of the latest checkpoint, by name."""
+    import orbax.checkpoint as ocp
+
+    with Checkpoints(Workdir(workdir)) as checkpoints:
+        items = {name: ocp.args.StandardRestore() for name in ("model", "optimizer", "window")}
+        restored = checkpoints._manager.restore(checkpoints.latest, args=ocp.args.Composite(**items))
+        return checkpoints.latest, dict(restored.items())
+
+
+def assert_same(a, b):
+    import jax
+
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """The README's first command, its default workdir included."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("train.py", "configs", "vqjax"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    readme = (REPOSITORY / "README.md").read_text()
+    line = re.search(r"^pip install -r requirements.txt && python (train.py --config configs/digits.py)$", readme, re.M)
+    started = time.monotonic()
+    result = command(*line[1].split(), cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "runs" / "digits", result, time.monotonic() - started
+
+
+def test_the_main_job(digits):
+    workdir, result, _ = digits
+    names = {path.name for path in workdir.iterdir()}
+    pictures = {"curves.png", "originals.png", "reconstructions.png", "codebook.png"}
+    assert {"config.json", "run.json", "checkpoints", "metrics.jsonl", "timing.jsonl", "eval.json"} | pictures <= names
+    assert not [name for name in names if "tmp" in name]
+    figures = json.loads((workdir / "eval.json").read_text())
+    config = json.loads((workdir / "config.json").read_text())
+    assert figures["step"] == config["steps"] and figures["split"] == "test"
+    assert figures["psnr"] >= 20
+    assert figures["codes_used"] == config["model"]["ema"]["num_codes"]
+    assert {"mse", "ssim", "perplexity", "loss", "reconstruction_loss", "commitment_loss"} <= set(figures)
+    train_lines = [line for line in lines_of(workdir / "metrics.jsonl") if line["split"] == "train"]
+    assert len(train_lines) == config["steps"] // config["log_every"]
+    assert {"gradient_norm", "learning_rate", "loss", "psnr", "perplexity", "codes_used"} <= set(train_lines[-1])
+    for name in pictures:
+        assert np.asarray(Image.open(workdir / name).convert("L")).std() > 10, name
+    assert "parameters:" in result.stdout and str(workdir) in result.stdout and "eval.json" in result.stdout
+
+
+def test_tensorboard_has_the_curves(digits):
+    events = list((digits[0] / "tensorboard").iterdir())
+    assert len(events) == 1 and events[0].stat().st_size > 1000
+
+
+def test_the_same_command_again_says_that_it_is_finished(digits):
+    workdir, _, _ = digits
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()}
+    result = train(workdir)
+    assert result.returncode == 0 and "is finished after" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()} == before
+
+
+def test_evaluate_rewrites_eval_json(digits):
+    workdir, _, _ = digits
+    before = json.loads((workdir / "eval.json").read_text())
+    (workdir / "eval.json").unlink()
+    result = command("-m", "vqjax.evaluate", "--workdir", workdir)
+    assert result.returncode == 0, result.stderr
+    after = json.loads((workdir / "eval.json").read_text())
+    assert after == pytest.approx(before, rel=1e-5)
+    earlier = before["step"] - json.loads((workdir / "config.json").read_text())["save_every"]
+    assert command("-m", "vqjax.evaluate", "--workdir", workdir, "--step", earlier).returncode == 0
+    assert json.loads((workdir / "eval.json").read_text())["step"] == earlier
+    assert command("-m", "vqjax.evaluate", "--workdir", workdir).returncode == 0
+
+
+def test_a_workdir_of_another_run_is_left_alone(digits):
+    workdir, _, _ = digits
+    result = train(workdir, "--config.model.ema.num_codes=7")
+    assert_refused(result, "holds another run", "config.model.ema.num_codes=7, there")
+
+
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+def test_a_resumed_run_is_bit_identical(small_config, tmp_path, quantizer):
+    """12 steps at once against 5 + 7, cut in the middle of a logging window, and 4 + 8 at a save."""
+    small_config.model.quantizer = quantizer
+    small_config.data.update({"flip": True, "crop": 1})
+    small_config.model[quantizer].restart = 0.9
+    small_config.steps = 12
+    loop.train(small_config, tmp_path / "whole")
+    for cut in (4, 5):
+        small_config.steps = cut
+        loop.train(small_config, tmp_path / str(cut))
+        small_config.steps = 12
+        assert loop.train(small_config, tmp_path / str(cut)) == 0
+        assert_same(saved(tmp_path / "whole"), saved(tmp_path / str(cut)))
+    whole, resumed = (lines_of(tmp_path / name / "metrics.jsonl") for name in ("whole", "4"))
+    assert whole == [line for line in resumed if line in whole]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_last_step_and_the_run_goes_on(tmp_path, number):
+    """Stopped in the middle of a logging window; then finished: the same files as a run that was not stopped."""
+    settings = [*TINY, "--config.steps=3000", "--config.log_every=1000", "--config.eval_every=3000", "--config.save_every=3000"]
+    arguments = [sys.executable, "train.py", "--config", "configs/digits.py", "--workdir", str(tmp_path / "cut"), *settings]
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(arguments, cwd=REPOSITORY, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 120
+        metrics = tmp_path / "cut" / "metrics.jsonl"
+        while not (metrics.exists() and metrics.stat().st_size):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    assert f"stopped by {number.name}" in (tmp_path / "log").read_text()
+    step, _ = saved(tmp_path / "cut")
+    assert 1000 < step < 3000
+    assert train(tmp_path / "cut", *settings).returncode == 0
+    assert train(tmp_path / "whole", *settings).returncode == 0
+    assert_same(saved(tmp_path / "cut"), saved(tmp_path / "whole"))
+    assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
+
+
+def test_lines_after_the_checkpoint_are_cut_off(small_config, tmp_path):
+    """As after a SIGKILL: figures of steps that were lost, and half a line."""
+    small_config.steps = 4
+    loop.train(small_config, tmp_path)
+    good = (tmp_path / "metrics.jsonl").read_text()
+    (tmp_path / "metrics.jsonl").write_text(good + '{"step": 5, "split": "train"}\n{"step": 6, "spl')
+    small_config.steps = 6
+    loop.train(small_config, tmp_path)
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert text.startswith(good)
+    assert [line["step"] for line in lines_of(tmp_path / "metrics.jsonl")] == [2, 4, 4, 6, 6]
+
+
+def test_the_best_checkpoint_on_validation_is_evaluated(small_config, tmp_path):
+    small_config.data.validation = 0.2
+    small_config.update({"steps": 40, "eval_every": 4, "log_every": 20, "save_every": 40})
+    # A rate this high soon makes things worse, so that the best step is not the last.
+    small_config.optimizer.update({"name": "adam", "learning_rate": 0.3})
+    loop.train(small_config, tmp_path)
+    scores = {line["step"]: line["mse"] for line in lines_of(tmp_path / "metrics.jsonl") if line["split"] == "validation"}
+    best = min(scores, key=scores.get)
+    figures = json.loads((tmp_path / "eval.json").read_text())
+    assert len(scores) == 10 and best != 40
+    assert figures["step"] == best and figures["split"] == "test"
+
+
+@pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
+def test_xla_flags_of_the_user_are_kept(tmp_path, parallel):
+    flags = "--xla_backend_optimization_level=1 --xla_force_host_platform_device_count=2"
+    settings = [*TINY, "--config.steps=5", f"--config.parallel={parallel}"]
+    result = train(tmp_path, *settings, env={**ENVIRONMENT, "XLA_FLAGS": flags})
+    assert result.returncode == 0 and "on 2 x cpu" in result.stdout
+
+
+def assert_refused(result, *messages):
+    """An error in at most five lines, no traceback, a status that is not 0."""
+    text = result.stdout + result.stderr
+    assert result.returncode not in (0, None) and "Traceback" not in text
+    assert len(text.strip().splitlines()) <= 5, text
+    for message in messages:
+        assert message in text
+
+
+@pytest.mark.parametrize(
+    "arguments, messages",
+    [
+        ([], ["--config is missing"]),
+        (["--config", "configs/digit.py"], ["configs/digit.py"]),
+        (["--config", "configs/digits.py", "--config.stesp=3"], ["stesp", '"steps"']),
+        (["--config", "configs/digits.py", "--config.model.ema.num_code=3"], ["num_code", '"num_codes"']),
+        (["--config", "configs/digits.py", "--config.steps=many"], ["steps", "many"]),
+        (["--config", "configs/digits.py", "--config.steps=0"], ["config.steps=0", "at least 1"]),
+        (["--config", "configs/digits.py", "--config.data.name=digit"], ["config.data.name='digit'", '"digits"']),
+        (["--config", "configs/digits.py", "--config.model.deepmind.stages=4"], ["stride 16", "8 x 8"]),
+        (["--config", "configs/digits.py", "--stesp=3"], ["stesp"]),
+        (["--config", "configs/digits.py", "steps=3"], ["unexpected argument 'steps=3'"]),
+        (["--config.steps=3", "--config", "configs/digits.py"], ["config"]),
+    ],
+)
+def test_bad_input_is_refused_in_a_few_lines_and_leaves_nothing(tmp_path, arguments, messages):
+    result = command("train.py", *arguments, "--workdir", tmp_path / "run")
+    assert_refused(result, *messages)
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluate_refuses_what_is_no_run(tmp_path):
+    assert_refused(command("-m", "vqjax.evaluate", "--workdir", tmp_path), "expected a run, found no config.json")
+    assert not any(tmp_path.iterdir())
+
+
+def test_help_names_the_flags():
+    result = command("train.py", "--help")
+    assert "--workdir" in result.stdout and "--config" in result.stdout
+
+
+@pytest.mark.slow
+def test_the_main_job_takes_less_than_90_seconds(digits):
+    assert digits[2] < 90
+
+
+@pytest.mark.slow
+def test_requirements_are_all_that_is_needed(tmp_path):
+    """The two commands of the README in a fresh clone and a fresh virtual environment."""
+    subprocess.run(["git", "clone", "-q", REPOSITORY, tmp_path / "clone"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    readme = (REPOSITORY / "README.md").read_text()
+    commands = re.findall(r"^(pip install -r requirements.txt && .*)$", readme, re.M)
+    assert len(commands) == 2
+    path = f"{tmp_path / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    for line in commands:
+        environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+        subprocess.run(line, shell=True, check=True, cwd=tmp_path / "clone", env={**environment, "PATH": path})
+    assert shutil.which("python", path=path).startswith(str(tmp_path))

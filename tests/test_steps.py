@@ -1,0 +1,115 @@
+"""The compiled steps: on 1 and 8 devices, under pmap and shard_map, over splits that the batch does not divide."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from vqjax import data, optimizers, tasks
+from vqjax.evaluate import Evaluator
+from vqjax.parallel import PARALLEL
+from vqjax.quantizers import QUANTIZERS
+from vqjax.steps import initial_state, prepare_step, train_step
+
+
+def run(config, parallel="pmap", devices=8, steps=10):
+    """Trains; returns the state as every device has it, and the metrics of each step."""
+    splits = data.load(config)
+    task = tasks.make(config, splits["train"].variance)
+    optimizer, schedule = optimizers.make(config)
+    keys = jax.random.split(jax.random.key(0), 3)
+    batches = lambda: data.batches(splits["train"], config.batch_size, 0, True)  # noqa: E731
+    state = initial_state(task.initialise(jax.jit(task.init)(keys[0]), batches(), 0), optimizer)
+    program = PARALLEL[parallel](jax.devices()[:devices])
+    update = program.compile(train_step(task, optimizer, schedule, keys[2]), donate=True)
+    prepare = program.compile(prepare_step(task, keys[1]), sharded=True)
+    state, history = program.replicate(jax.device_get(state)), []
+    for batch in itertools.islice(batches(), steps):
+        state, metrics = update(state, prepare(state.step, program.shard(batch)))
+        history.append(program.collect(metrics))
+    return state, program.collect(state), history
+
+
+@pytest.fixture
+def busy_config(small_config):
+    """Everything on that could differ between devices: k-means, restarts, augmentation, batch norm."""
+    small_config.data.update({"flip": True, "crop": 1})
+    small_config.model.deepmind.batch_norm = True
+    for name in QUANTIZERS:
+        small_config.model[name].update({"kmeans": True, "restart": 0.9, "decay": 0.7})
+    return small_config
+
+
+def assert_close(a, b, tolerance):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance, rtol=tolerance), a, b)
+
+
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+def test_eight_devices_are_one(busy_config, quantizer):
+    busy_config.model.quantizer = quantizer
+    replicas, eight, history = run(busy_config, devices=8)
+    for leaf in jax.tree.leaves(replicas):  # every device's copy, bit for bit
+        copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+        assert len(copies) == 8
+        for copy in copies[1:]:
+            np.testing.assert_array_equal(copy, copies[0])
+    _, one, history_of_one = run(busy_config, devices=1)
+    assert_close((eight.params, eight.extra), (one.params, one.extra), 1e-5)
+    for a, b in zip(history, history_of_one):
+        assert_close(a, b, 1e-5)
+    assert eight.step == 10
+
+
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+def test_restarts_happen_in_that_run(busy_config, quantizer):
+    """So that the equality above is one of restarts too."""
+    busy_config.model.quantizer = quantizer
+    _, with_restarts, _ = run(busy_config, devices=1, steps=3)
+    busy_config.model[quantizer].restart = 0.0
+    _, without, _ = run(busy_config, devices=1, steps=3)
+    assert np.any(with_restarts.extra["codebook"]["quantizer"]["frequency"] != without.extra["codebook"]["quantizer"]["frequency"])
+
+
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+def test_pmap_is_shard_map(busy_config, quantizer):
+    busy_config.model.quantizer = quantizer
+    _, a, history_a = run(busy_config, "pmap", steps=5)
+    _, b, history_b = run(busy_config, "shard_map", steps=5)
+    assert_close((a, history_a), (b, history_b), 1e-6)
+
+
+def test_a_restarted_code_forgets_its_moments(small_config):
+    small_config.model.quantizer = "vq"
+    small_config.model.vq.update({"restart": 1.0, "decay": 0.0, "num_codes": 512})  # unused in this batch: restarted
+    _, state, history = run(small_config, devices=1, steps=1)
+    used = history[0]["code_frequency"] >= 1 / 512
+    assert 0 < used.sum() < 512
+    moment = jax.tree.leaves(state.opt_state, is_leaf=lambda x: hasattr(x, "mu"))[0].mu["quantizer"]["codebook"]
+    assert not np.any(moment[~used]) and np.all(np.any(moment[used], axis=1))
+
+
+@pytest.mark.parametrize("parallel", PARALLEL)
+def test_evaluation_counts_each_example_once(small_config, tmp_path, parallel):
+    """360 images in batches of 16 x 8: the same means as image by image, whatever the padding."""
+    test = data.load(small_config, ("test",))["test"]
+    task = tasks.make(small_config, 0.1)
+    variables = jax.jit(task.init)(jax.random.key(0))
+    means = {}
+    for batch_size in (128, 360):
+        program = PARALLEL[parallel]()
+        evaluator = Evaluator(task, program, batch_size, tmp_path)
+        means[batch_size] = evaluator.measure(program.replicate(variables), test)
+    assert_close(means[128], means[360], 1e-5)
+    images = jax.jit(task.images)(variables, {"image": test.images})
+    error = np.mean((np.asarray(images["originals"]) - np.asarray(images["reconstructions"])) ** 2)
+    np.testing.assert_allclose(means[128]["mse"], error, rtol=1e-5)
+    np.testing.assert_allclose(means[128]["code_frequency"].sum(), 1, rtol=1e-6)
+
+
+def test_batch_norm_takes_the_statistics_of_the_global_batch(busy_config):
+    """On 8 devices of 2 images each the running mean is that of all 16."""
+    _, eight, _ = run(busy_config, devices=8, steps=1)
+    _, one, _ = run(busy_config, devices=1, steps=1)
+    assert_close(eight.extra["batch_stats"], one.extra["batch_stats"], 1e-5)
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(one.extra["batch_stats"]["encoder"]))
