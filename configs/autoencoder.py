@@ -1,4 +1,4 @@
-"""Stage 1, the base: every field there is, with the values of VQ-VAE-Images on CIFAR-10. The other configs import it."""
+"""Stage 1, the base that the other configs import: every field, with the values of VQ-VAE-Images on CIFAR-10."""
 
 from ml_collections import ConfigDict
 
@@ -40,12 +40,12 @@ def get_config() -> ConfigDict:
                 quantizer="ema",  # or vq
                 ema=dict(
                     num_codes=512,  # K
-                    beta=0.25,  # of the commitment loss
+                    beta=1.0,  # of the commitment loss
                     decay=0.99,  # of the running means
                     kmeans=True,  # start from k-means of encoder vectors
                     restart=0.01,  # codes used less than this share of 1 / K start again; 0: never
                 ),
-                vq=dict(num_codes=512, beta=0.25, decay=0.99, kmeans=True, restart=0.01),
+                vq=dict(num_codes=512, beta=1.0, decay=0.99, kmeans=True, restart=0.01),
                 likelihood="mse",
                 mse=dict(weight=4.0, tanh=False),  # loss = weight * MSE / variance, pixels in [0, 1]
             ),
@@ -55,7 +55,7 @@ def get_config() -> ConfigDict:
                 schedule="constant",  # or cosine
                 warmup=0,  # steps of linear rise
                 clip=0.0,  # global norm of the gradient; 0: no clipping
-                codebook_rate=1.0,  # times the learning rate, for a codebook with a gradient
+                codebook_rate=30.0,  # times the learning rate, for a codebook with a gradient
                 adam=dict(b1=0.9, b2=0.999, eps=1e-8),
                 amsgrad=dict(b1=0.9, b2=0.999, eps=1e-8),
                 adamw=dict(b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-4),  # decays kernels only

@@ -17,13 +17,13 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.cwd() / ".cache" / f
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
-import dataclasses  # noqa: E402
+import dataclasses
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import numpy as np
+import pytest
 
-from configs import autoencoder  # noqa: E402
-from vqjax import data  # noqa: E402
+from configs import autoencoder
+from vqjax import data
 
 REPOSITORY = Path(__file__).parent.parent
 

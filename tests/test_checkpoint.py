@@ -29,7 +29,7 @@ def workdir(tmp_path, small_config):
 
 
 def test_everything_comes_back(workdir):
-    """Variables, optimizer with its own types, step, and the running mean; in a fresh manager, without a target for it."""
+    """Variables, optimizer with its own types, step, and the running mean, in a fresh manager."""
     window = {"count": np.float64(2), "sums": {"loss": np.float64(0.1), "code_frequency": np.arange(3.0)}}
     with Checkpoints(workdir) as checkpoints:
         checkpoints.save(state_of(3), window)

@@ -105,7 +105,9 @@ def test_a_missing_field_is_named(small_config, key):
         loop.check(small_config)
 
 
-@pytest.mark.parametrize("section", ["", "data", "model", "model.deepmind", "model.ema", "optimizer", "optimizer.amsgrad"])
+@pytest.mark.parametrize(
+    "section", ["", "data", "model", "model.deepmind", "model.ema", "optimizer", "optimizer.amsgrad"]
+)
 def test_an_unknown_field_is_named(small_config, section):
     with small_config.unlocked():
         (c.section(small_config, section) if section else small_config).sped = 1

@@ -115,6 +115,19 @@ def test_a_set_that_is_not_there_says_at_once_how_to_get_it(small_config, tmp_pa
     assert len(message.splitlines()) <= 5 and not any(tmp_path.iterdir())
 
 
+def test_with_tensorflow_a_missing_set_is_prepared(small_config, tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def fail(builder):
+        raise OSError(f"no network for {builder.name}\nand a long story")
+
+    monkeypatch.setattr(data.importlib.util, "find_spec", lambda name: name == "tensorflow")
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+    small_config.data.name, small_config.data.data_dir = "mnist", str(tmp_path)
+    with pytest.raises(InputError, match=r"'mnist' could not be prepared in .*: no network for mnist$"):
+        data.load(small_config)
+
+
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
 def test_real_sets(small_config, name):
     import tensorflow_datasets as tfds

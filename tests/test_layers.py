@@ -39,7 +39,9 @@ CASES += [(layers.conv_transpose, direct_conv_transpose, 2 * s, s) for s in (2, 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 @pytest.mark.parametrize("function, direct, kernel_size, stride", CASES)
-def test_convolutions_and_their_gradients_are_the_definition(monkeypatch, backend, function, direct, kernel_size, stride):
+def test_convolutions_and_their_gradients_are_the_definition(
+    monkeypatch, backend, function, direct, kernel_size, stride
+):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)  # the formulation, not the device
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(2, 8, 12, 3)), rng.normal(size=(kernel_size, kernel_size, 3, 5))
@@ -72,7 +74,9 @@ def test_weight_norm_starts_as_the_plain_layer_and_fixes_the_kernels_norm(layer)
 
 
 @pytest.mark.parametrize("name", layers.INITIALIZERS)
-@pytest.mark.parametrize("layer, kernel_size, stride", [(layers.Conv, 3, 1), (layers.Conv, 4, 2), (layers.ConvTranspose, 4, 2)])
+@pytest.mark.parametrize(
+    "layer, kernel_size, stride", [(layers.Conv, 3, 1), (layers.Conv, 4, 2), (layers.ConvTranspose, 4, 2)]
+)
 def test_initializers_keep_the_scale_they_promise(layer, kernel_size, stride, name):
     """Output variance of unit input: lecun 1, kaiming 2, xavier 2 fan_in / (fan_in + fan_out), away from the border."""
     x = jax.random.normal(jax.random.key(0), (32, 16, 16, 64))

@@ -5,7 +5,9 @@ import pytest
 
 from vqjax.networks import DECODERS, ENCODERS
 
-REFERENCE = dict(width=128, residual_width=32, blocks=2, stages=2, batch_norm=False, weight_norm=False, kernel_init="lecun")
+REFERENCE = dict(
+    width=128, residual_width=32, blocks=2, stages=2, batch_norm=False, weight_norm=False, kernel_init="lecun"
+)
 
 
 def count(tree):

@@ -181,10 +181,11 @@ def test_initialise_puts_the_codebook_on_the_centres(quantizer):
 
 
 @pytest.mark.parametrize("quantizer", QUANTIZERS.values())
-def test_kmeans_with_fewer_vectors_than_codes_is_refused(quantizer):
-    quantizer = quantizer(**{**FIELDS, "kmeans": True, "num_codes": 64})
-    with pytest.raises(InputError, match="num_codes=64: k-means needs as many vectors, the data gives 9"):
-        quantizer.init_with_output(jax.random.key(0), np.zeros((9, 2), np.float32), 0, method="initialise")
+def test_more_codes_than_kmeans_has_vectors_are_refused(quantizer):
+    fields = {**FIELDS, "num_codes": 20_001}
+    quantizer(**fields).check("config.model.q")
+    with pytest.raises(InputError, match=r"config.model.q.num_codes=20001: expected at most 20000 with .*kmeans=True"):
+        quantizer(**{**fields, "kmeans": True}).check("config.model.q")
 
 
 @pytest.mark.parametrize("quantizer", QUANTIZERS.values())

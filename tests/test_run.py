@@ -11,9 +11,9 @@ import time
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from PIL import Image
 
-from conftest import REPOSITORY
 from vqjax import loop
 from vqjax.checkpoint import Checkpoints, Workdir
 from vqjax.quantizers import QUANTIZERS
@@ -21,7 +21,13 @@ from vqjax.quantizers import QUANTIZERS
 ENVIRONMENT = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=1"}  # one device
 TINY = [
     f"--config.{field}"
-    for field in ("batch_size=16", "log_every=5", "model.deepmind.width=8", "model.deepmind.blocks=1", "model.ema.num_codes=16")
+    for field in (
+        "batch_size=16",
+        "log_every=5",
+        "model.deepmind.width=8",
+        "model.deepmind.blocks=1",
+        "model.ema.num_codes=16",
+    )
 ]
 
 
@@ -144,8 +150,22 @@ def test_a_resumed_run_is_bit_identical(small_config, tmp_path, quantizer):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_last_step_and_the_run_goes_on(tmp_path, number):
     """Stopped in the middle of a logging window; then finished: the same files as a run that was not stopped."""
-    settings = [*TINY, "--config.steps=3000", "--config.log_every=1000", "--config.eval_every=3000", "--config.save_every=3000"]
-    arguments = [sys.executable, "train.py", "--config", "configs/digits.py", "--workdir", str(tmp_path / "cut"), *settings]
+    settings = [
+        *TINY,
+        "--config.steps=3000",
+        "--config.log_every=1000",
+        "--config.eval_every=3000",
+        "--config.save_every=3000",
+    ]
+    arguments = [
+        sys.executable,
+        "train.py",
+        "--config",
+        "configs/digits.py",
+        "--workdir",
+        str(tmp_path / "cut"),
+        *settings,
+    ]
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen(arguments, cwd=REPOSITORY, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 120
@@ -183,7 +203,9 @@ def test_the_best_checkpoint_on_validation_is_evaluated(small_config, tmp_path):
     # A rate this high soon makes things worse, so that the best step is not the last.
     small_config.optimizer.update({"name": "adam", "learning_rate": 0.3})
     loop.train(small_config, tmp_path)
-    scores = {line["step"]: line["mse"] for line in lines_of(tmp_path / "metrics.jsonl") if line["split"] == "validation"}
+    scores = {
+        line["step"]: line["mse"] for line in lines_of(tmp_path / "metrics.jsonl") if line["split"] == "validation"
+    }
     best = min(scores, key=scores.get)
     figures = json.loads((tmp_path / "eval.json").read_text())
     assert len(scores) == 10 and best != 40

@@ -68,7 +68,9 @@ def test_restarts_happen_in_that_run(busy_config, quantizer):
     _, with_restarts, _ = run(busy_config, devices=1, steps=3)
     busy_config.model[quantizer].restart = 0.0
     _, without, _ = run(busy_config, devices=1, steps=3)
-    assert np.any(with_restarts.extra["codebook"]["quantizer"]["frequency"] != without.extra["codebook"]["quantizer"]["frequency"])
+    assert np.any(
+        with_restarts.extra["codebook"]["quantizer"]["frequency"] != without.extra["codebook"]["quantizer"]["frequency"]
+    )
 
 
 @pytest.mark.parametrize("quantizer", QUANTIZERS)

@@ -1,15 +1,16 @@
-"""The workdir: what a run is (config.json, run.json) and where it has got to (checkpoints/). The only importer of Orbax.
+"""The workdir: what a run is and how far it has got. The only importer of Orbax.
 
-    config.json    the config, complete
-    run.json       the data's shape, class names and variance; versions; git commit
-    checkpoints/   <step>/{model,optimizer,window}: variables, Optax's state, the metrics' running mean
+config.json    the config, complete
+run.json       the data's shape, class names and variance; versions; git commit
+checkpoints/   <step>/{model,optimizer,window}: variables, Optax's state, the metrics' running mean
 """
 
 import importlib.metadata
 import logging
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 import jax
 import numpy as np

@@ -15,7 +15,8 @@ import dataclasses
 import difflib
 import inspect
 import math
-from typing import Annotated, Any, Callable, Iterable, Mapping, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from ml_collections import ConfigDict
 

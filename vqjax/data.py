@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import importlib.util
 import os
-from typing import Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +79,13 @@ def _load_tfds(dataset: Dataset, split: str, data_dir: str) -> Split:
                 f"  pip install tensorflow-cpu\n  tfds build {dataset.source} --file_format=array_record "
                 f"--data_dir={directory}\nOr name a directory that holds it: --config.data.data_dir or TFDS_DATA_DIR."
             )
-        builder.download_and_prepare()
+        try:
+            builder.download_and_prepare()
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"config.data.name={dataset.source!r} could not be prepared in {directory}: {reason}"
+            ) from error
     source = builder.as_data_source(split)
     images = np.empty((len(source), *dataset.shape), np.uint8)
     labels = np.empty(len(source), np.int32)
@@ -92,13 +98,15 @@ _DIGITS = tuple("0123456789")
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _CIFAR100 = tuple(
-    """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
-    caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
-    forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
-    mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
-    possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
-    sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
-    willow_tree wolf woman worm""".split()
+    """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+    lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+    shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+    television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+    """.split()
 )
 
 _SIXTY = {"train": 60_000, "test": 10_000}

@@ -5,8 +5,9 @@ python -m vqjax.evaluate --workdir W [--step N]
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 import jax
 import numpy as np

@@ -1,11 +1,11 @@
 """The training loop, the same for every task: (config, workdir) -> a workdir that describes itself."""
 
 import collections
-import contextlib
 import signal
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -181,16 +181,16 @@ class _Run:
                         batch = self.prepare(state.step, batch)
                     state, metrics = self.update(state, batch)
                     window.add(metrics)
-                    done, stop = step + 1, interrupts.signal or step + 1 == config.steps
-                    monitored = None
-                    if done % config.log_every == 0 or done == config.steps:
+                    done, last, monitored = step + 1, step + 1 == config.steps, None
+                    if done % config.log_every == 0 or last:
                         self._log(done, window)
-                    if done % config.eval_every == 0 or done == config.steps:
+                    if done % config.eval_every == 0 or last:
                         monitored = self._evaluate(done, state)
-                    if done % config.save_every == 0 or stop or monitored is not None:
+                    stop = interrupts.signal  # looked at once: a signal from here on ends the next step
+                    if done % config.save_every == 0 or last or stop or monitored is not None:
                         self.checkpoints.save(program.collect(state), window.state(), monitored)
                     self.progress.update(config.batch_size)
-                    if interrupts.signal:
+                    if stop:
                         break
 
     def _describe(self) -> None:

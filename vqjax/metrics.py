@@ -1,6 +1,6 @@
 """Means in, figures out: what is not linear in the batch is derived after averaging."""
 
-from typing import Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp

@@ -1,7 +1,8 @@
 """Optimizers and the schedules of their learning rate, from Optax."""
 
 import dataclasses
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp

@@ -6,7 +6,8 @@ axis BATCH_AXIS.
 `jax.pmap` and `jax.jit(jax.shard_map)` are two ways to compile it; both give the same numbers.
 """
 
-from typing import Any, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import flax.jax_utils
 import jax

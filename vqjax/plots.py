@@ -1,8 +1,8 @@
 """Pictures of a run, as PNG."""
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Iterable, Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -12,7 +12,7 @@ from vqjax.files import replacing
 from vqjax.metrics import perplexity
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 _LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "codes_used": "codes used"}
 _GRID_PIXELS = 640  # small images are enlarged by a whole factor to about this width

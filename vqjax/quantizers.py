@@ -106,10 +106,6 @@ class _Codebook(nn.Module):
     def initialise(self, vectors: jax.Array, seed: int) -> None:
         """Puts the codebook on the k-means centres of the vectors (N, D), if `kmeans` is set. Not traceable."""
         if self.kmeans:
-            if len(vectors) < self.num_codes:
-                raise InputError(
-                    f"num_codes={self.num_codes}: k-means needs as many vectors, the data gives {len(vectors)}"
-                )
             centres = kmeans(np.asarray(vectors, np.float32), self.num_codes, seed)
             self._replace(jnp.ones((self.num_codes, 1), bool), jnp.asarray(centres, jnp.float32))
 

@@ -1,6 +1,7 @@
 """The functions that are compiled for training. Each is written for one device's share of the global batch."""
 
-from typing import Any, Callable, Mapping, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp

@@ -1,6 +1,7 @@
 """The map: what is trained, one class per task, all behind the same few methods that the one loop calls."""
 
-from typing import Any, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp

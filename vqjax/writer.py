@@ -1,8 +1,9 @@
 """Where figures go: metrics.jsonl, timing.jsonl and TensorBoard."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 from tensorboardX import SummaryWriter
 
