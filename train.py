@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the run's config file, path[:argument]", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory (default: runs/<the config's name and argument>)")
@@ -16,16 +16,27 @@ flags.FLAGS.set_default("verbosity", logging.WARNING)
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """Parses the flags; what is wrong with them takes a few lines, not a traceback."""
+    """Parses the flags; what is wrong with them, or with the config's own code, takes a few lines, not a traceback."""
     try:
         rest = flags.FLAGS(argv)
-        if flags.FLAGS["config"].value is None:
+        if not flags.FLAGS["config"].present:
             sys.exit("error: --config is missing; expected a file, for example --config configs/digits.py")
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
-        sys.exit("error: " + "\n".join(str(error).splitlines()[:4]))
+        getattr(_CONFIG.value, "keys", None)  # a file that could not be loaded raises its error at the first use
+    except Exception as error:  # a config is code: it can fail in any way
+        sys.exit(f"error: {_brief(error)}")
+    if not isinstance(_CONFIG.value, ConfigDict):
+        sys.exit(f"error: get_config() of --config must return a ConfigDict, not {type(_CONFIG.value).__name__}")
     if rest[1:]:
         sys.exit(f"error: unexpected argument {rest[1]!r}; fields of the config are set as --config.name=value")
     return rest
+
+
+def _brief(error: Exception) -> str:
+    """An error's text in at most four lines; of a traceback in it, which ml_collections embeds, its last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if any(line.startswith("Traceback") for line in lines):
+        lines = [lines[0], lines[-1]]
+    return "\n".join(lines[:4]) or type(error).__name__
 
 
 def _default_workdir() -> Path:
@@ -40,6 +51,8 @@ def main(_: list[str]) -> None:
         sys.exit(loop.train(_CONFIG.value, _WORKDIR.value or _default_workdir()))
     except config.InputError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:  # before the first step: there is nothing to save
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Settings that must be made before JAX starts, and the fixtures that several files use."""
 
 import os
-import platform
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = " ".join(
@@ -12,8 +11,8 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
-# The cache holds machine code: one folder per kind of processor. Subprocesses inherit it.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.cwd() / ".cache" / f"jax-{platform.machine()}"))
+# The cache holds machine code, and stays with the checkout on its machine. Subprocesses inherit it.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".cache" / "jax"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 

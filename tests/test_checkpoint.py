@@ -31,7 +31,7 @@ def workdir(tmp_path, small_config):
 def test_everything_comes_back(workdir):
     """Variables, optimizer with its own types, step, and the running mean, in a fresh manager."""
     window = {"count": np.float64(2), "sums": {"loss": np.float64(0.1), "code_frequency": np.arange(3.0)}}
-    with Checkpoints(workdir) as checkpoints:
+    with Checkpoints(workdir, create=True) as checkpoints:
         checkpoints.save(state_of(3), window)
     with Checkpoints(workdir) as checkpoints:
         state, restored = checkpoints.restore(jax.eval_shape(lambda: state_of(0)))
@@ -41,14 +41,14 @@ def test_everything_comes_back(workdir):
 
 
 def test_an_empty_window_comes_back(workdir):
-    with Checkpoints(workdir) as checkpoints:
+    with Checkpoints(workdir, create=True) as checkpoints:
         checkpoints.save(state_of(1), {"count": np.float64(0), "sums": {}})
     with Checkpoints(workdir) as checkpoints:
         assert checkpoints.restore(state_of(1))[1]["count"] == 0
 
 
 def test_the_latest_two_and_the_best_are_kept(workdir):
-    with Checkpoints(workdir) as checkpoints:
+    with Checkpoints(workdir, create=True) as checkpoints:
         for step, figure in ((1, 3.0), (2, 1.0), (3, 2.0), (4, None), (5, 4.0), (6, None)):
             checkpoints.save(state_of(step), {"count": np.float64(0), "sums": {}}, figure)
         checkpoints.wait()
@@ -64,8 +64,8 @@ def test_the_latest_two_and_the_best_are_kept(workdir):
 
 
 def test_without_a_figure_the_latest_is_chosen(workdir):
-    with Checkpoints(workdir) as checkpoints:
-        assert checkpoints.chosen is None
+    with Checkpoints(workdir, create=True) as checkpoints:
+        assert checkpoints.latest is checkpoints.chosen is None
         with pytest.raises(InputError, match="expected a checkpoint, found none"):
             checkpoints.restore_variables()
         checkpoints.save(state_of(7), {"count": np.float64(0), "sums": {}})
@@ -73,15 +73,49 @@ def test_without_a_figure_the_latest_is_chosen(workdir):
         assert checkpoints.chosen == 7
 
 
+def test_a_figure_that_is_not_finite_is_never_the_best(workdir):
+    with Checkpoints(workdir, create=True) as checkpoints:
+        for step, figure in enumerate((3.0, 1.0, np.nan, np.inf, np.nan), start=1):
+            checkpoints.save(state_of(step), {"count": np.float64(0), "sums": {}}, figure)
+        checkpoints.wait()
+        assert (checkpoints.latest, checkpoints.chosen) == (5, 2)
+
+
+def test_reading_makes_no_directory(workdir):
+    with pytest.raises(InputError, match="expected a checkpoint, found none"):
+        Checkpoints(workdir)
+    assert not (workdir.path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("name, read", [("config.json", "config"), ("run.json", "facts")])
+def test_a_broken_file_is_named(workdir, name, read):
+    (workdir.path / name).write_text('{"half": ')
+    with pytest.raises(InputError, match=f"{name} cannot be read"):
+        getattr(workdir, read)()
+
+
+def test_a_path_that_cannot_be_written_to(small_config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written to: Not a directory"):
+        Workdir(tmp_path / "file" / "run").create(small_config, {})
+
+
+def test_resuming_keeps_what_the_run_began_with(workdir, small_config):
+    before = workdir.facts()
+    small_config.steps = 99
+    workdir.create(small_config, {"variance": 0.5})
+    assert workdir.facts() == before and workdir.config().steps == 99
+
+
 def test_a_save_that_orbax_declines_is_an_error(workdir):
-    with Checkpoints(workdir) as checkpoints:
+    with Checkpoints(workdir, create=True) as checkpoints:
         checkpoints.save(state_of(7), {"count": np.float64(0), "sums": {}})
         with pytest.raises(RuntimeError, match="did not save step 6"):
             checkpoints.save(state_of(6), {"count": np.float64(0), "sums": {}})
 
 
 def test_another_shape_or_dtype_is_refused(workdir):
-    with Checkpoints(workdir) as checkpoints:
+    with Checkpoints(workdir, create=True) as checkpoints:
         checkpoints.save(state_of(1), {"count": np.float64(0), "sums": {}})
     other = state_of(1)
     other.params["encoder"]["kernel"] = np.zeros((3, 4), np.float16)

@@ -22,12 +22,14 @@ def test_build_calls_the_chosen_entry_with_its_fields():
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"size": 0}, "config.part.entry.size=0: expected at least 1"),
+        ({"size": 0}, "config.part.entry.size=0: expected at least 1 and at most 2147483647"),
         ({"size": 1.5}, "config.part.entry.size=1.5: expected int, got float"),
         ({"size": True}, "config.part.entry.size=True: expected int, got bool"),
         ({"size": 1, "rate": 1.0}, "config.part.entry.rate=1.0: expected at least 0 and less than 1"),
         ({"size": 1, "rate": float("nan")}, "config.part.entry.rate=nan: expected at least 0 and less than 1"),
+        ({"size": 10**400}, "config.part.entry.size=1000"),
         ({"size": 1, "kind": "c"}, "config.part.entry.kind='c': expected one of a, b"),
+        ({"size": 1, "kind": "aa"}, "config.part.entry.kind='aa': expected one of a, b. Did you mean \"a\"?"),
         ({"size": 1, "rat": 0.1}, 'config.part.entry.rat is unknown. Did you mean "rate"?'),
         ({"size": 1, "given": 3}, "config.part.entry.given is unknown."),
         ({"rate": 0.1}, "config.part.entry.size is missing from the config"),

@@ -155,3 +155,29 @@ def test_rows_agree_with_tfds(name):
         assert tuple(features["label"].names) == row.class_names
     if name == "cifar100":
         assert list(row.class_names) == sorted(set(row.class_names))
+
+
+def test_a_set_in_another_file_format_says_so(small_config, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def refuse(*_, **__):
+        raise ValueError("File format is already set to FileFormat.TFRECORD")
+
+    monkeypatch.setattr(tfds, "builder", refuse)
+    small_config.data.name = "mnist"
+    with pytest.raises(InputError, match=r"'mnist': expected ArrayRecord in .*TFRECORD\nPrepare it in another"):
+        data.load(small_config)
+
+
+def test_a_truncated_set_is_refused(small_config, tmp_path):
+    import shutil
+
+    if not os.path.isdir(os.path.join(REAL, "mnist")):
+        pytest.skip(f"mnist is not prepared in {REAL}")
+    shutil.copytree(os.path.join(REAL, "mnist"), tmp_path / "mnist")
+    for path in (tmp_path / "mnist").rglob("*test.array_record*"):
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:100_000])
+    small_config.data.name, small_config.data.data_dir = "mnist", str(tmp_path)
+    with pytest.raises(InputError, match=r"'mnist' in .* is damaged"):
+        data.load(small_config, ("test",))

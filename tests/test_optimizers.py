@@ -11,6 +11,11 @@ PARAMS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def one_rate(small_config):
+    small_config.optimizer.codebook_rate = 1.0
+
+
 def updates(config, gradient, steps=1):
     optimizer, _ = optimizers.make(config)
     params, state = PARAMS, optimizer.init(PARAMS)

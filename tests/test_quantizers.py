@@ -178,6 +178,7 @@ def test_initialise_puts_the_codebook_on_the_centres(quantizer):
     _, variables = quantizer.apply(with_codebook(quantizer), vectors, 0, method="initialise", mutable=True)
     codebook = quantizer.apply(variables, method="codebook")
     np.testing.assert_allclose(sorted(map(tuple, np.round(codebook, 4))), [(0, 0), (5, 5), (9, 0)])
+    assert quantizer.initial_vectors and not quantizer.copy(kmeans=False).initial_vectors
 
 
 @pytest.mark.parametrize("quantizer", QUANTIZERS.values())

@@ -70,14 +70,16 @@ def digits(tmp_path_factory):
         (folder / name).symlink_to(REPOSITORY / name)
     readme = (REPOSITORY / "README.md").read_text()
     line = re.search(r"^pip install -r requirements.txt && python (train.py --config configs/digits.py)$", readme, re.M)
+    fresh = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
     started = time.monotonic()
-    result = command(*line[1].split(), cwd=folder)
+    result = command(*line[1].split(), cwd=folder, env=fresh)
     assert result.returncode == 0, result.stderr
     return folder / "runs" / "digits", result, time.monotonic() - started
 
 
 def test_the_main_job(digits):
-    workdir, result, _ = digits
+    workdir, result, seconds = digits
+    assert seconds < 90  # compilation included
     names = {path.name for path in workdir.iterdir()}
     pictures = {"curves.png", "originals.png", "reconstructions.png", "codebook.png"}
     assert {"config.json", "run.json", "checkpoints", "metrics.jsonl", "timing.jsonl", "eval.json"} | pictures <= names
@@ -116,6 +118,7 @@ def test_evaluate_rewrites_eval_json(digits):
     result = command("-m", "vqjax.evaluate", "--workdir", workdir)
     assert result.returncode == 0, result.stderr
     after = json.loads((workdir / "eval.json").read_text())
+    assert after.pop("split") == before.pop("split")
     assert after == pytest.approx(before, rel=1e-5)
     earlier = before["step"] - json.loads((workdir / "config.json").read_text())["save_every"]
     assert command("-m", "vqjax.evaluate", "--workdir", workdir, "--step", earlier).returncode == 0
@@ -259,11 +262,6 @@ def test_evaluate_refuses_what_is_no_run(tmp_path):
 def test_help_names_the_flags():
     result = command("train.py", "--help")
     assert "--workdir" in result.stdout and "--config" in result.stdout
-
-
-@pytest.mark.slow
-def test_the_main_job_takes_less_than_90_seconds(digits):
-    assert digits[2] < 90
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ class Workdir:
         if not self.exists:
             if self.path.exists() and not self.path.is_dir():
                 raise InputError(f"--workdir={self.path}: expected a directory, found a file")
-            if self.path.is_dir() and any(self.path.iterdir()):
+            if self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
                 raise InputError(f"--workdir={self.path}: expected a run or an empty directory, found other files")
             return {}
         found = differences(self.config().to_dict(), _plain(config))
@@ -74,25 +74,43 @@ class Workdir:
         return found
 
     def create(self, config: ConfigDict, facts: Mapping[str, Any]) -> None:
-        """Writes config.json and run.json; the facts are what stage 2 and a reader need to know of the data."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Writes config.json and, if the run is new, run.json.
+
+        Args:
+          config: of the run.
+          facts: what stage 2 and a reader need to know of the data.
+
+        Raises:
+          InputError: the path cannot be written to.
+        """
         versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-        run = {"format": FORMAT, **facts, "versions": versions, "git_commit": git_commit()}
-        write_json(self.path / "run.json", run)
-        write_json(self.path / "config.json", _plain(config))
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(self.path / "config.json", _plain(config))
+            if not (self.path / "run.json").exists():
+                run = {"format": FORMAT, **facts, "versions": versions, "git_commit": git_commit()}
+                write_json(self.path / "run.json", run)
+        except OSError as error:
+            raise InputError(f"--workdir={self.path} cannot be written to: {error.strerror}") from error
 
     def config(self) -> ConfigDict:
         """The run's config. Raises InputError if no run lives here."""
         if not self.exists:
             raise InputError(f"--workdir={self.path}: expected a run, found no config.json")
-        return ConfigDict(read_json(self.path / "config.json"))
+        return ConfigDict(self._read("config.json"))
 
     def facts(self) -> dict[str, Any]:
         """run.json. Raises InputError if it is of a format that this version cannot read."""
-        run = read_json(self.path / "run.json")
+        run = self._read("run.json")
         if run["format"] != FORMAT:
             raise InputError(f"{self.path}: format {run['format']}, but this version reads {FORMAT}")
         return run
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            return read_json(self.path / name)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.path / name} cannot be read: {error}") from error
 
 
 def _plain(config: ConfigDict) -> dict[str, Any]:
@@ -103,9 +121,12 @@ def _plain(config: ConfigDict) -> dict[str, Any]:
 
 
 class Checkpoints:
-    """The latest two checkpoints of a run, and the best one by the monitored figure where that is known."""
+    """The latest two checkpoints of a run, and the best one by the monitored figure where that is known.
 
-    def __init__(self, workdir: Workdir):
+    Raises InputError if there is no directory of checkpoints and none is to be made (`create`).
+    """
+
+    def __init__(self, workdir: Workdir, create: bool = False):
         keep = [
             checkpoint_managers.LatestN(n=2),
             checkpoint_managers.BestN(
@@ -119,7 +140,10 @@ class Checkpoints:
             create=False,
         )
         self.directory = workdir.path / "checkpoints"
-        self.directory.mkdir(parents=True, exist_ok=True)
+        if create:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        elif not self.directory.is_dir():
+            raise InputError(f"{self.directory}: expected a checkpoint, found none")
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
@@ -155,7 +179,8 @@ class Checkpoints:
             optimizer=ocp.args.StandardSave(state.opt_state),
             window=ocp.args.StandardSave(dict(window)),
         )
-        metrics = None if monitored is None else {"monitored": monitored}
+        # A figure that is not finite must not pass for the best: nothing compares as less than NaN.
+        metrics = None if monitored is None else {"monitored": monitored if np.isfinite(monitored) else np.inf}
         if not self._manager.save(int(state.step), args=items, metrics=metrics):
             raise RuntimeError(f"Orbax did not save step {int(state.step)} in {self.directory}")
 

@@ -37,11 +37,11 @@ class Range:
     def __contains__(self, value: float) -> bool:
         above = value > self.min if self.open_min else value >= self.min
         below = value < self.max if self.open_max else value <= self.max
-        return above and below and math.isfinite(value)
+        return above and below and (isinstance(value, int) or math.isfinite(value))
 
     def __str__(self) -> str:
-        low = f"{'greater than' if self.open_min else 'at least'} {self.min:g}"
-        high = f"{'less than' if self.open_max else 'at most'} {self.max:g}"
+        low = f"{'greater than' if self.open_min else 'at least'} {self.min}"
+        high = f"{'less than' if self.open_max else 'at most'} {self.max}"
         return " and ".join(text for text, bound in ((low, self.min), (high, self.max)) if math.isfinite(bound))
 
 
@@ -61,8 +61,9 @@ class OneOf:
         return "one of " + ", ".join(self.names)
 
 
-Positive = Annotated[int, Range(1)]
-Natural = Annotated[int, Range(0)]
+_INT32 = 2**31 - 1
+Positive = Annotated[int, Range(1, _INT32)]
+Natural = Annotated[int, Range(0, _INT32)]
 PositiveFloat = Annotated[float, Range(0, open_min=True)]
 NonNegativeFloat = Annotated[float, Range(0)]
 Decay = Annotated[float, Range(0, 1, open_max=True)]
@@ -98,7 +99,7 @@ class Run:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """' Did you mean X?' for a misspelt name, or nothing when no known name is close."""
+    """' Did you mean "X"?' for a misspelt name, or nothing when no known name is close."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f' Did you mean "{match[0]}"?' if match else ""
 
@@ -118,7 +119,8 @@ def check_value(value: Any, hint: Any, key: str) -> Any:
         raise InputError(f"{key}={value!r}: expected {kind.__name__}, got {type(value).__name__}")
     for limit in limits:
         if value not in limit:
-            raise InputError(f"{key}={value!r}: expected {limit}")
+            hint = nearest(value, limit.names) if isinstance(limit, OneOf) else ""
+            raise InputError(f"{key}={value!r}: expected {limit}.{hint}".rstrip("."))
     return value
 
 

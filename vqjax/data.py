@@ -70,8 +70,15 @@ def _load_tfds(dataset: Dataset, split: str, data_dir: str) -> Split:
     import tensorflow_datasets as tfds
 
     directory = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    builder = tfds.builder(dataset.source, data_dir=os.path.expanduser(directory), file_format="array_record")
-    if not builder.is_prepared():
+    try:
+        builder = tfds.builder(dataset.source, data_dir=os.path.expanduser(directory), file_format="array_record")
+        prepared = builder.is_prepared()
+    except ValueError as error:  # TFDS's word for a set that is there as TFRecord, its default
+        raise InputError(
+            f"config.data.name={dataset.source!r}: expected ArrayRecord in config.data.data_dir={directory}, "
+            f"but: {error}\nPrepare it in another directory, and name that in config.data.data_dir or TFDS_DATA_DIR."
+        ) from error
+    if not prepared:
         if not importlib.util.find_spec("tensorflow"):
             raise InputError(
                 f"config.data.name={dataset.source!r} is not prepared as ArrayRecord in "
@@ -86,11 +93,16 @@ def _load_tfds(dataset: Dataset, split: str, data_dir: str) -> Split:
             raise InputError(
                 f"config.data.name={dataset.source!r} could not be prepared in {directory}: {reason}"
             ) from error
-    source = builder.as_data_source(split)
-    images = np.empty((len(source), *dataset.shape), np.uint8)
-    labels = np.empty(len(source), np.int32)
-    for i, example in enumerate(source):
-        images[i], labels[i] = example["image"], example["label"]
+    count = dataset.sizes[split]
+    images, labels = np.empty((count, *dataset.shape), np.uint8), np.empty(count, np.int32)
+    try:
+        source = builder.as_data_source(split)
+        for i in range(count):
+            example = source[i]
+            images[i], labels[i] = example["image"], example["label"]
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"config.data.name={dataset.source!r} in {directory} is damaged: {reason}") from error
     return Split(images, labels)
 
 

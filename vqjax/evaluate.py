@@ -4,6 +4,7 @@ python -m vqjax.evaluate --workdir W [--step N]
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,12 +66,12 @@ def evaluate(workdir: Workdir, step: int | None = None) -> tuple[int, dict[str, 
     """
     config = workdir.config()
     task = tasks.make(config, workdir.facts()["variance"])
-    parallel.check_batch(config.batch_size)
     with Checkpoints(workdir) as checkpoints:
         step, variables = checkpoints.restore_variables(step)
     test = data.load(config, ("test",))["test"]
     program = parallel.PARALLEL[config.parallel]()
-    evaluator = Evaluator(task, program, config.batch_size, workdir.path)
+    devices = jax.local_device_count()  # maybe another number than in training: the last batch is padded anyway
+    evaluator = Evaluator(task, program, math.ceil(config.batch_size / devices) * devices, workdir.path)
     figures = evaluator.report(step, "test", evaluator.measure(program.replicate(variables), test))
     evaluator.pictures(variables, test)
     return step, figures

@@ -50,9 +50,9 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
         return 0
     for key, (old, new) in changed.items():
         print(f"config.{key} is now {new!r}, was {old!r}")
+    run = _Run(config, workdir)
     with _Interrupts() as interrupts:
-        _Run(config, workdir).train(interrupts)
-        if interrupts.signal:
+        if not run.train(interrupts):
             print(f"stopped by {signal.Signals(interrupts.signal).name}; the same command goes on from here")
             return 128 + interrupts.signal
     _close(workdir)
@@ -61,18 +61,21 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
 
 def _finished(workdir: Workdir, config: ConfigDict) -> bool:
     """Whether the run has all its steps and its evaluation; if so, says so."""
+    if not (workdir.path / "checkpoints").exists():
+        return False
     with Checkpoints(workdir) as checkpoints:
-        if (checkpoints.latest or 0) < config.steps or not _tested(workdir):
-            return False
-    print(f"{workdir.path} is finished after {config.steps:,} steps: {_result(workdir)}")
+        latest, chosen = checkpoints.latest or 0, checkpoints.chosen
+    if latest < config.steps or not _tested(workdir, chosen):
+        return False
+    print(f"{workdir.path} is finished after {latest:,} steps: {_result(workdir)}")
     print("To train on, raise --config.steps; to start afresh, name another --workdir.")
     return True
 
 
-def _tested(workdir: Workdir) -> bool:
-    """Whether eval.json is there and about the test split."""
+def _tested(workdir: Workdir, step: int) -> bool:
+    """Whether eval.json is there and about this step on the test split."""
     path = workdir.path / "eval.json"
-    return path.exists() and read_json(path)["split"] == "test"
+    return path.exists() and {"step": step, "split": "test"}.items() <= read_json(path).items()
 
 
 def _result(workdir: Workdir) -> str:
@@ -81,8 +84,10 @@ def _result(workdir: Workdir) -> str:
 
 
 def _close(workdir: Workdir) -> None:
-    """The end of a finished run: the chosen checkpoint's test figures, if it was validated, and the summary."""
-    if not _tested(workdir):
+    """The end of a finished run: the chosen checkpoint's test figures, if they are not there yet, and the summary."""
+    with Checkpoints(workdir) as checkpoints:
+        chosen = checkpoints.chosen
+    if not _tested(workdir, chosen):
         evaluate(workdir)
     print(_result(workdir))
     names = sorted(path.name + "/" * path.is_dir() for path in workdir.path.iterdir())
@@ -104,7 +109,7 @@ def _brief(config: ConfigDict) -> str:
 
 
 class _Interrupts:
-    """While entered, SIGINT and SIGTERM set `signal`, which the loop reads between steps; a second SIGINT kills."""
+    """While entered, SIGINT and SIGTERM set `signal`, which the loop reads between steps; a second one kills."""
 
     def __enter__(self) -> "_Interrupts":
         self.signal = 0
@@ -116,7 +121,7 @@ class _Interrupts:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: Any) -> None:
-        if self.signal and number == signal.SIGINT:
+        if self.signal:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.signal = number
@@ -164,11 +169,11 @@ class _Run:
         self.prepare = self.program.compile(prepare_step(self.task, prepare_key), sharded=True)
         self.evaluator = Evaluator(self.task, self.program, config.batch_size, workdir.path)
 
-    def train(self, interrupts: _Interrupts) -> None:
-        """From the latest checkpoint, or from the start, to the last step or a signal."""
+    def train(self, interrupts: _Interrupts) -> bool:
+        """From the latest checkpoint, or from the start, to the last step (True) or a signal (False)."""
         config, program = self.config, self.program
         self._describe()
-        with Checkpoints(self.workdir) as self.checkpoints:
+        with Checkpoints(self.workdir, create=True) as self.checkpoints:
             state, window = self._start()
             first = int(state.step)
             self._introduce(state)
@@ -190,8 +195,9 @@ class _Run:
                     if done % config.save_every == 0 or last or stop or monitored is not None:
                         self.checkpoints.save(program.collect(state), window.state(), monitored)
                     self.progress.update(config.batch_size)
-                    if stop:
-                        break
+                    if stop and not last:
+                        return False
+        return True
 
     def _describe(self) -> None:
         """Writes down what the run is."""

@@ -33,7 +33,7 @@ def adam(learning_rate: Schedule, b1: Decay, b2: Decay, eps: PositiveFloat) -> o
 
 
 def amsgrad(learning_rate: Schedule, b1: Decay, b2: Decay, eps: PositiveFloat) -> optax.GradientTransformation:
-    """AMSGrad (Reddi et al. 2018, alg. 2) with Adam's bias corrections after the maximum, as PyTorch has it.
+    """AMSGrad (Reddi et al. 2018, alg. 2) with Adam's bias corrections after the maximum, PyTorch's order.
 
     `optax.amsgrad` corrects before the maximum, which gives the first gradient full weight and never forgets it.
     """

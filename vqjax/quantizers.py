@@ -81,6 +81,11 @@ class _Codebook(nn.Module):
     restart: Annotated[float, Range(0, 1)]
     decay: Decay
 
+    @property
+    def initial_vectors(self) -> int:
+        """How many of the encoder's vectors `initialise` wants."""
+        return KMEANS_VECTORS if self.kmeans else 0
+
     def check(self, key: str) -> None:
         """Raises InputError, naming the config's `key`, if the fields contradict each other."""
         if self.kmeans and self.num_codes > KMEANS_VECTORS:
@@ -104,10 +109,9 @@ class _Codebook(nn.Module):
         return jnp.take(self.codebook(), codes, axis=0)
 
     def initialise(self, vectors: jax.Array, seed: int) -> None:
-        """Puts the codebook on the k-means centres of the vectors (N, D), if `kmeans` is set. Not traceable."""
-        if self.kmeans:
-            centres = kmeans(np.asarray(vectors, np.float32), self.num_codes, seed)
-            self._replace(jnp.ones((self.num_codes, 1), bool), jnp.asarray(centres, jnp.float32))
+        """Puts the codebook on the k-means centres of the vectors (N, D), N >= K. Not traceable."""
+        centres = kmeans(np.asarray(vectors, np.float32), self.num_codes, seed)
+        self._replace(jnp.ones((self.num_codes, 1), bool), jnp.asarray(centres, jnp.float32))
 
     def refresh(self, z: jax.Array, key: jax.Array) -> None:
         """Restarts the dead codes on random vectors of the global batch z (B, h, w, D)."""

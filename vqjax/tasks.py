@@ -1,7 +1,8 @@
 """The map: what is trained, one class per task, all behind the same few methods that the one loop calls."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +10,24 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vqjax import data, metrics, models
-from vqjax.config import InputError, Positive, build, check_fields, check_name
+from vqjax.config import InputError, OneOf, Positive, build, check_fields, check_name
 from vqjax.likelihoods import LIKELIHOODS, unit
 from vqjax.networks import DECODERS, ENCODERS
-from vqjax.quantizers import KMEANS_VECTORS, QUANTIZERS
+from vqjax.quantizers import QUANTIZERS
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def _autoencoder_fields(code_dim: Positive, dtype: str, encoder: str, decoder: str, quantizer: str, likelihood: str):
+@dataclasses.dataclass(frozen=True)
+class AutoencoderFields:
     """The fields of `config.model` that are not an entry's own."""
+
+    code_dim: Positive
+    dtype: Annotated[str, OneOf(DTYPES)]
+    encoder: str
+    decoder: str
+    quantizer: str
+    likelihood: str
 
 
 class Autoencoder:
@@ -43,9 +52,8 @@ class Autoencoder:
         """
         tables = {**ENCODERS, **DECODERS, **QUANTIZERS, **LIKELIHOODS}
         own = {name: value for name, value in config.model.items() if name not in tables}
-        code_dim = check_fields(_autoencoder_fields, own, "config.model")["code_dim"]
-        check_name(DTYPES, config.model.dtype, "config.model.dtype")
-        dtype = DTYPES[config.model.dtype]
+        fields = AutoencoderFields(**check_fields(AutoencoderFields, own, "config.model"))
+        code_dim, dtype = fields.code_dim, DTYPES[fields.dtype]
         self.likelihood = build(LIKELIHOODS, config, "model.likelihood", variance=variance)
         encoder = build(ENCODERS, config, "model.encoder", features=code_dim, dtype=dtype)
         channels = shape[-1] * self.likelihood.parameters
@@ -76,13 +84,16 @@ class Autoencoder:
 
         On one device whatever the run has, so that the result does not depend on how many there are.
         """
+        wanted = self.module.quantizer.initial_vectors
+        if not wanted:
+            return variables
         latents = jax.jit(lambda images: self.module.apply(variables, self.likelihood.inputs(images), method="latents"))
         vectors, count = [], 0
-        while count < KMEANS_VECTORS:
+        while count < wanted:
             z = np.asarray(latents(next(batches)["image"]), np.float32)
             vectors.append(z.reshape(-1, z.shape[-1]))
             count += len(vectors[-1])
-        vectors = np.concatenate(vectors)[:KMEANS_VECTORS]
+        vectors = np.concatenate(vectors)[:wanted]
         return self.module.apply(variables, vectors, seed, method="initialise", mutable=True)[1]
 
     @property
