@@ -12,7 +12,7 @@ def get_config():
     config.data.name = "digits"
     config.model.code_dim = 16
     config.model.deepmind.update(width=64, residual_width=32, stages=1)
-    config.model.ema.num_codes = config.model.vq.num_codes = 64
+    config.model.ema.num_codes = config.model.vq.num_codes = 128
     config.optimizer.name = "adam"
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"
