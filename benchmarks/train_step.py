@@ -29,7 +29,7 @@ def vqjax_runner(images: np.ndarray) -> Callable[[int], None]:
     task = tasks.make(config, VARIANCE)
     optimizer, schedule = optimizers.make(config)
     program = PARALLEL[config.parallel]()
-    step = program.compile(train_step(task, optimizer, schedule, jax.random.key(1)), donate=True)
+    step = program.compile(train_step(task, optimizer, schedule, *jax.random.split(jax.random.key(1))), donate=True)
     state = program.replicate(jax.device_get(initial_state(jax.jit(task.init)(jax.random.key(0)), optimizer)))
     batch = {"image": images, "label": np.zeros(len(images), np.int32), "example": np.arange(len(images))}
 

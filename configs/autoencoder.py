@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
             model=dict(
                 code_dim=64,  # D
                 dtype="float32",  # of the networks' computation; the codebook is always float32
-                encoder="deepmind",
+                encoder="deepmind",  # or openai
                 decoder="deepmind",
                 deepmind=dict(
                     width=128,
@@ -37,7 +37,12 @@ def get_config() -> ConfigDict:
                     weight_norm=False,
                     kernel_init="lecun",  # or xavier, kaiming
                 ),
-                quantizer="ema",  # or vq
+                openai=dict(
+                    width=64,  # next to the image; 2, 4, 8 times as wide further in
+                    groups=3,  # the image is halved between groups
+                    blocks=2,  # per group
+                ),
+                quantizer="ema",  # or vq, gumbel
                 ema=dict(
                     num_codes=512,  # K
                     beta=1.0,  # of the commitment loss
@@ -46,21 +51,28 @@ def get_config() -> ConfigDict:
                     restart=0.01,  # codes used less than this share of 1 / K start again; 0: never
                 ),
                 vq=dict(num_codes=512, beta=1.0, decay=0.99, kmeans=True, restart=0.01),
-                likelihood="mse",
+                gumbel=dict(
+                    num_codes=512,
+                    hard=True,  # forward one-hot, backward relaxed
+                    temperature=dict(schedule="exponential", start=1.0, end=1 / 16, share=0.8),
+                    kl_weight=dict(schedule="cosine", start=0.0, end=5e-4, share=0.2),
+                ),
+                likelihood="mse",  # or l1, logit_laplace
                 mse=dict(weight=4.0, tanh=False),  # loss = weight * MSE / variance, pixels in [0, 1]
+                l1=dict(weight=1.0, tanh=False),  # loss = weight * mean |error| / standard deviation
+                logit_laplace=dict(weight=1.0, epsilon=0.1),  # nats per pixel and channel
             ),
             optimizer=dict(
                 name="amsgrad",  # or adam, adamw
                 learning_rate=3e-4,
-                schedule="constant",  # or cosine
+                schedule="constant",  # or linear, cosine, exponential
+                final=0.0,  # where the schedule ends
                 warmup=0,  # steps of linear rise
                 clip=0.0,  # global norm of the gradient; 0: no clipping
                 codebook_rate=30.0,  # times the learning rate, for a codebook with a gradient
                 adam=dict(b1=0.9, b2=0.999, eps=1e-8),
                 amsgrad=dict(b1=0.9, b2=0.999, eps=1e-8),
                 adamw=dict(b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-4),  # decays kernels only
-                constant=dict(),
-                cosine=dict(final=0.0),
             ),
         )
     )

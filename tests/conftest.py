@@ -23,6 +23,7 @@ import pytest
 
 from configs import autoencoder
 from vqjax import data
+from vqjax.quantizers import QUANTIZERS
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -53,6 +54,7 @@ def small_config():
     config.data.name = "digits"
     config.model.code_dim = 8
     config.model.deepmind.update({"width": 8, "residual_width": 4, "blocks": 1, "stages": 1})
-    for quantizer in ("ema", "vq"):
+    config.model.openai.update({"width": 4, "groups": 2, "blocks": 1})
+    for quantizer in QUANTIZERS:
         config.model[quantizer].num_codes = 16
     return config

@@ -17,4 +17,4 @@ def test_codes_carry_the_whole_image(small_config, quantizer):
     assert codes.shape == (8, *task.grid) and codes.dtype == np.int32
     assert codes.min() >= 0 and codes.max() < task.module.quantizer.num_codes
     output = task.module.apply(variables, codes, method="decode")
-    np.testing.assert_allclose(output, task.module.apply(variables, x, False, 0).output, atol=1e-6)
+    np.testing.assert_allclose(output, task.module.apply(variables, x, False).output, atol=1e-6)

@@ -1,8 +1,10 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vqjax.layers import conv
 from vqjax.networks import DECODERS, ENCODERS
 
 REFERENCE = dict(
@@ -49,11 +51,51 @@ def test_batch_norm_adds_scale_bias_and_statistics_and_drops_the_bias_before_it(
     assert count(variables["batch_stats"]) == 2 * channels
 
 
+# DALL-E's networks at width 8, 2 groups of 1 block, D 5, 3 channels. A block of width n from m channels has
+# bottlenecks of n / 4; its last or first convolution is the 1 x 1.
+OPENAI = {"width": 8, "groups": 2, "blocks": 1}
+OPENAI_ENCODER = (49 * 3 * 8 + 8) + (9 * 8 * 2 + 2) + 2 * (9 * 2 * 2 + 2) + (2 * 8 + 8)  # stem, group 1: 8 -> 8
+OPENAI_ENCODER += (9 * 8 * 4 + 4) + 2 * (9 * 4 * 4 + 4) + (4 * 16 + 16) + (8 * 16 + 16)  # group 2: 8 -> 16, id
+OPENAI_ENCODER += 16 * 5 + 5
+OPENAI_DECODER = (5 * 4 + 4) + 2 * (9 * 4 * 4 + 4) + (9 * 4 * 16 + 16) + (5 * 16 + 16)  # group 2: 5 -> 16, id
+OPENAI_DECODER += (16 * 2 + 2) + 2 * (9 * 2 * 2 + 2) + (9 * 2 * 8 + 8) + (16 * 8 + 8)  # group 1: 16 -> 8, id
+OPENAI_DECODER += 8 * 3 + 3
+
+
+def test_parameter_counts_of_dalles_networks():
+    output, variables = shapes_of(ENCODERS["openai"](features=5, **OPENAI), (2, 32, 32, 3))
+    assert output.shape == (2, 16, 16, 5) and count(variables["params"]) == OPENAI_ENCODER
+    output, variables = shapes_of(DECODERS["openai"](features=3, **OPENAI), (2, 16, 16, 5))
+    assert output.shape == (2, 32, 32, 3) and count(variables["params"]) == OPENAI_DECODER
+
+
+def test_dalles_encoder_by_hand():
+    """One group of two blocks, layer by layer: the gain of a block is 1 / 2 ** 2."""
+    network = ENCODERS["openai"](features=4, width=8, groups=1, blocks=2)
+    x = jax.random.normal(jax.random.key(0), (2, 6, 6, 3))
+    variables = network.init(jax.random.key(1), x, False)
+
+    def layer(index, x):
+        params = variables["params"][f"Conv_{index}"]
+        return conv(x, params["kernel"]) + params["bias"]
+
+    y = layer(0, x)
+    for first in (1, 5):
+        branch = y
+        for index in range(first, first + 4):
+            branch = layer(index, nn.relu(branch))
+        y = y + branch / 4
+    np.testing.assert_allclose(network.apply(variables, x, False), layer(9, nn.relu(y)), atol=1e-5)
+
+
 @pytest.mark.parametrize("stages", [0, 1, 2, 3])
 @pytest.mark.parametrize("shape", [(8, 24, 1), (40, 16, 3), (8, 8, 4)])
 @pytest.mark.parametrize("name", ENCODERS)
 def test_any_size_the_stride_divides(name, shape, stages):
-    fields = {**REFERENCE, "width": 8, "residual_width": 4, "stages": stages}
+    fields = {
+        "deepmind": {**REFERENCE, "width": 8, "residual_width": 4, "stages": stages},
+        "openai": {**OPENAI, "groups": stages + 1},
+    }[name]
     encoder, decoder = ENCODERS[name](features=5, **fields), DECODERS[name](features=shape[-1], **fields)
     assert encoder.stride == decoder.stride == 2**stages
     z, _ = shapes_of(encoder, (3, *shape))
@@ -63,9 +105,10 @@ def test_any_size_the_stride_divides(name, shape, stages):
 
 
 @pytest.mark.parametrize("table", [ENCODERS, DECODERS])
-def test_bfloat16_computes_in_bfloat16(table):
-    for network in table.values():
-        fields = {**REFERENCE, "width": 8, "residual_width": 4, "batch_norm": True}
-        output, variables = shapes_of(network(features=5, dtype=jnp.bfloat16, **fields), (1, 8, 8, 3))
-        assert output.dtype == jnp.bfloat16
-        assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+@pytest.mark.parametrize("name", ENCODERS)
+def test_bfloat16_computes_in_bfloat16(table, name):
+    fields = {"deepmind": {**REFERENCE, "batch_norm": True}, "openai": OPENAI}[name]
+    network = table[name](features=5, dtype=jnp.bfloat16, **fields)
+    output, variables = shapes_of(network, (1, 8, 8, 3))
+    assert output.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}

@@ -25,13 +25,13 @@ def updates(config, gradient, steps=1):
     return delta
 
 
-@pytest.mark.parametrize("schedule, middle", [("constant", 1.0), ("cosine", 0.55)])
-def test_schedules_by_hand(small_config, schedule, middle):
+@pytest.mark.parametrize("schedule, middle", [("constant", 1.0), ("linear", 0.55), ("cosine", 0.55)])
+def test_learning_rates_by_hand(small_config, schedule, middle):
     small_config.steps = 110
-    small_config.optimizer.update({"schedule": schedule, "warmup": 10, "learning_rate": 1.0, "cosine": {"final": 0.1}})
+    small_config.optimizer.update({"schedule": schedule, "warmup": 10, "learning_rate": 1.0, "final": 0.1})
     _, rate = optimizers.make(small_config)
     np.testing.assert_allclose([rate(0), rate(5), rate(10), rate(60)], [0, 0.5, 1, middle], atol=1e-6)
-    np.testing.assert_allclose(rate(110), {"constant": 1.0, "cosine": 0.1}[schedule], atol=1e-6)
+    np.testing.assert_allclose(rate(110), {"constant": 1.0}.get(schedule, 0.1), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)

@@ -3,8 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqjax.config import InputError
-from vqjax.quantizers import EMA, QUANTIZERS, VQ, kmeans, squared_distances, straight_through
+from configs import autoencoder
+from vqjax.config import InputError, build
+from vqjax.quantizers import EMA, QUANTIZERS, VQ, Gumbel, kl_to_uniform, kmeans, squared_distances, straight_through
+from vqjax.schedules import Ramp
 
 FIELDS = dict(code_dim=2, num_codes=3, beta=0.25, kmeans=False, restart=0.0, decay=0.9)
 CODEBOOK = np.array([[0.0, 0.0], [1.0, 1.0], [4.0, 0.0]], np.float32)
@@ -15,18 +17,30 @@ ERRORS = Z - CODEBOOK[CODES]  # z - e
 MEAN_SQUARE = (0.4**2 + 0.2**2 + 0.4**2 + 1.0 + 1.0) / 8
 
 
+CODEBOOKS = [VQ, EMA]
+
+
+def built(name, **fields):
+    """An entry of QUANTIZERS with the fields of the base config, less those given."""
+    config = autoencoder.get_config()
+    config.model.quantizer = name
+    config.model[name].update(fields)
+    return build(QUANTIZERS, config, "model.quantizer", code_dim=2)
+
+
 def with_codebook(quantizer, codebook=CODEBOOK):
     """Variables whose codebook is given."""
-    variables = quantizer.init(jax.random.key(0), jnp.zeros((1, 1, 1, codebook.shape[1])), False, 0)
+    variables = quantizer.init(jax.random.key(0), jnp.zeros((1, 1, 1, codebook.shape[1])), False)
     everything = np.ones((len(codebook), 1), bool)
     return quantizer.apply(variables, everything, jnp.asarray(codebook), method="_replace", mutable=True)[1]
 
 
 def call(quantizer, variables, z, train=False):
-    return quantizer.apply(variables, jnp.asarray(z), train, 0, mutable=["codebook"])
+    noise = jax.random.split(jax.random.key(0), len(z))
+    return quantizer.apply(variables, jnp.asarray(z), train, 0.5, noise, mutable=["codebook"])
 
 
-@pytest.mark.parametrize("quantizer", QUANTIZERS.values())
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
 def test_forward_by_hand(quantizer):
     quantizer = quantizer(**FIELDS)
     quantized, _ = call(quantizer, with_codebook(quantizer), Z)
@@ -35,20 +49,11 @@ def test_forward_by_hand(quantizer):
     np.testing.assert_allclose(quantized.z_q, CODEBOOK[CODES], atol=1e-6)
     np.testing.assert_allclose(quantized.metrics["code_frequency"], [0.25, 0.5, 0.25])
     np.testing.assert_allclose(quantized.metrics["commitment_loss"], MEAN_SQUARE, rtol=1e-6)
-    expected = {VQ: 1.25 * MEAN_SQUARE, EMA: 0.25 * MEAN_SQUARE}.get(type(quantizer), quantized.loss)
+    expected = {VQ: 1.25 * MEAN_SQUARE, EMA: 0.25 * MEAN_SQUARE}[type(quantizer)]
     np.testing.assert_allclose(quantized.loss, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("quantizer", QUANTIZERS.values())
-def test_lookup_gives_what_the_decoder_sees(quantizer):
-    quantizer = quantizer(**FIELDS)
-    variables = with_codebook(quantizer)
-    quantized, _ = call(quantizer, variables, Z)
-    z_q = quantizer.apply(variables, quantized.codes, method="lookup")
-    np.testing.assert_allclose(z_q, quantized.z_q, atol=1e-6)
-
-
-@pytest.mark.parametrize("quantizer", [VQ, EMA])
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
 def test_gradient_of_z_by_hand(quantizer):
     """d/dz of sum(w z_q) + loss is w, straight through, plus 2 beta (z - e) / N: commitment, and nothing else."""
     quantizer = quantizer(**FIELDS)
@@ -118,15 +123,7 @@ def test_an_unused_ema_code_stays_where_it_is():
     np.testing.assert_allclose(quantizer.apply(variables, method="codebook"), CODEBOOK, atol=1e-5)
 
 
-@pytest.mark.parametrize("quantizer", QUANTIZERS.values())
-def test_evaluation_changes_nothing(quantizer):
-    quantizer = quantizer(**FIELDS)
-    variables = with_codebook(quantizer)
-    _, after = call(quantizer, variables, Z)
-    jax.tree.map(np.testing.assert_array_equal, after["codebook"], variables["codebook"])
-
-
-@pytest.mark.parametrize("quantizer", QUANTIZERS.values())
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
 def test_bfloat16_vectors_meet_a_float32_codebook(quantizer):
     quantizer = quantizer(**FIELDS)
     variables = with_codebook(quantizer, CODEBOOK + 0.001)  # 4.001 is 4 in bfloat16
@@ -136,7 +133,7 @@ def test_bfloat16_vectors_meet_a_float32_codebook(quantizer):
     np.testing.assert_allclose(quantizer.apply(variables, method="codebook"), CODEBOOK + 0.001, rtol=1e-6)
 
 
-@pytest.mark.parametrize("quantizer", QUANTIZERS.values())
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
 def test_restart_replaces_dead_codes_and_only_those(quantizer):
     quantizer = quantizer(**{**FIELDS, "restart": 0.5})
     variables = with_codebook(quantizer, np.array([[0, 0], [1, 1], [1000, 0]], np.float32))
@@ -171,7 +168,7 @@ def test_kmeans_finds_separate_clusters_and_repeats_itself():
     np.testing.assert_array_equal(found, kmeans(vectors, 4, seed=3))
 
 
-@pytest.mark.parametrize("quantizer", QUANTIZERS.values())
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
 def test_initialise_puts_the_codebook_on_the_centres(quantizer):
     quantizer = quantizer(**{**FIELDS, "kmeans": True})
     vectors = np.array([[0, 0], [5, 5], [9, 0]] * 10, np.float32)
@@ -181,7 +178,7 @@ def test_initialise_puts_the_codebook_on_the_centres(quantizer):
     assert quantizer.initial_vectors and not quantizer.copy(kmeans=False).initial_vectors
 
 
-@pytest.mark.parametrize("quantizer", QUANTIZERS.values())
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
 def test_more_codes_than_kmeans_has_vectors_are_refused(quantizer):
     fields = {**FIELDS, "num_codes": 20_001}
     quantizer(**fields).check("config.model.q")
@@ -189,9 +186,133 @@ def test_more_codes_than_kmeans_has_vectors_are_refused(quantizer):
         quantizer(**{**fields, "kmeans": True}).check("config.model.q")
 
 
-@pytest.mark.parametrize("quantizer", QUANTIZERS.values())
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
 def test_one_code_and_one_dimension(quantizer):
     quantizer = quantizer(**{**FIELDS, "num_codes": 1, "code_dim": 1, "restart": 0.01})
     variables = with_codebook(quantizer, np.array([[2.0]], np.float32))
     quantized, _ = call(quantizer, variables, Z[..., :1], train=True)
     assert np.all(quantized.codes == 0) and np.all(quantized.metrics["code_frequency"] == 1)
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_what_every_quantizer_promises(name):
+    """Shapes and dtypes; lookup gives what the decoder sees; evaluation draws nothing and changes nothing."""
+    quantizer = built(name, num_codes=7)
+    z = jax.random.normal(jax.random.key(0), (3, 4, 6, 2))
+    variables = quantizer.init(jax.random.key(1), z, False)
+    quantized, after = call(quantizer, variables, z)
+    assert quantized.codes.shape == z.shape[:3] and quantized.codes.dtype == jnp.int32
+    assert quantized.codes.min() >= 0 and quantized.codes.max() < quantizer.num_codes == 7
+    np.testing.assert_allclose(quantizer.apply(variables, quantized.codes, method="lookup"), quantized.z_q, atol=1e-6)
+    np.testing.assert_allclose(
+        np.bincount(quantized.codes.reshape(-1), minlength=7) / 72, quantized.metrics["code_frequency"]
+    )
+    jax.tree.map(np.testing.assert_array_equal, after, {k: v for k, v in variables.items() if k == "codebook"})
+    again = quantizer.apply(variables, z, False)
+    jax.tree.map(np.testing.assert_array_equal, again, quantized)
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_half_precision_vectors_meet_float32_losses(name):
+    quantizer = built(name, num_codes=7)
+    z = jax.random.normal(jax.random.key(0), (3, 4, 6, 2), jnp.bfloat16)
+    variables = quantizer.init(jax.random.key(1), z, False)
+    quantized, after = call(quantizer, variables, z, train=True)
+    assert quantized.z_q.dtype == jnp.bfloat16
+    floats = {leaf.dtype for leaf in jax.tree.leaves((variables, after, quantized.loss, quantized.metrics))}
+    assert floats == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_one_code_has_frequency_one(name):
+    quantizer = built(name, num_codes=1)
+    variables = quantizer.init(jax.random.key(1), Z, False)
+    quantized, _ = call(quantizer, variables, Z, train=True)
+    assert np.all(quantized.codes == 0) and np.all(quantized.metrics["code_frequency"] == 1)
+    assert np.isfinite(quantized.loss)
+
+
+def gumbel(hard, temperature=1.0, kl_weight=1.0):
+    ramp = lambda value: Ramp("constant", value, value, 1.0)  # noqa: E731
+    return Gumbel(2, num_codes=5, hard=hard, temperature=ramp(temperature), kl_weight=ramp(kl_weight))
+
+
+def gumbel_sample(logits, noise, temperature):
+    """softmax((logits + g) / tau), in NumPy, with the noise of each example's key."""
+    gumbels = np.stack([jax.random.gumbel(key, logits.shape[1:]) for key in noise])
+    scaled = (np.asarray(logits, np.float64) + gumbels) / temperature
+    y = np.exp(scaled - scaled.max(-1, keepdims=True))
+    return y / y.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_gumbel_forward_and_gradient(hard):
+    """Forward the relaxed or the one-hot sample times the embeddings; backward the relaxed one's gradient in both."""
+    z = jax.random.normal(jax.random.key(0), (3, 2, 2, 2))
+    noise = jax.random.split(jax.random.key(2), 3)
+    variables = gumbel(hard).init(jax.random.key(1), z, False)
+    dense, embedding = variables["params"]["logits"], variables["params"]["embedding"]
+    y = gumbel_sample(z @ dense["kernel"] + dense["bias"], noise, 0.7)
+    one_hot = np.eye(5)[y.argmax(-1)]
+    quantized = gumbel(hard, 0.7).apply(variables, z, True, 0.0, noise)
+    np.testing.assert_array_equal(quantized.codes, y.argmax(-1))
+    np.testing.assert_allclose(quantized.z_q, (one_hot if hard else y) @ embedding, atol=1e-5)
+
+    w = jax.random.normal(jax.random.key(3), z.shape)
+
+    def gradient(flag):
+        sample = lambda z: gumbel(flag, 0.7).apply(variables, z, True, 0.0, noise).z_q  # noqa: E731
+        return jax.grad(lambda z: jnp.sum(w * sample(z)))(z)
+
+    np.testing.assert_allclose(gradient(True), gradient(False), atol=1e-5)
+    # d z_q / d logits of a softmax at temperature tau: (diag(y) - y y^T) E / tau.
+    jacobian = (np.einsum("...k,kj->...kj", y, np.eye(5)) - y[..., :, None] * y[..., None, :]) / 0.7
+    expected = np.einsum("...d,kd,...kj,ij->...i", w, embedding, jacobian, dense["kernel"])
+    np.testing.assert_allclose(gradient(hard), expected, atol=1e-4)
+
+
+def test_gumbel_at_a_low_temperature_is_the_hard_sample():
+    z = jax.random.normal(jax.random.key(0), (3, 2, 2, 2))
+    noise = jax.random.split(jax.random.key(2), 3)
+    variables = gumbel(True).init(jax.random.key(1), z, False)
+    soft, hard = (gumbel(flag, 1e-4).apply(variables, z, True, 0.0, noise) for flag in (False, True))
+    np.testing.assert_allclose(soft.z_q, hard.z_q, atol=1e-5)
+    np.testing.assert_array_equal(soft.codes, hard.codes)
+
+
+def test_gumbel_samples_follow_the_distribution():
+    """How often each code is drawn is its probability, at any temperature."""
+    z = jnp.tile(jnp.array([0.5, -1.0]), (20_000, 1, 1, 1))
+    variables = gumbel(True).init(jax.random.key(1), z[:1], False)
+    dense = variables["params"]["logits"]
+    probability = jax.nn.softmax(z[0, 0, 0] @ dense["kernel"] + dense["bias"])
+    quantized = gumbel(True, 0.3).apply(variables, z, True, 0.0, jax.random.split(jax.random.key(0), len(z)))
+    np.testing.assert_allclose(quantized.metrics["code_frequency"], probability, atol=0.015)
+
+
+def test_kl_against_a_direct_sum():
+    logits = np.random.default_rng(0).normal(size=(4, 3, 6))
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(kl_to_uniform(jnp.float32(logits)), (p * np.log(p * 6)).sum(-1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(kl_to_uniform(jnp.zeros((2, 9))), 0, atol=1e-6)
+    np.testing.assert_allclose(kl_to_uniform(jnp.array([1000.0, 0, 0, 0])), np.log(4), rtol=1e-6)
+
+
+def test_gumbel_schedules_follow_the_run_and_evaluation_is_at_its_end():
+    quantizer = Gumbel(2, 5, True, Ramp("linear", 1.0, 0.5, 0.5), Ramp("linear", 0.0, 2.0, 1.0))
+    z, noise = Z, jax.random.split(jax.random.key(0), len(Z))
+    variables = quantizer.init(jax.random.key(1), z, False)
+    for progress, temperature, weight in ((0.0, 1.0, 0.0), (0.25, 0.75, 0.5), (0.75, 0.5, 1.5)):
+        quantized = quantizer.apply(variables, z, True, progress, noise)
+        np.testing.assert_allclose(quantized.metrics["temperature"], temperature, rtol=1e-6)
+        np.testing.assert_allclose(quantized.loss, weight * quantized.metrics["kl"], atol=1e-6)
+    quantized = quantizer.apply(variables, z, False, 0.0)
+    np.testing.assert_allclose(quantized.loss, 2 * quantized.metrics["kl"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("end", ["start", "end"])
+def test_a_temperature_of_zero_is_refused(end):
+    values = {"start": 1.0, "end": 1.0, end: 0.0}
+    quantizer = Gumbel(2, 5, True, Ramp("linear", values["start"], values["end"], 1.0), Ramp("constant", 0, 0, 1.0))
+    with pytest.raises(InputError, match=rf"config.model.gumbel.temperature.{end}=0.0: expected greater than 0"):
+        quantizer.check("config.model.gumbel")

@@ -46,6 +46,19 @@ class Range:
 
 
 @dataclasses.dataclass(frozen=True)
+class Multiple:
+    """The positive multiples of a number."""
+
+    of: int
+
+    def __contains__(self, value: int) -> bool:
+        return value > 0 and value % self.of == 0
+
+    def __str__(self) -> str:
+        return f"a positive multiple of {self.of}"
+
+
+@dataclasses.dataclass(frozen=True)
 class OneOf:
     """The strings a field may take."""
 
@@ -111,8 +124,17 @@ def check_name(table: Mapping[str, Any], name: Any, key: str) -> None:
 
 
 def check_value(value: Any, hint: Any, key: str) -> Any:
-    """Returns `value` as its annotated type (an int becomes a float where one is asked for), or raises InputError."""
+    """Returns `value` as its annotated type, or raises InputError.
+
+    An int becomes a float where one is asked for; a dict becomes the dataclass that is asked for, whose
+    ValueError, if it raises one, is reported under the same key.
+    """
     kind, *limits = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        try:
+            return kind(**check_fields(kind, value, key))
+        except ValueError as error:
+            raise InputError(f"{key}: {error}") from error
     if kind is float and type(value) is int:
         value = float(value)
     if isinstance(kind, type) and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):

@@ -164,8 +164,8 @@ class _Run:
         self.task = tasks.make(config, self.variance)
         self.optimizer, schedule = optimizers.make(config)
         self.program = parallel.PARALLEL[config.parallel]()
-        self.init_key, prepare_key, update_key = jax.random.split(jax.random.key(config.seed), 3)
-        self.update = self.program.compile(train_step(self.task, self.optimizer, schedule, update_key), donate=True)
+        self.init_key, prepare_key, *step_keys = jax.random.split(jax.random.key(config.seed), 4)
+        self.update = self.program.compile(train_step(self.task, self.optimizer, schedule, *step_keys), donate=True)
         self.prepare = self.program.compile(prepare_step(self.task, prepare_key), sharded=True)
         self.evaluator = Evaluator(self.task, self.program, config.batch_size, workdir.path)
 

@@ -35,15 +35,22 @@ class Autoencoder(nn.Module):
     quantizer: nn.Module
     decoder: nn.Module
 
-    def __call__(self, x: jax.Array, train: bool, step: Any) -> Autoencoded:
-        """x (B, H, W, C) -> Autoencoded. With `train` the mutable collections follow the batch."""
+    def __call__(self, x: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Autoencoded:
+        """x (B, H, W, C) -> Autoencoded. With `train` the mutable collections follow the batch.
+
+        Args:
+          x: as the likelihood's `inputs` gives it.
+          train: or evaluate.
+          progress: share of the run that is done, for schedules.
+          noise: (B,) keys, one per example, for quantizers that draw.
+        """
         z = self.encoder(x, train)
-        quantized = self.quantizer(z, train, step)
+        quantized = self.quantizer(z, train, progress, noise)
         return Autoencoded(self.decoder(quantized.z_q, train), z, quantized)
 
     def encode(self, x: jax.Array) -> jax.Array:
         """(B, H, W, C) -> codes (B, h, w) int32."""
-        return self.quantizer(self.encoder(x, False), False, 0).codes
+        return self.quantizer(self.encoder(x, False), False).codes
 
     def decode(self, codes: jax.Array) -> jax.Array:
         """Codes (B, h, w) -> the decoder's output (B, H, W, C p)."""

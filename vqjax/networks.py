@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.config import Natural, OneOf, Positive
+from vqjax.config import Multiple, Natural, OneOf, Positive, Range
 from vqjax.layers import INITIALIZERS, Conv, ConvTranspose
 
 BATCH_AXIS = "batch"  # the name of the axis of devices, over which batch norm takes its statistics
@@ -89,5 +89,74 @@ class DeepMindDecoder(_DeepMind):
         return self._layer(Conv, self.features, 3)(x)
 
 
-ENCODERS = {"deepmind": DeepMindEncoder}
-DECODERS = {"deepmind": DeepMindDecoder}
+class _OpenAI(nn.Module):
+    """The networks of DALL-E's discrete VAE (Ramesh et al. 2021, appendix A.1).
+
+    Groups of residual bottleneck blocks, widths `width` times 1, 2, 4, ... outwards from the image, max-pooling
+    or nearest upsampling by 2 between groups.
+
+    Attributes:
+      features: channels of the result, given by the model.
+      width: channels of the group next to the image, a multiple of 4.
+      groups: number of groups; the whole stride is 2 ** (groups - 1).
+      blocks: residual blocks per group.
+      dtype: of the computation.
+    """
+
+    features: int
+    width: Annotated[int, Multiple(4)]
+    groups: Annotated[int, Range(1, 8)]
+    blocks: Positive
+    dtype: Any = jnp.float32
+
+    @property
+    def stride(self) -> int:
+        """Pixels per position of the latent grid, in each direction."""
+        return 2 ** (self.groups - 1)
+
+    def _conv(self, features: int, kernel_size: int) -> Conv:
+        return Conv(features, kernel_size, dtype=self.dtype)
+
+    def _block(self, x: jax.Array, width: int, kernel_sizes: tuple[int, ...]) -> jax.Array:
+        """id(x) + gain * four convolutions, the gain 1 / (number of blocks) ** 2."""
+        y = x
+        for kernel_size, features in zip(kernel_sizes, 3 * (width // 4,) + (width,)):
+            y = self._conv(features, kernel_size)(nn.relu(y))
+        if x.shape[-1] != width:
+            x = self._conv(width, 1)(x)
+        return x + y / (self.groups * self.blocks) ** 2
+
+
+class OpenAIEncoder(_OpenAI):
+    """A 7 x 7 stem, the groups, a 1 x 1 to `features`; the fields are `_OpenAI`'s."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(B, H, W, C) -> (B, H / 2 ** (groups - 1), W / 2 ** (groups - 1), features)."""
+        x = self._conv(self.width, 7)(x)
+        for group in range(self.groups):
+            if group:
+                b, h, w, c = x.shape
+                x = x.reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))
+            for _ in range(self.blocks):
+                x = self._block(x, self.width * 2**group, (3, 3, 3, 1))
+        return self._conv(self.features, 1)(nn.relu(x))
+
+
+class OpenAIDecoder(_OpenAI):
+    """The groups from the widest to the narrowest, a 1 x 1 to `features`; the fields are `_OpenAI`'s."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(B, h, w, D) -> (B, h * 2 ** (groups - 1), w * 2 ** (groups - 1), features)."""
+        x = x.astype(self.dtype)
+        for group in reversed(range(self.groups)):
+            for _ in range(self.blocks):
+                x = self._block(x, self.width * 2**group, (1, 3, 3, 3))
+            if group:
+                x = x.repeat(2, axis=1).repeat(2, axis=2)
+        return self._conv(self.features, 1)(nn.relu(x))
+
+
+ENCODERS = {"deepmind": DeepMindEncoder, "openai": OpenAIEncoder}
+DECODERS = {"deepmind": DeepMindDecoder, "openai": OpenAIDecoder}

@@ -2,29 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from vqjax.config import Decay, InputError, Natural, NonNegativeFloat, PositiveFloat, build, check_fields
-
-Schedule = Callable[[Any], Any]
-
-
-def constant(peak: float, steps: int) -> Schedule:
-    """`peak` throughout."""
-    return optax.constant_schedule(peak)
-
-
-def cosine(peak: float, steps: int, final: NonNegativeFloat) -> Schedule:
-    """Half a cosine from `peak` to `final` over `steps`."""
-    return optax.cosine_decay_schedule(peak, steps, alpha=final / peak)
-
-
-SCHEDULES = {"constant": constant, "cosine": cosine}
+from vqjax.config import Decay, InputError, Natural, NonNegativeFloat, OneOf, PositiveFloat, build, check_fields
+from vqjax.schedules import SCHEDULES, Ramp, Schedule
 
 
 def adam(learning_rate: Schedule, b1: Decay, b2: Decay, eps: PositiveFloat) -> optax.GradientTransformation:
@@ -68,8 +54,9 @@ class Optimizer:
     """The fields of `config.optimizer` that are not an entry's own."""
 
     name: str
-    schedule: str
     learning_rate: PositiveFloat
+    schedule: Annotated[str, OneOf(SCHEDULES)]
+    final: NonNegativeFloat
     warmup: Natural
     clip: NonNegativeFloat
     codebook_rate: PositiveFloat
@@ -78,17 +65,20 @@ class Optimizer:
 def make(config: ConfigDict) -> tuple[optax.GradientTransformation, Schedule]:
     """The optimizer of `config.optimizer` and its learning rate as a function of the step.
 
-    The rate rises linearly over `warmup` steps and then follows the schedule over the rest of
-    `config.steps`. Gradients are clipped to the global norm `clip`, if that is not 0. A codebook that is
+    The rate rises linearly over `warmup` steps and then follows the schedule to `final` over the
+    rest of `config.steps`. Gradients are clipped to the global norm `clip`, if that is not 0. A codebook that is
     trained by its gradient learns `codebook_rate` times as fast as the rest.
     """
-    tables = {*OPTIMIZERS, *SCHEDULES}
-    own = {k: v for k, v in config.optimizer.items() if k not in tables}
+    own = {name: value for name, value in config.optimizer.items() if name not in OPTIMIZERS}
     settings = Optimizer(**check_fields(Optimizer, own, "config.optimizer"))
     if settings.warmup >= config.steps:
         raise InputError(f"config.optimizer.warmup={settings.warmup}: expected less than config.steps={config.steps}")
     peak, steps = settings.learning_rate, config.steps - settings.warmup
-    schedule = build(SCHEDULES, config, "optimizer.schedule", peak=peak, steps=steps)
+    try:
+        ramp = Ramp(settings.schedule, peak, settings.final, 1.0)
+    except ValueError as error:
+        raise InputError(f"config.optimizer.schedule: {error}") from error
+    schedule = lambda step: ramp(step / steps)  # noqa: E731
     if settings.warmup:
         rise = optax.linear_schedule(0.0, peak, settings.warmup)
         schedule = optax.join_schedules([rise, schedule], [settings.warmup])

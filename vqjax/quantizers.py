@@ -1,9 +1,10 @@
 """Vector quantizers: (B, h, w, D) vectors to the nearest of K codes and back.
 
-Every quantizer is called as `quantizer(z, train, step) -> Quantized`, gives `lookup(codes)` and
-`num_codes`, and changes its codebook from outside a gradient step through two methods that are applied
-with every collection mutable: `initialise(vectors, seed)` once before step 0, `refresh(z, key)` after
-each update. Codebook, statistics, distances and losses are float32 whatever the dtype of z.
+Every quantizer is called as `quantizer(z, train, progress, noise) -> Quantized`, with the share of the run that is
+done and a key per example, and gives `lookup(codes)` and `num_codes`. It changes its codebook from outside a
+gradient step through two methods that are applied with every collection mutable: `initialise(vectors, seed)` once
+before step 0, if it has `initial_vectors`, and `refresh(z, key)` after each update. Codebook, statistics, distances
+and losses are float32 whatever the dtype of z.
 """
 
 import warnings
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqjax.config import Decay, InputError, NonNegativeFloat, Positive, Range
+from vqjax.schedules import Ramp
 
 KMEANS_VECTORS = 20_000  # encoder vectors that k-means looks at, at most
 _FROZEN = 1e-8  # a code used less often than this no longer decays, so that its two means cannot underflow
@@ -139,7 +141,7 @@ class VQ(_Codebook):
         """(K, D) float32."""
         return self._embedding
 
-    def __call__(self, z: jax.Array, train: bool, step: jax.Array) -> Quantized:
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
         """z (B, h, w, D) -> Quantized; with `train`, the running frequency follows."""
         dtype, z = z.dtype, z.astype(jnp.float32)
         codes, one_hot = self._nearest(jax.lax.stop_gradient(z), jax.lax.stop_gradient(self.codebook()))
@@ -183,7 +185,7 @@ class EMA(_Codebook):
         """(K, D) float32."""
         return self._mean.value / self._frequency.value[:, None]
 
-    def __call__(self, z: jax.Array, train: bool, step: jax.Array) -> Quantized:
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
         """z (B, h, w, D) -> Quantized with the codebook as it was; with `train`, the running means follow."""
         dtype, z = z.dtype, z.astype(jnp.float32)
         fixed_z = jax.lax.stop_gradient(z)
@@ -207,4 +209,84 @@ class EMA(_Codebook):
         self._frequency.value = frequency
 
 
-QUANTIZERS = {"vq": VQ, "ema": EMA}
+class Gumbel(nn.Module):
+    """Codes drawn from a distribution that the encoder gives, relaxed (Jang et al. 2017; Maddison et al. 2017).
+
+    In training y = softmax((logits + g) / tau) with standard Gumbel noise g (Jang et al., eq. 2) and z_q is the mean
+    of the embeddings under y; in evaluation the most probable code, without noise. The temperature and the weight
+    of the KL divergence from the uniform prior follow the run; in evaluation they are those of its end.
+    loss = kl_weight KL(softmax(logits) || 1 / K), mean over positions, in nats.
+
+    Attributes:
+      code_dim: D, given by the model.
+      num_codes: K.
+      hard: forward the one-hot of the largest y, backward y (the straight-through Gumbel-softmax).
+      temperature: tau, above 0.
+      kl_weight: of the divergence in the objective.
+    """
+
+    code_dim: int
+    num_codes: Positive
+    hard: bool
+    temperature: Ramp
+    kl_weight: Ramp
+
+    initial_vectors = 0  # nothing to start the embeddings from: the logits are not distances
+
+    def setup(self):
+        self._logits = nn.Dense(self.num_codes, name="logits")
+        initializer = nn.initializers.variance_scaling(1, "fan_out", "normal")
+        self._embedding = self.param("embedding", initializer, (self.num_codes, self.code_dim))
+
+    def check(self, key: str) -> None:
+        """Raises InputError, naming the config's `key`, if a temperature is not above 0."""
+        for end in ("start", "end"):
+            if not getattr(self.temperature, end) > 0:
+                value = getattr(self.temperature, end)
+                raise InputError(f"{key}.temperature.{end}={value}: expected greater than 0")
+
+    def codebook(self) -> jax.Array:
+        """(K, D) float32."""
+        return self._embedding
+
+    def lookup(self, codes: jax.Array) -> jax.Array:
+        """(...,) codes -> (..., D) vectors, float32."""
+        return jnp.take(self._embedding, codes, axis=0)
+
+    def initialise(self, vectors: jax.Array, seed: int) -> None:
+        """Nothing to do."""
+
+    def refresh(self, z: jax.Array, key: jax.Array) -> None:
+        """Nothing to do: the divergence keeps the codes alive."""
+
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
+        """z (B, h, w, D) -> Quantized; in training `noise` holds a key (B,) per example."""
+        logits = self._logits(z.astype(jnp.float32))  # (B, h, w, K)
+        progress = progress if train else 1.0
+        divergence = kl_to_uniform(logits)
+        temperature, weight = self.temperature(progress), self.kl_weight(progress)
+        if train and noise is not None:
+            gumbels = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(noise)
+            y = jax.nn.softmax((logits + gumbels) / temperature)
+            codes = jnp.argmax(y, axis=-1)
+            one_hot = jax.nn.one_hot(codes, self.num_codes, dtype=jnp.float32)
+            z_q = (straight_through(y, one_hot) if self.hard else y) @ self._embedding
+        else:
+            codes = jnp.argmax(logits, axis=-1)
+            one_hot = jax.nn.one_hot(codes, self.num_codes, dtype=jnp.float32)
+            z_q = self.lookup(codes)
+        metrics = {
+            "kl": divergence,
+            "temperature": jnp.asarray(temperature, jnp.float32),
+            "code_frequency": one_hot.mean((0, 1, 2)),
+        }
+        return Quantized(z_q.astype(z.dtype), codes, weight * divergence, metrics)
+
+
+def kl_to_uniform(logits: jax.Array) -> jax.Array:
+    """KL(softmax(logits) || uniform) = ln K - H over the last axis, mean over the others, in nats: (..., K) -> ()."""
+    log_p = jax.nn.log_softmax(logits)
+    return jnp.log(logits.shape[-1]) + jnp.mean(jnp.sum(jnp.exp(log_p) * log_p, axis=-1))
+
+
+QUANTIZERS = {"vq": VQ, "ema": EMA, "gumbel": Gumbel}

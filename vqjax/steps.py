@@ -52,15 +52,19 @@ def prepare_step(task: Any, key: jax.Array) -> Callable:
     return lambda step, batch: task.prepare(batch, jax.random.fold_in(key, step))
 
 
-def train_step(task: Any, optimizer: optax.GradientTransformation, schedule: Callable, key: jax.Array) -> Callable:
+def train_step(
+    task: Any, optimizer: optax.GradientTransformation, schedule: Callable, refresh_key: jax.Array, noise_key: jax.Array
+) -> Callable:
     """(state, batch) -> (state, metrics): one update, the same on every device.
 
     The metrics are means over the global batch.
     """
 
     def step(state: TrainState, batch: Mapping) -> tuple[TrainState, dict[str, jax.Array]]:
+        noise = jax.random.fold_in(noise_key, state.step)
+
         def loss_of(params):
-            output, extra = task.apply({"params": params, **state.extra}, batch, train=True, step=state.step)
+            output, extra = task.train({"params": params, **state.extra}, batch, state.step, noise)
             loss, metrics = task.objective(output, batch)
             return loss, (output, extra, metrics)
 
@@ -72,8 +76,8 @@ def train_step(task: Any, optimizer: optax.GradientTransformation, schedule: Cal
         def gather(x):
             return jax.lax.all_gather(x, BATCH_AXIS, tiled=True)
 
-        refresh_key = jax.random.fold_in(key, state.step)
-        variables = dict(task.refresh({"params": params, **extra}, output, gather, refresh_key))
+        key = jax.random.fold_in(refresh_key, state.step)
+        variables = dict(task.refresh({"params": params, **extra}, output, gather, key))
         refreshed = variables.pop("params")
         opt_state = _forget(optimizer, opt_state, params, refreshed)
         metrics["gradient_norm"] = optax.tree.norm(grads)
@@ -93,7 +97,7 @@ def eval_step(task: Any) -> Callable:
     def step(variables: Mapping, batch: Mapping) -> tuple[dict[str, jax.Array], jax.Array]:
         def of_one(example):
             alone = jax.tree.map(lambda x: x[None], example)
-            output, _ = task.apply(variables, alone, train=False, step=0)
+            output = task.evaluate(variables, alone)
             return {**task.objective(output, alone)[1], **task.assess(output, alone)}
 
         real = batch["real"]

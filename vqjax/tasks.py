@@ -68,7 +68,7 @@ class Autoencoder:
             )
         self.grid = (shape[0] // encoder.stride, shape[1] // encoder.stride)
         quantizer.check(f"config.model.{config.model.quantizer}")
-        self._shape = shape
+        self._shape, self._steps = shape, config.steps
         self.module = models.Autoencoder(encoder, quantizer, decoder)
         self._augmentation = {"flip": config.data.flip, "crop": config.data.crop}
         if not self._augmentation["crop"] < min(shape[:2]):
@@ -77,7 +77,7 @@ class Autoencoder:
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh variables {"params", "codebook", ...}; traceable."""
         image = jnp.zeros((1, *self._shape), jnp.uint8)
-        return self.module.init(key, self.likelihood.inputs(image), train=False, step=0)
+        return self.module.init(key, self.likelihood.inputs(image), train=False)
 
     def initialise(self, variables: Mapping, batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
         """The variables before step 0: fresh ones with the codebook initialised on training batches.
@@ -105,11 +105,18 @@ class Autoencoder:
         """A training batch between disk and step: augmented by (key, position in the global batch)."""
         return {**batch, "image": data.augment(batch["image"], batch["example"], key, **self._augmentation)}
 
-    def apply(self, variables: Mapping, batch: Mapping, train: bool, step: Any) -> tuple[models.Autoencoded, dict]:
-        """The model's output on a batch, and its collections other than params as they are afterwards."""
-        x = self.likelihood.inputs(batch["image"])
+    def evaluate(self, variables: Mapping, batch: Mapping) -> models.Autoencoded:
+        """The model's output on a batch in evaluation; every example on its own."""
+        return self.module.apply(variables, self.likelihood.inputs(batch["image"]), train=False)
+
+    def train(
+        self, variables: Mapping, batch: Mapping, step: jax.Array, key: jax.Array
+    ) -> tuple[models.Autoencoded, dict[str, Any]]:
+        """The model's output on a batch in training, and its collections other than params as they are afterwards."""
+        noise = jax.vmap(lambda example: jax.random.fold_in(key, example))(batch["example"])
         collections = [name for name in variables if name != "params"]
-        return self.module.apply(variables, x, train, step, mutable=collections)
+        x, progress = self.likelihood.inputs(batch["image"]), step / self._steps
+        return self.module.apply(variables, x, True, progress, noise, mutable=collections)
 
     def objective(self, output: models.Autoencoded, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss () and the metrics of a batch, means over its examples."""
@@ -121,7 +128,10 @@ class Autoencoder:
 
     def assess(self, output: models.Autoencoded, batch: Mapping) -> dict[str, jax.Array]:
         """The metrics that only an evaluation computes, means over the batch."""
-        return {"ssim": metrics.ssim(self.likelihood.mean(output.output), unit(batch["image"])).mean()}
+        figures = {"ssim": metrics.ssim(self.likelihood.mean(output.output), unit(batch["image"])).mean()}
+        if self.likelihood.bits_per_dim:
+            figures["bits_per_dim"] = self.likelihood.bits_per_dim(output.output, batch["image"])
+        return figures
 
     def refresh(self, variables: Mapping, output: models.Autoencoded, gather: Callable, key: jax.Array) -> Mapping:
         """The variables after an update: dead codes restarted from the global batch, the same on every device."""
@@ -129,7 +139,7 @@ class Autoencoder:
 
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, jax.Array]:
         """{name: images (B, H, W, C) in [0, 1]} to look at."""
-        output = self.apply(variables, batch, train=False, step=0)[0].output
+        output = self.evaluate(variables, batch).output
         return {"originals": unit(batch["image"]), "reconstructions": self.likelihood.mean(output)}
 
 
