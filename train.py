@@ -12,8 +12,6 @@ from ml_collections import ConfigDict, config_flags
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the run's config file, path[:argument]", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run's directory (default: runs/<the config's name and argument>)")
 
-flags.FLAGS.set_default("verbosity", logging.WARNING)
-
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; what is wrong with them, or with the config's own code, takes a few lines, not a traceback."""
@@ -45,6 +43,8 @@ def _default_workdir() -> Path:
 
 
 def main(_: list[str]) -> None:
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
     from vqjax import config, loop  # JAX starts here, after the flags are known to be right
 
     try:

@@ -55,7 +55,7 @@ def get_config() -> ConfigDict:
                     num_codes=512,
                     hard=True,  # forward one-hot, backward relaxed
                     temperature=dict(schedule="exponential", start=1.0, end=1 / 16, share=0.8),
-                    kl_weight=dict(schedule="cosine", start=0.0, end=5e-4, share=0.2),
+                    kl_weight=dict(schedule="cosine", start=0.1, end=1e-3, share=1.0),
                 ),
                 likelihood="mse",  # or l1, logit_laplace
                 mse=dict(weight=4.0, tanh=False),  # loss = weight * MSE / variance, pixels in [0, 1]

@@ -1,4 +1,9 @@
-"""DRAFT"""
+"""CIFAR-10 with Kaiming initialisation and weight normalisation, otherwise as cifar10_ema.
+
+python train.py --config configs/cifar10_ema_weight_norm.py
+
+Result: not run here.
+"""
 
 from configs import cifar10_ema
 

@@ -1,0 +1,18 @@
+"""DALL-E's discrete VAE on CIFAR-10 at stride 4: its networks, relaxed Gumbel-softmax codes, logit-Laplace.
+
+python train.py --config configs/cifar10_dalle.py
+
+Result: not run here.
+"""
+
+from configs import cifar10_gumbel
+
+
+def get_config():
+    """8 x 8 codes; bits_per_dim at evaluation is that of the 8-bit pixels."""
+    config = cifar10_gumbel.get_config()
+    config.model.encoder = config.model.decoder = "openai"
+    config.model.gumbel.hard = False
+    config.model.likelihood = "logit_laplace"
+    config.optimizer.name = "adamw"
+    return config
