@@ -46,7 +46,7 @@ def save_curves(path: Path, lines: Sequence[Mapping], names: Iterable[str]) -> N
                 panel.plot(*zip(*points), label=split, marker="." if len(points) < 30 else None)
         panel.set(xlabel="step", ylabel=_LABELS.get(name, name.replace("_", " ")))
         values = [line[name] for line in lines if name in line]
-        if min(values) > 0 and max(values) > 10 * min(values):
+        if name.endswith("loss") and min(values) > 0 and max(values) > 10 * min(values):
             panel.set_yscale("log")
         panel.grid(alpha=0.3)
         panel.legend()
