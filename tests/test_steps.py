@@ -120,6 +120,7 @@ def test_batch_norm_takes_the_statistics_of_the_global_batch(busy_config):
     assert any(np.any(leaf) for leaf in jax.tree.leaves(one.extra["batch_stats"]["encoder"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
 def test_bfloat16_learns_what_float32_learns(small_config, quantizer):
     """After 500 steps the loss, averaged over the last 100, is within 3 %; the codebook stays float32."""
