@@ -4,6 +4,7 @@ import optax
 import pytest
 
 from vqjax import optimizers
+from vqjax.config import InputError
 
 PARAMS = {
     "encoder": {"kernel": jnp.array([[3.0, 4.0]]), "bias": jnp.array([1.0])},
@@ -85,3 +86,9 @@ def test_clipping_bounds_the_global_norm(small_config):
         optax.tree_utils.tree_get(plain, "mu")["encoder"]["kernel"],
         rtol=1e-6,
     )
+
+
+def test_an_exponential_to_zero_is_refused(small_config):
+    small_config.optimizer.update({"schedule": "exponential", "final": 0.0})
+    with pytest.raises(InputError, match=r"^config.optimizer.schedule: an exponential from .*: expected both greater"):
+        optimizers.make(small_config)

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,11 +66,10 @@ def _load_digits(dataset: Dataset, split: str, data_dir: str) -> Split:
     return whole[:train] if split == "train" else whole[train:]
 
 
-def _load_tfds(dataset: Dataset, split: str, data_dir: str) -> Split:
-    """A set that TFDS prepared as ArrayRecord, decoded; prepared first where TensorFlow is installed."""
+def _prepared(dataset: Dataset, directory: str) -> Any:
+    """TFDS's builder of a set that lies in the directory as ArrayRecord; prepared there first if TensorFlow is here."""
     import tensorflow_datasets as tfds
 
-    directory = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     try:
         builder = tfds.builder(dataset.source, data_dir=os.path.expanduser(directory), file_format="array_record")
         prepared = builder.is_prepared()
@@ -93,6 +93,13 @@ def _load_tfds(dataset: Dataset, split: str, data_dir: str) -> Split:
             raise InputError(
                 f"config.data.name={dataset.source!r} could not be prepared in {directory}: {reason}"
             ) from error
+    return builder
+
+
+def _load_tfds(dataset: Dataset, split: str, data_dir: str) -> Split:
+    """A set of TFDS, decoded."""
+    directory = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    builder = _prepared(dataset, directory)
     count = dataset.sizes[split]
     images, labels = np.empty((count, *dataset.shape), np.uint8), np.empty(count, np.int32)
     try:

@@ -9,7 +9,17 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from vqjax.config import Decay, InputError, Natural, NonNegativeFloat, OneOf, PositiveFloat, build, check_fields
+from vqjax.config import (
+    Decay,
+    InputError,
+    Natural,
+    NonNegativeFloat,
+    OneOf,
+    PositiveFloat,
+    build,
+    check_fields,
+    check_value,
+)
 from vqjax.schedules import SCHEDULES, Ramp, Schedule
 
 
@@ -74,10 +84,8 @@ def make(config: ConfigDict) -> tuple[optax.GradientTransformation, Schedule]:
     if settings.warmup >= config.steps:
         raise InputError(f"config.optimizer.warmup={settings.warmup}: expected less than config.steps={config.steps}")
     peak, steps = settings.learning_rate, config.steps - settings.warmup
-    try:
-        ramp = Ramp(settings.schedule, peak, settings.final, 1.0)
-    except ValueError as error:
-        raise InputError(f"config.optimizer.schedule: {error}") from error
+    fields = {"schedule": settings.schedule, "start": peak, "end": settings.final, "share": 1.0}
+    ramp = check_value(fields, Ramp, "config.optimizer.schedule")
     schedule = lambda step: ramp(step / steps)  # noqa: E731
     if settings.warmup:
         rise = optax.linear_schedule(0.0, peak, settings.warmup)

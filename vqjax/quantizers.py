@@ -245,10 +245,6 @@ class Gumbel(nn.Module):
                 value = getattr(self.temperature, end)
                 raise InputError(f"{key}.temperature.{end}={value}: expected greater than 0")
 
-    def codebook(self) -> jax.Array:
-        """(K, D) float32."""
-        return self._embedding
-
     def lookup(self, codes: jax.Array) -> jax.Array:
         """(...,) codes -> (..., D) vectors, float32."""
         return jnp.take(self._embedding, codes, axis=0)
@@ -265,15 +261,15 @@ class Gumbel(nn.Module):
         progress = progress if train else 1.0
         divergence = kl_to_uniform(logits)
         temperature, weight = self.temperature(progress), self.kl_weight(progress)
-        if train and noise is not None:
+        sampled = train and noise is not None
+        if sampled:
             gumbels = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(noise)
             y = jax.nn.softmax((logits + gumbels) / temperature)
-            codes = jnp.argmax(y, axis=-1)
-            one_hot = jax.nn.one_hot(codes, self.num_codes, dtype=jnp.float32)
+        codes = jnp.argmax(y if sampled else logits, axis=-1)
+        one_hot = jax.nn.one_hot(codes, self.num_codes, dtype=jnp.float32)
+        if sampled:
             z_q = (straight_through(y, one_hot) if self.hard else y) @ self._embedding
         else:
-            codes = jnp.argmax(logits, axis=-1)
-            one_hot = jax.nn.one_hot(codes, self.num_codes, dtype=jnp.float32)
             z_q = self.lookup(codes)
         metrics = {
             "kl": divergence,
