@@ -26,7 +26,7 @@ VARIANCE = 0.0627
 def vqjax_runner(images: np.ndarray) -> Callable[[int], None]:
     """A function that takes n steps, the batch coming from the host each time."""
     config = cifar10_ema.get_config()
-    task = tasks.make(config, VARIANCE)
+    task = tasks.make(config, {"variance": VARIANCE})
     optimizer, schedule = optimizers.make(config)
     program = PARALLEL[config.parallel]()
     step = program.compile(train_step(task, optimizer, schedule, *jax.random.split(jax.random.key(1))), donate=True)

@@ -54,8 +54,10 @@ def get_config() -> ConfigDict:
                 gumbel=dict(
                     num_codes=512,
                     hard=True,  # forward one-hot, backward relaxed
-                    temperature=dict(schedule="exponential", start=1.0, end=1 / 16, share=0.8),
-                    kl_weight=dict(schedule="cosine", start=0.1, end=1e-3, share=1.0),
+                    temperature=dict(schedule="exponential", start=2.0, end=1 / 16, share=0.8),
+                    kl_weight=dict(schedule="exponential", start=0.03, end=1e-4, share=0.5),
+                    diversity_weight=0.1,  # of the codes' even use
+                    decay=0.99,  # of the running mean of that use
                 ),
                 likelihood="mse",  # or l1, logit_laplace
                 mse=dict(weight=4.0, tanh=False),  # loss = weight * MSE / variance, pixels in [0, 1]

@@ -12,6 +12,7 @@ def get_config():
     """8 x 8 codes; bits_per_dim at evaluation is that of the 8-bit pixels."""
     config = cifar10_gumbel.get_config()
     config.model.encoder = config.model.decoder = "openai"
+    config.model.openai.width = 32
     config.model.gumbel.hard = False
     config.model.likelihood = "logit_laplace"
     config.optimizer.name = "adamw"

@@ -17,12 +17,14 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 
-from configs import autoencoder
-from vqjax import data
+from configs import autoencoder, prior
+from vqjax import data, loop
+from vqjax.prior import PRIORS
 from vqjax.quantizers import QUANTIZERS
 
 REPOSITORY = Path(__file__).parent.parent
@@ -35,7 +37,7 @@ def random_split(dataset: data.Dataset, split: str, data_dir: str) -> data.Split
     height, width, channels = dataset.shape
     coarse = rng.integers(0, 256, (count, -(-height // 4), -(-width // 4), channels))
     images = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :height, :width].astype(np.uint8)
-    return data.Split(images, rng.integers(0, len(dataset.class_names), count).astype(np.int32))
+    return data.Split(image=images, label=rng.integers(0, len(dataset.class_names), count).astype(np.int32))
 
 
 @pytest.fixture
@@ -46,9 +48,8 @@ def mock_data(monkeypatch):
             monkeypatch.setitem(data.DATASETS, name, dataclasses.replace(row, load=random_split))
 
 
-@pytest.fixture
-def small_config():
-    """A tiny stage 1 on digits; a test changes what it is about."""
+def small_autoencoder():
+    """A tiny stage 1 on digits."""
     config = autoencoder.get_config()
     config.update({"steps": 6, "batch_size": 16, "log_every": 2, "eval_every": 4, "save_every": 4})
     config.data.name = "digits"
@@ -57,4 +58,35 @@ def small_config():
     config.model.openai.update({"width": 4, "groups": 2, "blocks": 1})
     for quantizer in QUANTIZERS:
         config.model[quantizer].num_codes = 16
+    return config
+
+
+@pytest.fixture
+def small_config():
+    """A tiny stage 1 on digits; a test changes what it is about."""
+    return small_autoencoder()
+
+
+@pytest.fixture(scope="session")
+def trained_stage1(tmp_path_factory):
+    """The workdir of a tiny trained autoencoder, only to be read."""
+    workdir = tmp_path_factory.mktemp("stage1") / "autoencoder"
+    assert loop.train(small_autoencoder(), workdir) == 0
+    return workdir
+
+
+@pytest.fixture
+def stage1(trained_stage1, tmp_path):
+    """A copy of it for one test."""
+    return shutil.copytree(trained_stage1, tmp_path / "stage1")
+
+
+@pytest.fixture
+def prior_config(stage1):
+    """A tiny prior on that; a test changes what it is about."""
+    config = prior.get_config()
+    config.update({"stage1": str(stage1), "steps": 6, "batch_size": 16})
+    config.update({"log_every": 2, "eval_every": 4, "save_every": 4})
+    for name in PRIORS:
+        config.model[name].update({"width": 8, "layers": 2, "head": 16})
     return config

@@ -12,7 +12,7 @@ REAL = os.environ.get("TFDS_DATA_DIR", "../shared/tfds")
 
 def split_of(size):
     images = np.arange(size * 4, dtype=np.uint8).reshape(size, 2, 2, 1)
-    return data.Split(images, np.arange(size, dtype=np.int32))
+    return data.Split(image=images, label=np.arange(size, dtype=np.int32))
 
 
 def test_digits_are_scikit_learns(small_config):
@@ -21,14 +21,14 @@ def test_digits_are_scikit_learns(small_config):
     splits = data.load(small_config)
     assert {name: len(split) for name, split in splits.items()} == {"train": 1437, "test": 360}
     raw = load_digits()
-    np.testing.assert_array_equal(splits["test"].labels, raw.target[1437:])
-    np.testing.assert_array_equal(splits["train"].images[7, :, :, 0], np.round(255 * raw.images[7] / 16))
-    assert splits["train"].images.dtype == np.uint8
+    np.testing.assert_array_equal(splits["test"].arrays["label"], raw.target[1437:])
+    np.testing.assert_array_equal(splits["train"].arrays["image"][7, :, :, 0], np.round(255 * raw.images[7] / 16))
+    assert splits["train"].arrays["image"].dtype == np.uint8
 
 
 def test_variance_is_of_the_pixels_in_0_1(small_config):
     split = data.load(small_config, ("train",))["train"]
-    np.testing.assert_allclose(split.variance, np.var(split.images / 255), rtol=1e-9)
+    np.testing.assert_allclose(split.variance(), np.var(split.arrays["image"] / 255), rtol=1e-9)
 
 
 def test_validation_is_the_last_share_of_train(small_config):
@@ -36,8 +36,8 @@ def test_validation_is_the_last_share_of_train(small_config):
     small_config.data.validation = 0.1
     splits = data.load(small_config)
     assert len(splits["validation"]) == 144
-    np.testing.assert_array_equal(splits["train"].images, whole.images[:-144])
-    np.testing.assert_array_equal(splits["validation"].labels, whole.labels[-144:])
+    np.testing.assert_array_equal(splits["train"].arrays["image"], whole.arrays["image"][:-144])
+    np.testing.assert_array_equal(splits["validation"].arrays["label"], whole.arrays["label"][-144:])
 
 
 def test_a_share_too_small_is_refused(small_config):
@@ -137,8 +137,8 @@ def test_real_sets(small_config, name):
     small_config.data.name, small_config.data.data_dir = name, REAL
     row = data.describe(small_config)
     test = data.load(small_config, ("test",))["test"]
-    assert test.images.shape == (row.sizes["test"], *row.shape)
-    assert set(test.labels) == set(range(len(row.class_names)))
+    assert test.arrays["image"].shape == (row.sizes["test"], *row.shape)
+    assert set(test.arrays["label"]) == set(range(len(row.class_names)))
     assert tuple(tfds.builder(row.source, data_dir=REAL).info.features["label"].names) == row.class_names
 
 

@@ -12,7 +12,7 @@ def test_codes_carry_the_whole_image(small_config, quantizer):
     small_config.model.quantizer = quantizer
     task = tasks.make(small_config)
     variables = jax.jit(task.init)(jax.random.key(0))
-    x = task.likelihood.inputs(data.load(small_config, ("test",))["test"].images[:8])
+    x = task.likelihood.inputs(data.load(small_config, ("test",))["test"].arrays["image"][:8])
     codes = task.module.apply(variables, x, method="encode")
     assert codes.shape == (8, *task.grid) and codes.dtype == np.int32
     assert codes.min() >= 0 and codes.max() < task.module.quantizer.num_codes

@@ -66,7 +66,7 @@ def assert_same(a, b):
 def digits(tmp_path_factory):
     """The README's first command, its default workdir included."""
     folder = tmp_path_factory.mktemp("readme")
-    for name in ("train.py", "configs", "vqjax"):
+    for name in ("train.py", "sample.py", "configs", "vqjax"):
         (folder / name).symlink_to(REPOSITORY / name)
     readme = (REPOSITORY / "README.md").read_text()
     line = re.search(r"^pip install -r requirements.txt && python (train.py --config configs/digits.py)$", readme, re.M)
@@ -96,6 +96,63 @@ def test_the_main_job(digits):
     for name in pictures:
         assert np.asarray(Image.open(workdir / name).convert("L")).std() > 10, name
     assert "parameters:" in result.stdout and str(workdir) in result.stdout and "eval.json" in result.stdout
+
+
+@pytest.fixture(scope="module")
+def digits_prior(digits):
+    """The prior on that, and samples: the README's other two commands from images to samples."""
+    folder = digits[0].parent.parent
+    readme = (REPOSITORY / "README.md").read_text()
+    first, *rest = re.findall(r"^python ((?:train|sample).py .*digits.*)$", readme, re.M)[:3]
+    assert first == "train.py --config configs/digits.py" and len(rest) == 2
+    started = time.monotonic()
+    results = [command(*line.split(), cwd=folder) for line in rest]
+    assert [result.returncode for result in results] == [0, 0], results
+    return folder / "runs" / "digits_prior", results, time.monotonic() - started
+
+
+def arrays(path):
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def test_from_images_to_samples(digits, digits_prior):
+    workdir, (_, result), seconds = digits_prior
+    assert digits[2] + seconds < 240
+    figures = json.loads((workdir / "eval.json").read_text())
+    assert figures["nats_per_code"] < 0.8 * figures["order0_nats_per_code"]
+    picture, samples = Image.open(workdir / "samples.png"), arrays(workdir / "samples.npz")
+    assert str(workdir / "samples.png") in result.stdout and np.asarray(picture.convert("L")).std() > 10
+    assert {name: (x.shape, str(x.dtype)) for name, x in samples.items()} == {
+        "images": ((80, 8, 8, 1), "uint8"),
+        "codes": ((80, 4, 4), "uint8"),
+        "classes": ((80,), "int32"),
+    }
+    assert list(samples["classes"][:12]) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+
+
+def test_samples_belong_to_their_class(digits_prior):
+    """A linear classifier trained on the real images tells the classes of most samples."""
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+
+    real, samples = load_digits(), arrays(digits_prior[0] / "samples.npz")
+    classifier = LogisticRegression(max_iter=3000).fit(real.data[:1437] / 16, real.target[:1437])
+    assert classifier.score(samples["images"].reshape(80, 64) / 255, samples["classes"]) > 0.6
+
+
+def test_the_same_seed_gives_the_same_images_on_any_devices_in_any_batch(digits_prior, tmp_path):
+    workdir, flags = digits_prior[0], "--xla_backend_optimization_level=1 --xla_force_host_platform_device_count"
+    found = []
+    for devices, arguments in ((1, []), (8, ["--batch", 3]), (2, ["--batch", 30]), (1, ["--seed", 1])):
+        out = tmp_path / f"{len(found)}.png"
+        arguments = ["--workdir", workdir, "--num", 37, "--classes", "7,0,3", "--out", out, *arguments]
+        result = command("sample.py", *arguments, env={**ENVIRONMENT, "XLA_FLAGS": f"{flags}={devices}"})
+        assert result.returncode == 0, result.stderr
+        found.append(arrays(out.with_suffix(".npz")))
+    for other in found[1:3]:
+        assert all(np.array_equal(found[0][name], other[name]) for name in ("images", "codes", "classes"))
+    assert list(found[0]["classes"][:4]) == [7, 0, 3, 7] and not np.array_equal(found[0]["codes"], found[3]["codes"])
 
 
 def test_tensorboard_has_the_curves(digits):
@@ -274,6 +331,43 @@ def test_evaluate_refuses_what_is_no_run(tmp_path):
 def test_help_names_the_flags():
     result = command("train.py", "--help")
     assert "--workdir" in result.stdout and "--config" in result.stdout
+
+
+def test_sample_refuses_bad_input(digits, tmp_path):
+    for arguments, *messages in (
+        ([], "--workdir"),
+        (["--workdir", digits[0]], "holds a run of task 'autoencoder', expected 'prior'"),
+        (["--workdir", digits[0], "--num", "many"], "--num", "many"),
+    ):
+        assert_refused(command("sample.py", *arguments), *messages)
+
+
+def test_exported_codes_are_what_plain_numpy_reads(digits, tmp_path):
+    for split, count in (("test", 360), ("train", 1437)):
+        arguments = ["--workdir", digits[0], "--split", split, "--out", tmp_path / "codes"]
+        result = command("-m", "vqjax.export", "codes", *arguments)
+        assert result.returncode == 0, result.stderr
+        codes = np.load(tmp_path / "codes" / f"{split}_codes.npy")
+        assert codes.shape == (count, 4, 4) and codes.dtype == np.uint8
+        assert len(np.load(tmp_path / "codes" / f"{split}_labels.npy")) == count
+    meta = json.loads((tmp_path / "codes" / "meta.json").read_text())
+    assert meta["num_codes"] == 128 and meta["grid"] == [4, 4] and meta["dataset"] == "digits"
+    assert set(meta["splits"]) == {"train", "test"}
+
+
+def test_export_refuses_bad_input(digits, digits_prior, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    for workdir, split, out, message in (
+        (digits_prior[0], "test", "out", "--workdir=.*holds a run of task 'prior', expected 'autoencoder'"),
+        (tmp_path / "nowhere", "test", "out", "no such directory"),
+        (digits[0], "validation", "out", "was trained with config.data.validation=0.0"),
+        (digits[0], "test", "full", "expected codes of the same stage 1, an empty directory or none"),
+    ):
+        result = command("-m", "vqjax.export", "codes", "--workdir", workdir, "--split", split, "--out", tmp_path / out)
+        assert_refused(result)
+        assert re.search(message, result.stderr)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -18,8 +18,8 @@ RESTARTING = [name for name in QUANTIZERS if "restart" in autoencoder.get_config
 
 def run(config, parallel="pmap", devices=8, steps=10):
     """Trains; returns the state as every device has it, and the metrics of each step."""
-    splits = data.load(config)
-    task = tasks.make(config, splits["train"].variance)
+    splits = tasks.make(config).load()
+    task = tasks.make(config, tasks.make(config).facts(splits))
     optimizer, schedule = optimizers.make(config)
     keys = jax.random.split(jax.random.key(0), 4)
     batches = lambda: data.batches(splits["train"], config.batch_size, 0, True)  # noqa: E731
@@ -27,9 +27,12 @@ def run(config, parallel="pmap", devices=8, steps=10):
     program = PARALLEL[parallel](jax.devices()[:devices])
     update = program.compile(train_step(task, optimizer, schedule, *keys[2:]), donate=True)
     prepare = program.compile(prepare_step(task, keys[1]), sharded=True)
-    state, history = program.replicate(jax.device_get(state)), []
+    state, frozen, history = program.replicate(jax.device_get(state)), program.replicate(task.frozen), []
     for batch in itertools.islice(batches(), steps):
-        state, metrics = update(state, prepare(state.step, program.shard(batch)))
+        batch = program.shard(batch)
+        if task.augments:
+            batch = prepare((state.step, frozen), batch)
+        state, metrics = update(state, batch)
         history.append(program.collect(metrics))
     return state, program.collect(state), history
 
@@ -98,7 +101,7 @@ def test_a_restarted_code_forgets_its_moments(small_config):
 def test_evaluation_counts_each_example_once(small_config, tmp_path, parallel):
     """360 images in batches of 16 x 8: the same means as image by image, whatever the padding."""
     test = data.load(small_config, ("test",))["test"]
-    task = tasks.make(small_config, 0.1)
+    task = tasks.make(small_config, {"variance": 0.1})
     variables = jax.jit(task.init)(jax.random.key(0))
     means = {}
     for batch_size in (128, 360):
@@ -106,7 +109,7 @@ def test_evaluation_counts_each_example_once(small_config, tmp_path, parallel):
         evaluator = Evaluator(task, program, batch_size, tmp_path)
         means[batch_size] = evaluator.measure(program.replicate(variables), test)
     assert_close(means[128], means[360], 1e-5)
-    images = jax.jit(task.images)(variables, {"image": test.images})
+    images = task.images(variables, test.arrays)
     error = np.mean((np.asarray(images["originals"]) - np.asarray(images["reconstructions"])) ** 2)
     np.testing.assert_allclose(means[128]["mse"], error, rtol=1e-5)
     np.testing.assert_allclose(means[128]["code_frequency"].sum(), 1, rtol=1e-6)

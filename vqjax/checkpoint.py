@@ -1,7 +1,7 @@
 """The workdir: what a run is and how far it has got. The only importer of Orbax.
 
 config.json    the config, complete
-run.json       the data's shape, class names and variance; versions; git commit
+run.json       the task's facts: of the data, and of stage 1; versions; git commit
 checkpoints/   <step>/{model,optimizer,window}: variables, Optax's state, the metrics' running mean
 """
 
@@ -23,8 +23,8 @@ from vqjax.files import read_json, write_json
 from vqjax.steps import TrainState
 
 FORMAT = 1  # of the workdir; a reader refuses what it does not know
-# What may differ when a run is resumed: how far, how often, on which devices, from which disk.
-RESUMABLE = ("steps", "parallel", "log_every", "eval_every", "save_every", "data.data_dir")
+# What may differ when a run is resumed: how far, how often, on which devices, and where things lie.
+RESUMABLE = ("steps", "parallel", "log_every", "eval_every", "save_every", "data.data_dir", "stage1")
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs a paragraph per save
@@ -53,6 +53,11 @@ class Workdir:
     def exists(self) -> bool:
         """Whether a run lives here."""
         return (self.path / "config.json").is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is known what the run is about."""
+        return (self.path / "run.json").is_file()
 
     def check(self, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
         """The differences that a resume with `config` may have from the run that lives here.
@@ -87,7 +92,7 @@ class Workdir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(self.path / "config.json", _plain(config))
-            if not (self.path / "run.json").exists():
+            if not self.begun:
                 run = {"format": FORMAT, **facts, "versions": versions, "git_commit": git_commit()}
                 write_json(self.path / "run.json", run)
         except OSError as error:

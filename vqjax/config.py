@@ -111,6 +111,13 @@ class Run:
     optimizer: ConfigDict
 
 
+@dataclasses.dataclass(frozen=True)
+class SecondStage(Run):
+    """The fields of a run on the codes of a frozen stage 1."""
+
+    stage1: str  # its workdir
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean "X"?' for a misspelt name, or nothing when no known name is close."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
@@ -196,9 +203,9 @@ def build(table: Mapping[str, Callable], config: ConfigDict, path: str, **given:
     return table[name](**fields, **given)
 
 
-def check_run(config: ConfigDict) -> None:
-    """Checks the fields that all tasks share; those of `model` and `optimizer` are checked as they are built."""
-    check_fields(Run, dict(config.items()), "config")
+def check_run(config: ConfigDict, fields: type[Run] = Run) -> None:
+    """Checks the fields outside `model` and `optimizer`, which are checked as they are built."""
+    check_fields(fields, dict(config.items()), "config")
     check_fields(Data, config.data.to_dict(), "config.data")
 
 

@@ -1,4 +1,4 @@
-"""Datasets as rows of one table, held in memory as uint8; batches as a function of (seed, step)."""
+"""Datasets as rows of one table, held in memory; batches as a function of (seed, step)."""
 
 import dataclasses
 import functools
@@ -15,23 +15,25 @@ from ml_collections import ConfigDict
 from vqjax.config import InputError, check_name
 
 
-@dataclasses.dataclass(frozen=True)
 class Split:
-    """Images (N, H, W, C) uint8 and labels (N,) int32."""
+    """Examples as arrays of one length N, by name.
 
-    images: np.ndarray
-    labels: np.ndarray
+    Images (N, H, W, C) are uint8 `image`, labels (N,) int32 `label`, and codes (N, h, w), of any integer type, `codes`.
+    """
+
+    def __init__(self, **arrays: np.ndarray):
+        self.arrays = arrays
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(next(iter(self.arrays.values())))
 
-    def __getitem__(self, rows: slice) -> "Split":
-        return Split(self.images[rows], self.labels[rows])
+    def __getitem__(self, rows: slice | np.ndarray) -> "Split":
+        return Split(**{name: array[rows] for name, array in self.arrays.items()})
 
-    @functools.cached_property
     def variance(self) -> float:
         """Of the pixels in [0, 1], over all images, positions and channels."""
-        counts = np.bincount(self.images.reshape(-1), minlength=256) / self.images.size
+        images = self.arrays["image"]
+        counts = np.bincount(images.reshape(-1), minlength=256) / images.size
         pixels = np.arange(256) / 255
         return float(counts @ pixels**2 - (counts @ pixels) ** 2)
 
@@ -61,7 +63,7 @@ def _load_digits(dataset: Dataset, split: str, data_dir: str) -> Split:
 
     digits = load_digits()
     images = np.round(255 * digits.images / 16).astype(np.uint8)[..., None]
-    whole = Split(images, digits.target.astype(np.int32))
+    whole = Split(image=images, label=digits.target.astype(np.int32))
     train = dataset.sizes["train"]
     return whole[:train] if split == "train" else whole[train:]
 
@@ -110,7 +112,7 @@ def _load_tfds(dataset: Dataset, split: str, data_dir: str) -> Split:
     except (RuntimeError, ValueError, IndexError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"config.data.name={dataset.source!r} in {directory} is damaged: {reason}") from error
-    return Split(images, labels)
+    return Split(image=images, label=labels)
 
 
 _DIGITS = tuple("0123456789")
@@ -148,16 +150,25 @@ def describe(config: ConfigDict) -> Dataset:
     return DATASETS[config.data.name]
 
 
-def load(config: ConfigDict, names: tuple[str, ...] = ("train", "validation", "test")) -> dict[str, Split]:
+def read(config: ConfigDict, name: str) -> Split:
+    """The images and labels of "train" or "test", whole. Raises InputError if they are not there or damaged."""
+    dataset = describe(config)
+    return dataset.load(dataset, name, config.data.data_dir)
+
+
+def load(
+    config: ConfigDict,
+    names: tuple[str, ...] = ("train", "validation", "test"),
+    read: Callable[[ConfigDict, str], Split] = read,
+) -> dict[str, Split]:
     """The splits that exist among `names`: {"train", "test"}, and "validation" if a share of train is held out.
 
-    Raises InputError if the dataset is not where it should be, or a share is so small or large that a split
+    `read` gives what they are cut from, "train" and "test". Raises InputError if that cannot be read, or if a split
     would be empty.
     """
-    dataset = describe(config)
     splits = {}
     if {"train", "validation"} & {*names}:
-        whole = dataset.load(dataset, "train", config.data.data_dir)
+        whole = read(config, "train")
         held_out = round(len(whole) * config.data.validation)
         if config.data.validation and not 0 < held_out < len(whole):
             raise InputError(
@@ -167,7 +178,7 @@ def load(config: ConfigDict, names: tuple[str, ...] = ("train", "validation", "t
         if held_out:
             splits["validation"] = whole[len(whole) - held_out :]
     if "test" in names:
-        splits["test"] = dataset.load(dataset, "test", config.data.data_dir)
+        splits["test"] = read(config, "test")
     return {name: split for name, split in splits.items() if name in names}
 
 
@@ -191,14 +202,13 @@ def batch_rows(size: int, batch_size: int, step: int, seed: int, shuffle: bool) 
 def batches(split: Split, batch_size: int, seed: int, shuffle: bool, start: int = 0) -> Iterator[dict]:
     """Endless global batches from step `start` on.
 
-    Yields dicts of `image` (B, H, W, C) uint8, `label` (B,) int32 and `example` (B,) int32, the position in the
-    global batch, by which noise and augmentation are keyed.
+    Yields dicts of the split's arrays (B, ...) and `example` (B,) int32, the position in the global batch, by which
+    noise and augmentation are keyed.
     """
     step = start
     while True:
         rows = batch_rows(len(split), batch_size, step, seed, shuffle)
-        example = np.arange(batch_size, dtype=np.int32)
-        yield {"image": split.images[rows], "label": split.labels[rows], "example": example}
+        yield {**split[rows].arrays, "example": np.arange(batch_size, dtype=np.int32)}
         step += 1
 
 
@@ -206,13 +216,16 @@ def evaluation_batches(split: Split, batch_size: int) -> Iterator[dict]:
     """The whole split once, in order: batches as above, the last one padded, with `real` (B,) bool for the mask."""
     for start in range(0, len(split), batch_size):
         positions = np.arange(start, start + batch_size)
-        rows = np.minimum(positions, len(split) - 1)
-        yield {
-            "image": split.images[rows],
-            "label": split.labels[rows],
-            "example": positions.astype(np.int32),
-            "real": positions < len(split),
-        }
+        rows = split[np.minimum(positions, len(split) - 1)]
+        yield {**rows.arrays, "example": positions.astype(np.int32), "real": positions < len(split)}
+
+
+def augmentation(config: ConfigDict) -> dict[str, Any]:
+    """The arguments of `augment` in `config.data`. Raises InputError if the image is too small for them."""
+    crop, size = config.data.crop, min(describe(config).shape[:2])
+    if not crop < size:
+        raise InputError(f"config.data.crop={crop}: expected less than the image's {size}")
+    return {"flip": config.data.flip, "crop": crop}
 
 
 def augment(images: jax.Array, example: jax.Array, key: jax.Array, flip: bool, crop: int) -> jax.Array:

@@ -29,7 +29,6 @@ class Evaluator:
     def __init__(self, task: Any, program: Any, batch_size: int, workdir: Path):
         self._task, self._program, self._batch_size, self._workdir = task, program, batch_size, workdir
         self._step = program.compile(eval_step(task))
-        self._images = jax.jit(task.images)
 
     def measure(self, variables: Any, split: data.Split) -> dict[str, np.ndarray]:
         """The mean of every metric over the split, each example once; `variables` replicated."""
@@ -39,18 +38,23 @@ class Evaluator:
             totals.add(sums, count)
         return totals.means()
 
-    def report(self, step: int, name: str, means: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Writes eval.json and codebook.png for a split's means; returns the figures."""
+    def report(self, step: int, name: str, split: data.Split, means: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Writes eval.json, codebook.png and positions.png for a split's means; returns the figures."""
+        means = {**means, **self._task.baselines(split)}
         figures = summarize(means)
-        write_json(self._workdir / "eval.json", {"step": step, "split": name, **figures})
+        by_position = {key: value for key, value in means.items() if np.ndim(value) == 2}
+        lists = {key: np.round(value, 5).tolist() for key, value in by_position.items()}
+        write_json(self._workdir / "eval.json", {"step": step, "split": name, **figures, **lists})
         if "code_frequency" in means:
             plots.save_usage(self._workdir / "codebook.png", means["code_frequency"])
+        if by_position:
+            plots.save_maps(self._workdir / "positions.png", by_position)
         return figures
 
     def pictures(self, variables: Any, split: data.Split) -> None:
         """Writes the task's picture grids of the first images of a split; `variables` on the host."""
         batch = next(data.evaluation_batches(split[:PICTURES], min(PICTURES, len(split))))
-        for name, images in self._images(variables, batch).items():
+        for name, images in self._task.images(variables, batch).items():
             plots.save_grid(self._workdir / f"{name}.png", np.asarray(images))
 
 
@@ -65,21 +69,21 @@ def evaluate(workdir: Workdir, step: int | None = None) -> tuple[int, dict[str, 
       The step and the figures. Raises InputError if there is no such run or checkpoint.
     """
     config = workdir.config()
-    task = tasks.make(config, workdir.facts()["variance"])
+    task = tasks.make(config, workdir.facts())
     with Checkpoints(workdir) as checkpoints:
         step, variables = checkpoints.restore_variables(step)
-    test = data.load(config, ("test",))["test"]
+    test = task.load(("test",))["test"]
     program = parallel.PARALLEL[config.parallel]()
     devices = jax.local_device_count()  # maybe another number than in training: the last batch is padded anyway
     evaluator = Evaluator(task, program, math.ceil(config.batch_size / devices) * devices, workdir.path)
-    figures = evaluator.report(step, "test", evaluator.measure(program.replicate(variables), test))
+    figures = evaluator.report(step, "test", test, evaluator.measure(program.replicate(variables), test))
     evaluator.pictures(variables, test)
     return step, figures
 
 
 def show(figures: Mapping[str, float]) -> str:
     """The figures as one line for a person."""
-    return "  ".join(f"{name} {value:.5g}" for name, value in figures.items())
+    return "  ".join(f"{name} {value:.5g}" for name, value in figures.items() if isinstance(value, int | float))
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from vqjax import __version__, data, optimizers, parallel, plots, tasks
 from vqjax.checkpoint import Checkpoints, Workdir
-from vqjax.config import check_name, check_run
+from vqjax.config import check_name
 from vqjax.evaluate import Evaluator, evaluate, show
 from vqjax.files import read_json
 from vqjax.metrics import Mean, summarize
@@ -24,14 +24,15 @@ from vqjax.writer import Writer, read_lines
 IN_FLIGHT = 8  # steps dispatched ahead of the one that is waited for; without a bound, many CPU devices deadlock
 
 
-def check(config: ConfigDict) -> None:
-    """Everything about a config that can be checked before data is read. Raises InputError."""
-    check_run(config)
+def check(config: ConfigDict) -> ConfigDict:
+    """Everything about a config that can be checked before data is read. Returns it complete. Raises InputError."""
+    config = tasks.complete(config)
     data.describe(config)
     check_name(parallel.PARALLEL, config.parallel, "config.parallel")
     optimizers.make(config)
-    tasks.make(config)
     parallel.check_batch(config.batch_size)
+    tasks.make(config)
+    return config
 
 
 def train(config: ConfigDict, workdir: str | Path) -> int:
@@ -43,9 +44,10 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     Raises:
       InputError: before anything is compiled or written, if the config, the data or the workdir is unfit.
     """
-    check(config)
-    workdir = Workdir(workdir)
+    config, workdir = check(config), Workdir(workdir)
     changed = workdir.check(config)
+    if workdir.begun:
+        tasks.make(config, workdir.facts())
     if workdir.exists and _finished(workdir, config):
         return 0
     for key, (old, new) in changed.items():
@@ -159,20 +161,22 @@ class _Run:
 
     def __init__(self, config: ConfigDict, workdir: Workdir):
         self.config, self.workdir = config, workdir
-        self.splits = data.load(config)
-        self.variance = self.splits["train"].variance
-        self.task = tasks.make(config, self.variance)
+        unbound = tasks.make(config)
+        self.splits = unbound.load()
+        self.facts = workdir.facts() if workdir.begun else unbound.facts(self.splits)
+        self.task = tasks.make(config, self.facts)
         self.optimizer, schedule = optimizers.make(config)
         self.program = parallel.PARALLEL[config.parallel]()
         self.init_key, prepare_key, *step_keys = jax.random.split(jax.random.key(config.seed), 4)
         self.update = self.program.compile(train_step(self.task, self.optimizer, schedule, *step_keys), donate=True)
         self.prepare = self.program.compile(prepare_step(self.task, prepare_key), sharded=True)
+        self.frozen = self.program.replicate(self.task.frozen)
         self.evaluator = Evaluator(self.task, self.program, config.batch_size, workdir.path)
 
     def train(self, interrupts: _Interrupts) -> bool:
         """From the latest checkpoint, or from the start, to the last step (True) or a signal (False)."""
         config, program = self.config, self.program
-        self._describe()
+        self.workdir.create(config, self.facts)
         with Checkpoints(self.workdir, create=True) as self.checkpoints:
             state, window = self._start()
             first = int(state.step)
@@ -183,7 +187,7 @@ class _Run:
                 for step, batch in zip(range(first, config.steps), self._batches(first)):
                     batch = program.shard(batch)
                     if self.task.augments:
-                        batch = self.prepare(state.step, batch)
+                        batch = self.prepare((state.step, self.frozen), batch)
                     state, metrics = self.update(state, batch)
                     window.add(metrics)
                     done, last, monitored = step + 1, step + 1 == config.steps, None
@@ -198,12 +202,6 @@ class _Run:
                     if stop and not last:
                         return False
         return True
-
-    def _describe(self) -> None:
-        """Writes down what the run is."""
-        dataset = data.describe(self.config)
-        facts = {"dataset": self.config.data.name, "image_shape": dataset.shape, "variance": self.variance}
-        self.workdir.create(self.config, {**facts, "class_names": dataset.class_names})
 
     def _introduce(self, state: TrainState) -> None:
         """Prints what a newcomer wants to see first."""
@@ -251,10 +249,10 @@ class _Run:
         started = time.perf_counter()
         name = "validation" if "validation" in self.splits else "test"
         variables = state.variables
-        means = self.evaluator.measure(variables, self.splits[name])
-        figures = self.evaluator.report(done, name, means)
+        split = self.splits[name]
+        figures = self.evaluator.report(done, name, split, self.evaluator.measure(variables, split))
         self.writer.figures(done, name, figures)
-        self.evaluator.pictures(self.program.collect(variables), self.splits[name])
+        self.evaluator.pictures(self.program.collect(variables), split)
         lines = read_lines(self.workdir.path / "metrics.jsonl")
         plots.save_curves(self.workdir.path / "curves.png", lines, self.task.curves)
         self.progress.write(f"step {done:,}, {name}: {show(figures)}")

@@ -32,10 +32,15 @@ class Mean:
         return {name: value / self.count for name, value in self.sums.items()}
 
 
-def perplexity(frequency: np.ndarray) -> float:
-    """exp of the entropy of code frequencies (K,) that sum to 1: between 1 and K."""
+def entropy(frequency: np.ndarray) -> float:
+    """Of code frequencies (K,) that sum to 1, in nats."""
     used = frequency[frequency > 0]
-    return float(np.exp(-np.sum(used * np.log(used))))
+    return float(-np.sum(used * np.log(used)))
+
+
+def perplexity(frequency: np.ndarray) -> float:
+    """exp of the entropy of code frequencies (K,): between 1 and K."""
+    return float(np.exp(entropy(frequency)))
 
 
 def psnr(mse: float) -> float:
@@ -46,7 +51,8 @@ def psnr(mse: float) -> float:
 def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The means of a window or a split -> the figures that are logged.
 
-    Scalars pass through; `mse` also gives `psnr`, `code_frequency` (K,) gives `perplexity` and `codes_used`.
+    Scalars pass through; `mse` also gives `psnr`, `code_frequency` (K,) gives `perplexity` and `codes_used`, and
+    `nats_per_code` its own perplexity, of what comes next.
     """
     figures = {name: float(value) for name, value in means.items() if np.ndim(value) == 0}
     if "mse" in means:
@@ -54,6 +60,8 @@ def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:
     if "code_frequency" in means:
         figures["perplexity"] = perplexity(means["code_frequency"])
         figures["codes_used"] = int(np.sum(means["code_frequency"] > 0))
+    if "nats_per_code" in means:
+        figures["perplexity"] = float(np.exp(figures["nats_per_code"]))
     return figures
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from vqjax.config import Multiple, Natural, OneOf, Positive, Range
 from vqjax.layers import INITIALIZERS, Conv, ConvTranspose
 
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}  # of the computation
 BATCH_AXIS = "batch"  # the name of the axis of devices, over which batch norm takes its statistics
 
 

@@ -41,6 +41,10 @@ class Pmap:
         """A replicated tree -> NumPy arrays on the host, from the first device."""
         return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
 
+    def gather(self, tree: Any) -> Any:
+        """A sharded result -> NumPy arrays of the global batch on the host, in order."""
+        return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
+
 
 class ShardMap:
     """`jax.jit(jax.shard_map)` over a mesh of one axis: global arrays with shardings."""
@@ -70,6 +74,10 @@ class ShardMap:
     def collect(self, tree: Any) -> Any:
         """A replicated tree -> NumPy arrays on the host, from the first device."""
         return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data), tree)
+
+    def gather(self, tree: Any) -> Any:
+        """A sharded result -> NumPy arrays of the global batch on the host, in order."""
+        return jax.tree.map(np.asarray, tree)
 
 
 PARALLEL = {"pmap": Pmap, "shard_map": ShardMap}

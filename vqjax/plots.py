@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from vqjax.files import replacing
 from vqjax.metrics import perplexity
@@ -15,22 +15,50 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 _LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "codes_used": "codes used"}
+_CAPTION = 14  # pixels of height
 _GRID_PIXELS = 640  # small images are enlarged by a whole factor to about this width
 
 
-def save_grid(path: Path, images: np.ndarray, columns: int = 8) -> None:
-    """Images (N, H, W, C) in [0, 1], C 1 or 3, as a grid of squares with white lines between."""
-    count, height, width, channels = images.shape
-    factor = max(1, _GRID_PIXELS // (columns * (width + 1)))
-    pixels = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8).repeat(factor, axis=1).repeat(factor, axis=2)
-    height, width = height * factor + 2, width * factor + 2
-    rows = math.ceil(count / columns)
-    canvas = np.full((rows * height + 2, columns * width + 2, channels), 255, np.uint8)
-    for i, image in enumerate(pixels):
-        top, left = i // columns * height + 2, i % columns * width + 2
-        canvas[top : top + height - 2, left : left + width - 2] = image
+def save_grid(
+    path: Path,
+    images: np.ndarray,
+    columns: int = 8,
+    captions: Sequence[str] | None = None,
+    below: np.ndarray | None = None,
+) -> None:
+    """Images as a grid of squares with white lines between.
+
+    Args:
+      path: of the PNG.
+      images: (N, H, W, C) in [0, 1], C 1 or 3.
+      columns: images side by side.
+      captions: a text under each image.
+      below: (N, H, W, C), a second image close under each.
+    """
+    factor = max(1, _GRID_PIXELS // (columns * (images.shape[2] + 1)))
+    tiles = _pixels(images, factor)
+    if below is not None:
+        line = np.full((len(tiles), 1, *tiles.shape[2:]), 255, np.uint8)
+        tiles = np.concatenate([tiles, line, _pixels(below, factor)], axis=1)
+    count, height, width = tiles.shape[:3]
+    text = _CAPTION if captions else 0
+    step = height + text + 2, width + 2
+    canvas = Image.new("RGB", (columns * step[1] + 2, -(-count // columns) * step[0] + 2), "white")
+    draw = ImageDraw.Draw(canvas)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * step[0] + 2, i % columns * step[1] + 2
+        canvas.paste(Image.fromarray(tile), (left, top))
+        if captions:
+            font = ImageFont.load_default(_CAPTION - 2)
+            draw.text((left + width / 2, top + height + text / 2), captions[i], "black", font, anchor="mm")
     with replacing(path) as temporary:
-        Image.fromarray(canvas[..., 0] if channels == 1 else canvas).save(temporary)
+        (canvas if images.shape[-1] == 3 or captions else canvas.convert("L")).save(temporary)
+
+
+def _pixels(images: np.ndarray, factor: int) -> np.ndarray:
+    """Images (N, H, W, C) in [0, 1] -> enlarged (N, factor H, factor W, 3) uint8."""
+    pixels = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8).repeat(factor, axis=1).repeat(factor, axis=2)
+    return np.broadcast_to(pixels, (*pixels.shape[:3], 3))
 
 
 def save_curves(path: Path, lines: Sequence[Mapping], names: Iterable[str]) -> None:
@@ -66,6 +94,18 @@ def save_usage(path: Path, frequency: np.ndarray) -> None:
     panel.set_xlim(0.5, len(frequency) + 0.5)
     panel.grid(alpha=0.3)
     panel.legend()
+    _save_figure(figure, path)
+
+
+def save_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
+    """Figures by position, (h, w) each, side by side on one scale."""
+    top = max(value.max() for value in maps.values())
+    figure, axes = plt.subplots(1, len(maps), figsize=(4.5 * len(maps), 4), squeeze=False, layout="constrained")
+    for panel, (name, value) in zip(axes.flat, maps.items()):
+        drawn = panel.imshow(value, vmin=0, vmax=top)
+        panel.set_title(f"{name.replace('_', ' ')}, mean {value.mean():.2f}")
+        panel.set(xticks=[], yticks=[])
+    figure.colorbar(drawn, ax=axes, label="nats")
     _save_figure(figure, path)
 
 

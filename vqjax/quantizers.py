@@ -215,7 +215,10 @@ class Gumbel(nn.Module):
     In training y = softmax((logits + g) / tau) with standard Gumbel noise g (Jang et al., eq. 2) and z_q is the mean
     of the embeddings under y; in evaluation the most probable code, without noise. The temperature and the weight
     of the KL divergence from the uniform prior follow the run; in evaluation they are those of its end.
-    loss = kl_weight KL(softmax(logits) || 1 / K), mean over positions, in nats.
+    loss = kl_weight sum_k p_k ln(K p_k) + diversity_weight sum_k p_k ln(K f_k), p = softmax(logits), means over
+    positions, in nats. The first term, the divergence, keeps each position undecided. The second keeps all codes in
+    use: with f the mean of p it would be the diversity loss of Baevski et al. 2020 (eq. 4); with f the running mean
+    it has the same gradient, is linear in the batch, and does not depend on the number of devices.
 
     Attributes:
       code_dim: D, given by the model.
@@ -223,6 +226,8 @@ class Gumbel(nn.Module):
       hard: forward the one-hot of the largest y, backward y (the straight-through Gumbel-softmax).
       temperature: tau, above 0.
       kl_weight: of the divergence in the objective.
+      diversity_weight: of the diversity loss in the objective.
+      decay: of the running mean of p, per step.
     """
 
     code_dim: int
@@ -230,13 +235,17 @@ class Gumbel(nn.Module):
     hard: bool
     temperature: Ramp
     kl_weight: Ramp
+    diversity_weight: NonNegativeFloat
+    decay: Decay
 
     initial_vectors = 0  # nothing to start the embeddings from: the logits are not distances
 
     def setup(self):
         self._logits = nn.Dense(self.num_codes, name="logits")
         initializer = nn.initializers.variance_scaling(1, "fan_out", "normal")
-        self._embedding = self.param("embedding", initializer, (self.num_codes, self.code_dim))
+        self._embedding = self.param("codebook", initializer, (self.num_codes, self.code_dim))
+        uniform = lambda: jnp.full((self.num_codes,), 1 / self.num_codes, jnp.float32)  # noqa: E731
+        self._frequency = self.variable("codebook", "frequency", uniform)
 
     def check(self, key: str) -> None:
         """Raises InputError, naming the config's `key`, if a temperature is not above 0."""
@@ -253,13 +262,13 @@ class Gumbel(nn.Module):
         """Nothing to do."""
 
     def refresh(self, z: jax.Array, key: jax.Array) -> None:
-        """Nothing to do: the divergence keeps the codes alive."""
+        """Nothing to do: the losses keep the codes alive."""
 
     def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
         """z (B, h, w, D) -> Quantized; in training `noise` holds a key (B,) per example."""
         logits = self._logits(z.astype(jnp.float32))  # (B, h, w, K)
         progress = progress if train else 1.0
-        divergence = kl_to_uniform(logits)
+        divergence, diversity = kl_to_uniform(logits), self._diversity(logits, train)
         temperature, weight = self.temperature(progress), self.kl_weight(progress)
         sampled = train and noise is not None
         if sampled:
@@ -273,10 +282,20 @@ class Gumbel(nn.Module):
             z_q = self.lookup(codes)
         metrics = {
             "kl": divergence,
+            "diversity_loss": diversity,
             "temperature": jnp.asarray(temperature, jnp.float32),
             "code_frequency": one_hot.mean((0, 1, 2)),
         }
-        return Quantized(z_q.astype(z.dtype), codes, weight * divergence, metrics)
+        loss = weight * divergence + self.diversity_weight * diversity
+        return Quantized(z_q.astype(z.dtype), codes, loss, metrics)
+
+    def _diversity(self, logits: jax.Array, train: bool) -> jax.Array:
+        """The diversity loss of logits (B, h, w, K) against the running mean, which with `train` then follows."""
+        mean = jax.nn.softmax(logits).mean((0, 1, 2))
+        running = self._frequency.value
+        if train and not self.is_initializing():
+            self._frequency.value = self.decay * running + (1 - self.decay) * jax.lax.stop_gradient(mean)
+        return mean @ jnp.log(self.num_codes * jnp.maximum(running, _FROZEN))
 
 
 def kl_to_uniform(logits: jax.Array) -> jax.Array:

@@ -48,8 +48,8 @@ def _forget(optimizer: optax.GradientTransformation, opt_state: Any, old: Any, n
 
 
 def prepare_step(task: Any, key: jax.Array) -> Callable:
-    """(step, batch) -> batch: `task.prepare` with the key of the step."""
-    return lambda step, batch: task.prepare(batch, jax.random.fold_in(key, step))
+    """((step, task.frozen), batch) -> batch: `task.prepare` with the key of the step."""
+    return lambda fixed, batch: task.prepare(batch, jax.random.fold_in(key, fixed[0]), fixed[1])
 
 
 def train_step(
@@ -77,7 +77,7 @@ def train_step(
             return jax.lax.all_gather(x, BATCH_AXIS, tiled=True)
 
         key = jax.random.fold_in(refresh_key, state.step)
-        variables = dict(task.refresh({"params": params, **extra}, output, gather, key))
+        variables = dict(task.refresh({"params": params, **extra}, output, gather, state.step, key))
         refreshed = variables.pop("params")
         opt_state = _forget(optimizer, opt_state, params, refreshed)
         metrics["gradient_norm"] = optax.tree.norm(grads)

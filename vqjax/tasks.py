@@ -1,152 +1,36 @@
 """The map: what is trained, one class per task, all behind the same few methods that the one loop calls."""
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
-from vqjax import data, metrics, models
-from vqjax.config import InputError, OneOf, Positive, build, check_fields, check_name
-from vqjax.likelihoods import LIKELIHOODS, unit
-from vqjax.networks import DECODERS, ENCODERS
-from vqjax.quantizers import QUANTIZERS
+from vqjax.autoencoder import Autoencoder
+from vqjax.config import InputError, check_name, check_run
+from vqjax.prior import Prior
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+TASKS = {"autoencoder": Autoencoder, "prior": Prior}
 
 
-@dataclasses.dataclass(frozen=True)
-class AutoencoderFields:
-    """The fields of `config.model` that are not an entry's own."""
-
-    code_dim: Positive
-    dtype: Annotated[str, OneOf(DTYPES)]
-    encoder: str
-    decoder: str
-    quantizer: str
-    likelihood: str
-
-
-class Autoencoder:
-    """Stage 1: images to codes and back. The objective is the reconstruction's loss plus the quantizer's.
-
-    Attributes:
-      module: the Flax module.
-      grid: (h, w) of the codes of an image.
-      monitor: the figure by which the best checkpoint is chosen; lower is better.
-      headline: the figures of the progress bar.
-      curves: the figures that are plotted against the step.
-    """
-
-    monitor = "mse"
-    headline = ("loss", "psnr", "codes_used")
-    curves = ("loss", "psnr", "perplexity", "codes_used")
-
-    def __init__(self, config: ConfigDict, shape: tuple[int, int, int], variance: float):
-        """Builds the model for images (H, W, C) whose pixels in [0, 1] have the given variance.
-
-        Raises InputError for any field of `config.model` that is wrong, or a size that the stride does not divide.
-        """
-        tables = {**ENCODERS, **DECODERS, **QUANTIZERS, **LIKELIHOODS}
-        own = {name: value for name, value in config.model.items() if name not in tables}
-        fields = AutoencoderFields(**check_fields(AutoencoderFields, own, "config.model"))
-        code_dim, dtype = fields.code_dim, DTYPES[fields.dtype]
-        self.likelihood = build(LIKELIHOODS, config, "model.likelihood", variance=variance)
-        encoder = build(ENCODERS, config, "model.encoder", features=code_dim, dtype=dtype)
-        channels = shape[-1] * self.likelihood.parameters
-        decoder = build(DECODERS, config, "model.decoder", features=channels, dtype=dtype)
-        quantizer = build(QUANTIZERS, config, "model.quantizer", code_dim=code_dim)
-        if encoder.stride != decoder.stride:
-            raise InputError(f"config.model.encoder has stride {encoder.stride}, the decoder {decoder.stride}")
-        if shape[0] % encoder.stride or shape[1] % encoder.stride:
-            raise InputError(
-                f"config.model.{config.model.encoder}: the stride {encoder.stride} does not divide the images of "
-                f"config.data.name={config.data.name!r}, {shape[0]} x {shape[1]} pixels"
-            )
-        self.grid = (shape[0] // encoder.stride, shape[1] // encoder.stride)
-        quantizer.check(f"config.model.{config.model.quantizer}")
-        self._shape, self._steps = shape, config.steps
-        self.module = models.Autoencoder(encoder, quantizer, decoder)
-        self._augmentation = {"flip": config.data.flip, "crop": config.data.crop}
-        if not self._augmentation["crop"] < min(shape[:2]):
-            raise InputError(f"config.data.crop={config.data.crop}: expected less than the image's {min(shape[:2])}")
-
-    def init(self, key: jax.Array) -> dict[str, Any]:
-        """Fresh variables {"params", "codebook", ...}; traceable."""
-        image = jnp.zeros((1, *self._shape), jnp.uint8)
-        return self.module.init(key, self.likelihood.inputs(image), train=False)
-
-    def initialise(self, variables: Mapping, batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
-        """The variables before step 0: fresh ones with the codebook initialised on training batches.
-
-        On one device whatever the run has, so that the result does not depend on how many there are.
-        """
-        wanted = self.module.quantizer.initial_vectors
-        if not wanted:
-            return variables
-        latents = jax.jit(lambda images: self.module.apply(variables, self.likelihood.inputs(images), method="latents"))
-        vectors, count = [], 0
-        while count < wanted:
-            z = np.asarray(latents(next(batches)["image"]), np.float32)
-            vectors.append(z.reshape(-1, z.shape[-1]))
-            count += len(vectors[-1])
-        vectors = np.concatenate(vectors)[:wanted]
-        return self.module.apply(variables, vectors, seed, method="initialise", mutable=True)[1]
-
-    @property
-    def augments(self) -> bool:
-        """Whether `prepare` does anything."""
-        return any(self._augmentation.values())
-
-    def prepare(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
-        """A training batch between disk and step: augmented by (key, position in the global batch)."""
-        return {**batch, "image": data.augment(batch["image"], batch["example"], key, **self._augmentation)}
-
-    def evaluate(self, variables: Mapping, batch: Mapping) -> models.Autoencoded:
-        """The model's output on a batch in evaluation; every example on its own."""
-        return self.module.apply(variables, self.likelihood.inputs(batch["image"]), train=False)
-
-    def train(
-        self, variables: Mapping, batch: Mapping, step: jax.Array, key: jax.Array
-    ) -> tuple[models.Autoencoded, dict[str, Any]]:
-        """The model's output on a batch in training, and its collections other than params as they are afterwards."""
-        noise = jax.vmap(lambda example: jax.random.fold_in(key, example))(batch["example"])
-        collections = [name for name in variables if name != "params"]
-        x, progress = self.likelihood.inputs(batch["image"]), step / self._steps
-        return self.module.apply(variables, x, True, progress, noise, mutable=collections)
-
-    def objective(self, output: models.Autoencoded, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The loss () and the metrics of a batch, means over its examples."""
-        reconstruction_loss = self.likelihood.loss(output.output, batch["image"])
-        loss = reconstruction_loss + output.quantized.loss
-        mse = jnp.mean((self.likelihood.mean(output.output) - unit(batch["image"])) ** 2)
-        parts = {"loss": loss, "reconstruction_loss": reconstruction_loss, "mse": mse}
-        return loss, {**parts, **output.quantized.metrics}
-
-    def assess(self, output: models.Autoencoded, batch: Mapping) -> dict[str, jax.Array]:
-        """The metrics that only an evaluation computes, means over the batch."""
-        figures = {"ssim": metrics.ssim(self.likelihood.mean(output.output), unit(batch["image"])).mean()}
-        if self.likelihood.bits_per_dim:
-            figures["bits_per_dim"] = self.likelihood.bits_per_dim(output.output, batch["image"])
-        return figures
-
-    def refresh(self, variables: Mapping, output: models.Autoencoded, gather: Callable, key: jax.Array) -> Mapping:
-        """The variables after an update: dead codes restarted from the global batch, the same on every device."""
-        return self.module.apply(variables, gather(output.z), key, method="refresh", mutable=True)[1]
-
-    def images(self, variables: Mapping, batch: Mapping) -> dict[str, jax.Array]:
-        """{name: images (B, H, W, C) in [0, 1]} to look at."""
-        output = self.evaluate(variables, batch).output
-        return {"originals": unit(batch["image"]), "reconstructions": self.likelihood.mean(output)}
-
-
-TASKS = {"autoencoder": Autoencoder}
-
-
-def make(config: ConfigDict, variance: float = 1.0) -> Any:
-    """The task of `config.task` for the images of `config.data.name`. Raises InputError; reads no data."""
+def complete(config: ConfigDict) -> ConfigDict:
+    """The config, its fields checked, with what its stage 1 says filled in. Raises InputError."""
+    if "task" not in config:
+        raise InputError("config.task is missing from the config")
     check_name(TASKS, config.task, "config.task")
-    return TASKS[config.task](config, data.describe(config).shape, variance)
+    task = TASKS[config.task]
+    check_run(config, task.fields)
+    return task.complete(config)
+
+
+def make(config: ConfigDict, facts: Mapping[str, Any] | None = None) -> Any:
+    """The task of a complete config.
+
+    Args:
+      config: as `complete` gives it.
+      facts: run.json's, of the run that it is made for; none to look whether the config is right.
+
+    Raises:
+      InputError: a field is wrong, or the stage 1 is no longer the one in the facts. No data is read.
+    """
+    check_name(TASKS, config.task, "config.task")
+    return TASKS[config.task](config, facts)

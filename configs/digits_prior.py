@@ -1,0 +1,19 @@
+"""The prior over the codes of digits, class by class.
+
+python train.py --config configs/digits.py && python train.py --config configs/digits_prior.py
+
+Result: not run here.
+"""
+
+from configs import prior
+
+
+def get_config():
+    """A small network and much dropout: 1,293 images of 4 x 4 codes are soon known by heart."""
+    config = prior.get_config()
+    config.stage1 = "runs/digits"
+    config.steps = 600
+    config.optimizer.learning_rate = 2e-3
+    config.eval_every = config.save_every = 100
+    config.model.pixelcnn.update(width=64, layers=4, head=128, dropout=0.6)
+    return config

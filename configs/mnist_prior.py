@@ -1,0 +1,17 @@
+"""The prior over MNIST's 7 x 7 codes, digit by digit.
+
+python train.py --config configs/mnist_prior.py
+
+Result: not run here.
+"""
+
+from configs import prior
+
+
+def get_config():
+    """Eight layers: more than enough for 7 x 7."""
+    config = prior.get_config()
+    config.stage1 = "runs/mnist"
+    config.steps = 5_000
+    config.model.pixelcnn.update(layers=8, head=256)
+    return config

@@ -1,0 +1,45 @@
+"""Stage 2, the base that the other priors import: every field. The data are the codes of the run in `stage1`."""
+
+from ml_collections import ConfigDict
+
+from configs import autoencoder
+
+
+def get_config() -> ConfigDict:
+    """Every field of a prior's run; the optimizer's are those of stage 1."""
+    optimizer = autoencoder.get_config().optimizer
+    optimizer.update({"name": "adam", "learning_rate": 1e-3, "schedule": "cosine", "clip": 1.0})
+    return ConfigDict(
+        dict(
+            task="prior",
+            stage1="",  # workdir of a trained autoencoder: it says what the data and the codes are
+            seed=0,
+            steps=10_000,  # updates
+            batch_size=64,  # global: the devices share it
+            parallel="pmap",  # or shard_map
+            log_every=100,  # steps between lines of metrics.jsonl
+            eval_every=1_000,  # steps between evaluations of the validation share
+            save_every=1_000,  # steps between checkpoints
+            data=dict(
+                name="",  # that of stage 1
+                data_dir="",  # empty: that of stage 1
+                shuffle=True,  # False: train in file order
+                validation=0.1,  # share of train, its end, that is held out; the best checkpoint is chosen on it
+                flip=False,  # mirror at random; then, as with crop, codes are made on the fly
+                crop=0,  # pixels of reflected border, then a random crop
+            ),
+            model=dict(
+                dtype="float32",  # of the network's computation; logits and loss are always float32
+                average=0.999,  # decay of the average of the weights that is evaluated and sampled from; 0: none
+                class_conditional=True,
+                prior="pixelcnn",
+                pixelcnn=dict(
+                    width=64,  # channels of each stack
+                    layers=15,  # the first 7 x 7 under mask A, the others 3 x 3 under mask B
+                    head=512,  # channels before the logits
+                    dropout=0.1,  # share of the horizontal stack's activations
+                ),
+            ),
+            optimizer=optimizer,
+        )
+    )

@@ -1,0 +1,95 @@
+"""From a prior's workdir to a picture and arrays, in one process."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vqjax import data, generate, loop
+from vqjax.config import InputError
+
+DEFAULTS = dict(num=12, classes=None, seed=0, batch=64, neighbours=False, stage1=None, step=None, out=None)
+
+
+@pytest.fixture
+def prior(prior_config, tmp_path):
+    """The workdir of a tiny trained prior."""
+    assert loop.train(prior_config, tmp_path / "prior") == 0
+    return tmp_path / "prior"
+
+
+def arrays(path):
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def test_every_argument_does_something(prior, stage1, tmp_path):
+    """Checked on one run, since a run takes seconds."""
+
+    def draw(**arguments):
+        picture, beside = generate.main(str(prior), **{**DEFAULTS, **arguments})
+        assert beside == picture.with_suffix(".npz")
+        with Image.open(picture) as image:
+            return image.size, arrays(beside)
+
+    size, default = draw()
+    assert (prior / "samples.png").is_file()
+    assert default["images"].shape == (12, 8, 8, 1) and default["codes"].shape == (12, 4, 4)
+    np.testing.assert_array_equal(default["classes"], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1])
+
+    _, more = draw(num=15, batch=4)
+    np.testing.assert_array_equal(more["codes"][:12], default["codes"])
+    _, named = draw(classes="7, 3,0")
+    np.testing.assert_array_equal(named["classes"], [7, 3, 0] * 4)
+    for arguments in ({"seed": 1}, {"temperature": 0.1}, {"top_p": 0.05}, {"classes": "7"}):
+        assert not np.array_equal(draw(**arguments)[1]["codes"], default["codes"]), arguments
+    _, greedy = draw(top_k=1, seed=5)
+    np.testing.assert_array_equal(greedy["codes"], draw(top_k=1, seed=6)[1]["codes"])
+    draw(out=str(tmp_path / "other.png"))
+    assert (tmp_path / "other.png").is_file() and (tmp_path / "other.npz").is_file()
+
+    taller, with_neighbours = draw(neighbours=True)
+    assert taller[0] == size[0] and taller[1] > 1.5 * size[1]
+    real = data.read(generate.load(str(prior))[2], "train").arrays["image"].astype(float)
+    distances = ((with_neighbours["images"][:, None] - real) ** 2).sum((2, 3, 4))
+    np.testing.assert_array_equal(with_neighbours["neighbours"], real[distances.argmin(1)])
+
+    shutil.move(stage1, tmp_path / "moved")
+    with pytest.raises(InputError, match="expected the workdir of a trained autoencoder"):
+        draw()
+    np.testing.assert_array_equal(draw(stage1=str(tmp_path / "moved"))[1]["codes"], default["codes"])
+
+
+def test_a_prior_without_classes(prior_config, tmp_path):
+    prior_config.model.class_conditional = False
+    prior_config.steps = 2
+    assert loop.train(prior_config, tmp_path / "prior") == 0
+    _, beside = generate.main(str(tmp_path / "prior"), **DEFAULTS)
+    assert "classes" not in arrays(beside)
+    with pytest.raises(InputError, match="--classes=3: this prior was trained without classes"):
+        generate.main(str(tmp_path / "prior"), **{**DEFAULTS, "classes": "3"})
+
+
+def test_bad_input_is_refused_and_nothing_written(prior, stage1, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    for workdir, arguments, message in (
+        (stage1, {}, "--workdir=.* holds a run of task 'autoencoder', expected 'prior'"),
+        (tmp_path / "nowhere", {}, "expected a run, found no config.json"),
+        (prior, {"classes": "3,ten"}, "--classes: 'ten' is unknown.*\nKnown: 0, 1.*numbers from 0 to 9"),
+        (prior, {"classes": "10"}, "'10' is unknown"),
+        (prior, {"temperature": 0.0}, "--temperature=0.0: expected greater than 0"),
+        (prior, {"top_k": 17}, "--top_k=17: expected at most the 16 codes of stage 1"),
+        (prior, {"top_k": -1}, "--top_k=-1: expected at least 0"),
+        (prior, {"top_p": 1.5}, "--top_p=1.5: expected greater than 0 and at most 1"),
+        (prior, {"num": 0}, "--num=0: expected at least 1"),
+        (prior, {"batch": 0}, "--batch=0: expected at least 1"),
+        (prior, {"seed": -1}, "--seed=-1: expected at least 0"),
+        (prior, {"step": 3}, "--step=3: no such checkpoint"),
+        (prior, {"stage1": str(prior)}, "holds a run of task 'prior', expected 'autoencoder'"),
+        (prior, {"out": "samples.jpg"}, "--out=samples.jpg: expected a path that ends in .png"),
+        (prior, {"out": str(tmp_path / "no" / "s.png")}, "in a directory that exists"),
+    ):
+        with pytest.raises(InputError, match=message):
+            generate.main(str(workdir), **{**DEFAULTS, **arguments})
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

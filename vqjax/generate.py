@@ -1,0 +1,179 @@
+"""From a prior's workdir to pictures: what sample.py does."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from vqjax import data, parallel, plots, tasks
+from vqjax.checkpoint import Checkpoints, Workdir
+from vqjax.config import InputError, check_value, nearest
+from vqjax.files import replacing
+from vqjax.prior import Prior
+from vqjax.sampling import EVERYTHING, Limits
+
+_CHUNK = 10_000  # training images that are compared with the samples at a time
+
+
+def main(
+    workdir: str,
+    num: int,
+    classes: str | None,
+    seed: int,
+    batch: int,
+    neighbours: bool,
+    stage1: str | None,
+    step: int | None,
+    out: str | None,
+    **limits: Any,
+) -> tuple[Path, Path]:
+    """Draws `num` images of a trained prior and writes them; the arguments are sample.py's.
+
+    Returns:
+      The paths of the PNG and of the .npz with `images` (N, H, W, C) uint8, `codes` (N, h, w), `classes` (N,) if the
+      prior has any and, if they are asked for, `neighbours` (N, H, W, C) uint8.
+
+    Raises:
+      InputError: an argument is wrong, or the workdir holds no usable prior. Nothing is written then.
+    """
+    for name, value in (("num", num), ("batch", batch)):
+        if value < 1:
+            raise InputError(f"--{name}={value}: expected at least 1")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"--seed={seed}: expected at least 0 and at most {2**32 - 1}")
+    picture = _picture(Path(out) if out else Workdir(workdir).path / "samples.png", bool(out))
+    prior, variables, config = load(workdir, stage1, step)
+    limits = check_limits(limits, prior.stage1.num_codes)
+    chosen = class_numbers(classes, prior)
+    labels = np.resize(np.asarray(chosen, np.int32), num)
+    training = data.read(config, "train").arrays["image"] if neighbours else None
+    codes, images = generate(prior, variables, labels, seed, batch, config.parallel, limits)
+    arrays, captions = {"images": images, "codes": codes}, None
+    if prior.conditional:
+        arrays["classes"], captions = labels, [prior.class_names[label] for label in labels]
+    columns = len(chosen) if 4 <= len(chosen) <= 12 else 8
+    if neighbours:
+        arrays["neighbours"] = training[nearest_images(images, training)]
+    beside = picture.with_suffix(".npz")
+    with replacing(beside) as temporary:
+        np.savez_compressed(temporary, **arrays)
+    plots.save_grid(picture, images / 255, columns, captions, arrays["neighbours"] / 255 if neighbours else None)
+    return picture, beside
+
+
+def _picture(path: Path, given: bool) -> Path:
+    if given and (path.suffix != ".png" or not path.parent.is_dir()):
+        raise InputError(f"--out={path}: expected a path that ends in .png, in a directory that exists")
+    return path
+
+
+def load(path: str, stage1: str | None = None, step: int | None = None) -> tuple[Prior, dict[str, Any], Any]:
+    """A trained prior, the variables of a checkpoint of it and its config.
+
+    Raises InputError if the workdir holds no prior, no such checkpoint, or its stage 1 is gone or another one.
+    """
+    workdir = Workdir(path)
+    config = workdir.config()
+    if config.get("task") != "prior":
+        raise InputError(f"--workdir={path} holds a run of task {config.get('task')!r}, expected 'prior'")
+    if stage1:
+        config.stage1 = stage1
+    prior = tasks.make(config, workdir.facts())
+    with Checkpoints(workdir) as checkpoints:
+        return prior, checkpoints.restore_variables(step)[1], config
+
+
+def class_numbers(text: str | None, prior: Prior) -> list[int]:
+    """The classes that a text names, by name or by number, or all; the one of an unconditional prior is not looked at.
+
+    Raises InputError for a class that does not exist.
+    """
+    names = list(prior.class_names)
+    if not prior.conditional:
+        if text:
+            raise InputError(f"--classes={text}: this prior was trained without classes")
+        return [0]
+    if not text:
+        return list(range(len(names)))
+    chosen = []
+    for word in (part.strip() for part in text.split(",")):
+        if word in names:
+            chosen.append(names.index(word))
+        elif word.isdecimal() and int(word) < len(names):
+            chosen.append(int(word))
+        else:
+            shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+            raise InputError(
+                f"--classes: {word!r} is unknown.{nearest(word, names)}\n"
+                f"Known: {shown}, or numbers from 0 to {len(names) - 1}"
+            )
+    return chosen
+
+
+def check_limits(limits: dict[str, Any], num_codes: int) -> Limits:
+    """sample.py's arguments of those names as Limits. Raises InputError."""
+    hints = get_type_hints(Limits, include_extras=True)
+    checked = Limits(**{name: check_value(value, hints[name], f"--{name}") for name, value in limits.items()})
+    if checked.top_k > num_codes:
+        raise InputError(f"--top_k={checked.top_k}: expected at most the {num_codes} codes of stage 1")
+    return checked
+
+
+def generate(
+    prior: Prior,
+    variables: dict[str, Any],
+    labels: Sequence[int],
+    seed: int = 0,
+    batch: int = 64,
+    how: str = "pmap",
+    limits: Limits = EVERYTHING,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a sample of each label, on all devices.
+
+    Args:
+      prior: the task.
+      variables: its, on the host.
+      labels: (N,).
+      seed: of the noise. A sample depends on it, on its place among the labels and on its label, on nothing else.
+      batch: samples that are drawn at a time; the devices share them.
+      how: an entry of PARALLEL.
+      limits: of what is drawn from.
+
+    Returns:
+      Codes (N, h, w) in the smallest integers that hold them, and images (N, H, W, C) uint8.
+    """
+    program, devices = parallel.PARALLEL[how](), jax.local_device_count()
+    batch = math.ceil(min(batch, len(labels)) / devices) * devices
+
+    def draw(fixed, rows):
+        codes = prior.sample(fixed["prior"], rows, fixed["seed"], limits)
+        return codes, prior.stage1.decode(fixed["stage1"], codes)
+
+    draw = program.compile(draw, sharded=True)
+    fixed = {"prior": variables, "stage1": prior.stage1.variables, "seed": np.uint32(seed)}
+    fixed, codes, images = program.replicate(fixed), [], []
+    samples = data.Split(label=np.asarray(labels, np.int32))
+    with tqdm(total=len(samples), desc="samples", unit=" images", disable=None, delay=2) as progress:
+        for rows in data.evaluation_batches(samples, batch):
+            some_codes, some_images = program.gather(draw(fixed, program.shard(rows)))
+            codes.append(some_codes[rows["real"]])
+            images.append(np.round(255 * some_images[rows["real"]]).astype(np.uint8))
+            progress.update(len(codes[-1]))
+    return np.concatenate(codes).astype(np.min_scalar_type(prior.stage1.num_codes - 1)), np.concatenate(images)
+
+
+def nearest_images(images: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """For each image (N, H, W, C) the row of the image (M, H, W, C) that is nearest in squared pixel distance, (N,)."""
+    x = images.reshape(len(images), -1).astype(np.float32)
+    best, rows = np.full(len(x), np.inf, np.float32), np.zeros(len(x), np.int64)
+    for start in range(0, len(among), _CHUNK):
+        y = among[start : start + _CHUNK].reshape(-1, x.shape[1]).astype(np.float32)
+        distances = (y**2).sum(1) - 2 * x @ y.T  # less |x|^2
+        closer = distances.min(1) < best
+        rows[closer] = start + distances.argmin(1)[closer]
+        best = np.minimum(best, distances.min(1))
+    return rows

@@ -1,0 +1,192 @@
+"""The second stage as a task: a distribution over the codes of a frozen stage 1, and images drawn from it."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from vqjax import data, metrics
+from vqjax.config import Decay, InputError, OneOf, SecondStage, build, check_fields
+from vqjax.data import Split
+from vqjax.networks import DTYPES
+from vqjax.pixelcnn import PixelCNN
+from vqjax.sampling import EVERYTHING, Limits, sample
+from vqjax.stage1 import Stage1
+
+PRIORS = {"pixelcnn": PixelCNN}
+
+
+@dataclasses.dataclass(frozen=True)
+class PriorFields:
+    """The fields of `config.model` that are not an entry's own."""
+
+    prior: str
+    dtype: Annotated[str, OneOf(DTYPES)]
+    average: Decay
+    class_conditional: bool
+
+
+class Prior:
+    """p(codes | class), trained by maximum likelihood; the figures are in nats per code.
+
+    Attributes:
+      module: the Flax module.
+      stage1: what makes the codes and turns them into images.
+      frozen: what `prepare` needs of it: its variables if codes are made on the fly, else nothing.
+      conditional: on the class.
+      class_names: in the order of the labels.
+      grid, monitor, headline, curves: as of the task `autoencoder`.
+    """
+
+    monitor = "nats_per_code"
+    headline = ("nats_per_code", "perplexity", "bits_per_dim")
+    curves = ("nats_per_code", "perplexity", "bits_per_dim", "gradient_norm")
+    fields = SecondStage
+
+    @staticmethod
+    def complete(config: ConfigDict) -> ConfigDict:
+        """The config with the data set of its stage 1, and that one's absolute path."""
+        stage1, config = Stage1(config.stage1), ConfigDict(config.to_dict())
+        dataset = stage1.facts["dataset"]
+        if config.data.name not in ("", dataset):
+            raise InputError(
+                f"config.data.name={config.data.name!r}, but config.stage1={config.stage1} was trained on {dataset!r}"
+                "\nLeave it empty: the data of a second stage is that of the first"
+            )
+        config.data.name, config.stage1 = dataset, str(stage1.path)
+        config.data.data_dir = config.data.data_dir or stage1.config.data.data_dir
+        return config
+
+    def __init__(self, config: ConfigDict, facts: Mapping[str, Any] | None = None):
+        """Finds stage 1 and builds the model; without the facts of a run only to be looked at.
+
+        Raises InputError for any field of `config.model` that is wrong, or if stage 1 is not the one in the facts.
+        """
+        own = {name: value for name, value in config.model.items() if name not in PRIORS}
+        fields = PriorFields(**check_fields(PriorFields, own, "config.model"))
+        self.stage1 = Stage1(config.stage1)
+        if facts and facts["stage1"] != self.stage1.fingerprint:
+            raise InputError(
+                f"config.stage1={config.stage1} has been retrained since this prior was trained on it: fingerprint "
+                f"{self.stage1.fingerprint[:12]}, there {facts['stage1'][:12]}\nTrain the prior again, in a new workdir"
+            )
+        self.grid, self.class_names = self.stage1.grid, self.stage1.facts["class_names"]
+        self.conditional = fields.class_conditional
+        given = {"num_codes": self.stage1.num_codes, "grid": self.grid, "dtype": DTYPES[fields.dtype]}
+        classes = len(self.class_names) if self.conditional else 0
+        self.module = build(PRIORS, config, "model.prior", **given, num_classes=classes)
+        self._config, self._average = config, fields.average
+        self._augmentation = data.augmentation(config)
+        pixels = math.prod(self.stage1.facts["image_shape"])
+        self._bits_per_dim = math.prod(self.grid) / (math.log(2) * pixels)  # of one nat per code
+        self._sample, self._decode = jax.jit(self.sample), jax.jit(self.stage1.decode)
+
+    @property
+    def augments(self) -> bool:
+        """Whether codes are made on the fly."""
+        return any(self._augmentation.values())
+
+    @property
+    def frozen(self) -> Mapping[str, Any]:
+        return self.stage1.variables if self.augments else {}
+
+    def load(self, names: tuple[str, ...] = ("train", "validation", "test")) -> dict[str, Split]:
+        """The splits that exist among `names`, with `codes` and `label`; for augmentation, with `image` too."""
+        return data.load(self._config, names, self._read)
+
+    def _read(self, config: ConfigDict, name: str) -> Split:
+        split = self.stage1.read(config, name)
+        if self.augments and name == "train":
+            split = Split(**split.arrays, image=data.read(config, name).arrays["image"])
+        return split
+
+    def facts(self, splits: Mapping[str, Split]) -> dict[str, Any]:
+        """What run.json says of the data and of stage 1."""
+        known = self.stage1.facts
+        names = ("dataset", "image_shape", "class_names")
+        return {**{name: known[name] for name in names}, "grid": self.grid, "stage1": self.stage1.fingerprint}
+
+    def init(self, key: jax.Array) -> dict[str, Any]:
+        """Fresh variables {"params"} and, if the weights are averaged, {"average"}; traceable."""
+        codes = jnp.zeros((1, *self.grid), jnp.int32)
+        variables = self.module.init(key, codes, jnp.zeros((1,), jnp.int32))
+        return {**variables, "average": variables["params"]} if self._average else variables
+
+    def initialise(self, variables: Mapping, batches: Iterator[Mapping], seed: int) -> Mapping[str, Any]:
+        """Nothing to do before step 0."""
+        return variables
+
+    def prepare(self, batch: dict[str, jax.Array], key: jax.Array, frozen: Mapping) -> dict[str, jax.Array]:
+        """A training batch whose codes are those of its images, augmented."""
+        images = data.augment(batch["image"], batch["example"], key, **self._augmentation)
+        return {"codes": self.stage1.encode(frozen, images), "label": batch["label"], "example": batch["example"]}
+
+    def train(
+        self, variables: Mapping, batch: Mapping, step: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """The logits of a batch in training, and the collections other than params, which `refresh` moves."""
+        keys = jax.vmap(lambda example: jax.random.fold_in(key, example))(batch["example"])
+        logits = self.module.apply({"params": variables["params"]}, _codes(batch), batch["label"], keys)
+        return logits, {name: value for name, value in variables.items() if name != "params"}
+
+    def refresh(
+        self, variables: Mapping, output: jax.Array, gather: Callable, step: jax.Array, key: jax.Array
+    ) -> Mapping:
+        """The variables after an update, with the average of the weights moved towards them.
+
+        The average is short when it begins: its decay is at most (1 + step) / (10 + step).
+        """
+        if not self._average:
+            return variables
+        decay = jnp.minimum(self._average, (1 + step) / (10 + step))
+        return {**variables, "average": optax.incremental_update(variables["params"], variables["average"], 1 - decay)}
+
+    @staticmethod
+    def weights(variables: Mapping) -> dict[str, Any]:
+        """What evaluation and sampling apply the module with: the averaged weights where there are any."""
+        return {"params": variables.get("average", variables["params"])}
+
+    def evaluate(self, variables: Mapping, batch: Mapping) -> jax.Array:
+        """The logits of a batch in evaluation."""
+        return self.module.apply(self.weights(variables), _codes(batch), batch["label"])
+
+    def objective(self, output: jax.Array, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The negative log-likelihood in nats per code, and the metrics of a batch, means over its examples."""
+        nats = optax.softmax_cross_entropy_with_integer_labels(output, _codes(batch)).mean()
+        return nats, {"nats_per_code": nats, "bits_per_dim": self._bits_per_dim * nats}
+
+    def assess(self, output: jax.Array, batch: Mapping) -> dict[str, jax.Array]:
+        """The metrics that only an evaluation computes: nats_by_position (h, w)."""
+        nats = optax.softmax_cross_entropy_with_integer_labels(output, _codes(batch))
+        return {"nats_by_position": nats.mean(0)}
+
+    def baselines(self, split: Split) -> dict[str, np.ndarray]:
+        """The entropy of a split's codes when each is taken for itself, in nats: over all positions, and at each."""
+        codes = split.arrays["codes"].reshape(len(split), -1).astype(np.int64)
+        at = codes + self.module.num_codes * np.arange(codes.shape[1])  # tells the positions apart
+        counts = np.bincount(at.reshape(-1), minlength=codes.shape[1] * self.module.num_codes)
+        frequency = counts.reshape(codes.shape[1], -1) / len(split)
+        by_position = np.array([metrics.entropy(row) for row in frequency]).reshape(self.grid)
+        return {"order0_nats_per_code": metrics.entropy(frequency.mean(0)), "order0_nats_by_position": by_position}
+
+    def sample(
+        self, variables: Mapping, batch: Mapping, seed: int | jax.Array, limits: Limits = EVERYTHING
+    ) -> jax.Array:
+        """Codes (B, h, w) of the classes `label` (B,), drawn with the noise of the sample numbers `example` (B,)."""
+        return sample(self.module, self.weights(variables), batch["label"], batch["example"], seed, limits)
+
+    def images(self, variables: Mapping, batch: Mapping) -> dict[str, jax.Array]:
+        """Samples of the classes of a batch, and the batch's own codes decoded: what no prior over them can exceed."""
+        codes = {"generated": self._sample(variables, batch, 0), "decoded": _codes(batch)}
+        return {name: self._decode(self.stage1.variables, value) for name, value in codes.items()}
+
+
+def _codes(batch: Mapping) -> jax.Array:
+    """(B, h, w) int32: on disk and on their way they are smaller."""
+    return jnp.asarray(batch["codes"], jnp.int32)

@@ -1,0 +1,77 @@
+"""Drawing codes from a prior: temperature, top-k, top-p, and noise that belongs to the sample."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vqjax.config import Natural, PositiveFloat, Range
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What is drawn from, instead of the prior's own distribution.
+
+    Attributes:
+      temperature: divides the logits, before anything is left out.
+      top_k: how many codes may be drawn, the most probable; 0 for all.
+      top_p: the most probable codes that together have at least this probability may be drawn (Holtzman et al. 2020).
+    """
+
+    temperature: PositiveFloat = 1.0
+    top_k: Natural = 0
+    top_p: Annotated[float, Range(0, 1, open_min=True)] = 1.0
+
+
+EVERYTHING = Limits()
+
+
+def truncate(logits: jax.Array, limits: Limits) -> jax.Array:
+    """The logits (B, K) of the distribution that is drawn from; -inf for the codes that are left out."""
+    logits = logits / limits.temperature
+    if not limits.top_k and limits.top_p == 1:
+        return logits
+    ranked = jnp.sort(logits, axis=-1, descending=True)
+    if limits.top_k:
+        ranked = ranked[:, : limits.top_k]
+    p = jax.nn.softmax(ranked)
+    ahead = jnp.cumsum(p, axis=-1) - p  # the probability of the codes before each
+    lowest = jnp.min(jnp.where(ahead < limits.top_p, ranked, jnp.inf), axis=-1, keepdims=True)
+    return jnp.where(logits < lowest, -jnp.inf, logits)
+
+
+def noise(seed: int | jax.Array, examples: jax.Array, position: jax.Array, num_codes: int) -> jax.Array:
+    """Standard Gumbel noise (B, K) of the samples numbered `examples` at a position in raster order."""
+
+    def one(example: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), example), position)
+        return jax.random.gumbel(key, (num_codes,))
+
+    return jax.vmap(one)(examples)
+
+
+def sample(
+    prior: nn.Module, variables: Mapping, labels: jax.Array, examples: jax.Array, seed: int | jax.Array, limits: Limits
+) -> jax.Array:
+    """Codes (B, h, w) from a prior; traceable.
+
+    A code is the largest of the truncated logits plus noise, which is a draw from their softmax. The noise depends on
+    the seed, the sample and the position alone, so that the same sample comes out of any batch on any device.
+
+    Args:
+      prior: an entry of PRIORS, built.
+      variables: what it is applied with.
+      labels: (B,).
+      examples: (B,) numbers of the samples.
+      seed: of the noise.
+      limits: see there.
+    """
+
+    def draw(logits: jax.Array, position: jax.Array) -> jax.Array:
+        return jnp.argmax(truncate(logits, limits) + noise(seed, examples, position, prior.num_codes), axis=-1)
+
+    with jax.default_matmul_precision("highest"):  # the same logits as the whole network's, on every device
+        return prior.apply(variables, labels, draw, method="sample")
