@@ -54,7 +54,7 @@ def get_config() -> ConfigDict:
                 gumbel=dict(
                     num_codes=512,
                     hard=True,  # forward one-hot, backward relaxed
-                    temperature=dict(schedule="exponential", start=2.0, end=1 / 16, share=0.8),
+                    temperature=dict(schedule="exponential", start=2.0, end=0.5, share=0.8),
                     kl_weight=dict(schedule="exponential", start=0.03, end=1e-4, share=0.5),
                     diversity_weight=0.1,  # of the codes' even use
                     decay=0.99,  # of the running mean of that use

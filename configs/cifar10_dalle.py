@@ -16,4 +16,5 @@ def get_config():
     config.model.gumbel.hard = False
     config.model.likelihood = "logit_laplace"
     config.optimizer.name = "adamw"
+    config.optimizer.clip = 1.0
     return config

@@ -1,4 +1,4 @@
-"""CIFAR-10 with codes drawn by Gumbel-softmax, otherwise as cifar10_ema.
+"""CIFAR-10 with codes drawn by Gumbel-softmax: the networks and sizes of cifar10_ema, a rate that falls to 0.
 
 python train.py --config configs/cifar10_gumbel.py
 
@@ -13,4 +13,7 @@ def get_config():
     config = autoencoder.get_config()
     config.steps = 5_000
     config.model.quantizer = "gumbel"
+    config.optimizer.name = "adam"
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "cosine"
     return config

@@ -12,6 +12,6 @@ def get_config():
     """Eight layers: more than enough for 7 x 7."""
     config = prior.get_config()
     config.stage1 = "runs/mnist"
-    config.steps = 5_000
+    config.steps = 2_000
     config.model.pixelcnn.update(layers=8, head=256)
     return config

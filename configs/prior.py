@@ -8,6 +8,7 @@ from configs import autoencoder
 def get_config() -> ConfigDict:
     """Every field of a prior's run; the optimizer's are those of stage 1."""
     optimizer = autoencoder.get_config().optimizer
+    del optimizer.codebook_rate  # there is no codebook
     optimizer.update({"name": "adam", "learning_rate": 1e-3, "schedule": "cosine", "clip": 1.0})
     return ConfigDict(
         dict(

@@ -27,6 +27,7 @@ from vqjax import data, loop
 from vqjax.prior import PRIORS
 from vqjax.quantizers import QUANTIZERS
 
+SMALL_PRIORS = {"pixelcnn": {"width": 8, "layers": 2, "head": 16}}
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -88,5 +89,5 @@ def prior_config(stage1):
     config.update({"stage1": str(stage1), "steps": 6, "batch_size": 16})
     config.update({"log_every": 2, "eval_every": 4, "save_every": 4})
     for name in PRIORS:
-        config.model[name].update({"width": 8, "layers": 2, "head": 16})
+        config.model[name].update(SMALL_PRIORS[name])
     return config

@@ -8,6 +8,7 @@ from PIL import Image
 
 from vqjax import data, generate, loop
 from vqjax.config import InputError
+from vqjax.parallel import PARALLEL
 
 DEFAULTS = dict(num=12, classes=None, seed=0, batch=64, neighbours=False, stage1=None, step=None, out=None)
 
@@ -51,14 +52,29 @@ def test_every_argument_does_something(prior, stage1, tmp_path):
 
     taller, with_neighbours = draw(neighbours=True)
     assert taller[0] == size[0] and taller[1] > 1.5 * size[1]
-    real = data.read(generate.load(str(prior))[2], "train").arrays["image"].astype(float)
+    real = data.load(generate.load(str(prior))[2], ("train",))["train"].arrays["image"].astype(float)
+    assert len(real) == 1293  # without the validation share, which the prior has not seen
     distances = ((with_neighbours["images"][:, None] - real) ** 2).sum((2, 3, 4))
     np.testing.assert_array_equal(with_neighbours["neighbours"], real[distances.argmin(1)])
 
     shutil.move(stage1, tmp_path / "moved")
-    with pytest.raises(InputError, match="expected the workdir of a trained autoencoder"):
+    with pytest.raises(InputError, match="stage 1 is no longer in .*: name the place with --stage1"):
         draw()
     np.testing.assert_array_equal(draw(stage1=str(tmp_path / "moved"))[1]["codes"], default["codes"])
+
+
+def test_pmap_and_shard_map_draw_the_same(prior):
+    """On eight devices, in batches that they do not divide."""
+    task, variables, _ = generate.load(str(prior))
+    labels = np.arange(19) % 10
+    drawn = [generate.generate(task, variables, labels, batch=10, how=how) for how in PARALLEL]
+    codes, images = drawn[0]
+    assert codes.shape == (19, *task.grid) and images.shape == (19, 8, 8, 1)
+    for other in drawn[1:]:
+        np.testing.assert_array_equal(other[0], codes)
+        np.testing.assert_array_equal(other[1], images)
+    decoded = task.stage1.decode(task.stage1.variables, codes.astype(np.int32))
+    np.testing.assert_allclose(images, 255 * np.asarray(decoded), atol=0.501)
 
 
 def test_a_prior_without_classes(prior_config, tmp_path):
@@ -72,13 +88,15 @@ def test_a_prior_without_classes(prior_config, tmp_path):
 
 
 def test_bad_input_is_refused_and_nothing_written(prior, stage1, tmp_path):
+    (tmp_path / "folder.png").mkdir()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     for workdir, arguments, message in (
         (stage1, {}, "--workdir=.* holds a run of task 'autoencoder', expected 'prior'"),
         (tmp_path / "nowhere", {}, "expected a run, found no config.json"),
         (prior, {"classes": "3,ten"}, "--classes: 'ten' is unknown.*\nKnown: 0, 1.*numbers from 0 to 9"),
         (prior, {"classes": "10"}, "'10' is unknown"),
-        (prior, {"temperature": 0.0}, "--temperature=0.0: expected greater than 0"),
+        (prior, {"temperature": 0.0}, "--temperature=0.0: expected at least 1e-06"),
+        (prior, {"temperature": float("nan")}, "--temperature=nan: expected at least 1e-06"),
         (prior, {"top_k": 17}, "--top_k=17: expected at most the 16 codes of stage 1"),
         (prior, {"top_k": -1}, "--top_k=-1: expected at least 0"),
         (prior, {"top_p": 1.5}, "--top_p=1.5: expected greater than 0 and at most 1"),
@@ -86,9 +104,10 @@ def test_bad_input_is_refused_and_nothing_written(prior, stage1, tmp_path):
         (prior, {"batch": 0}, "--batch=0: expected at least 1"),
         (prior, {"seed": -1}, "--seed=-1: expected at least 0"),
         (prior, {"step": 3}, "--step=3: no such checkpoint"),
-        (prior, {"stage1": str(prior)}, "holds a run of task 'prior', expected 'autoencoder'"),
+        (prior, {"stage1": str(prior)}, "--stage1=.* holds a run of task 'prior', expected 'autoencoder'"),
         (prior, {"out": "samples.jpg"}, "--out=samples.jpg: expected a path that ends in .png"),
         (prior, {"out": str(tmp_path / "no" / "s.png")}, "in a directory that exists"),
+        (prior, {"out": str(tmp_path / "folder.png")}, "expected files that can be written"),
     ):
         with pytest.raises(InputError, match=message):
             generate.main(str(workdir), **{**DEFAULTS, **arguments})

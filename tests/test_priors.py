@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import SMALL_PRIORS
 
 from configs import prior as base
 from vqjax.config import build
 from vqjax.prior import PRIORS
-from vqjax.sampling import EVERYTHING, noise, sample
+from vqjax.sampling import ANCESTRAL, noise, sample
 
 K, CLASSES = 11, 3
 
@@ -17,7 +18,7 @@ def built(name, grid, dtype=jnp.float32, num_classes=CLASSES, **fields):
     """An entry of PRIORS, small, and variables for it with nothing left at 0."""
     config = base.get_config()
     config.model.prior = name
-    config.model[name].update({"width": 8, "layers": 4, "head": 16, "dropout": 0.0, **fields})
+    config.model[name].update({**SMALL_PRIORS[name], "layers": 4, "dropout": 0.0, **fields})
     given = {"num_codes": K, "num_classes": num_classes, "grid": grid, "dtype": dtype}
     prior = build(PRIORS, config, "model.prior", **given)
     variables = prior.init(jax.random.key(0), jnp.zeros((1, *grid), jnp.int32), jnp.zeros((1,), jnp.int32))
@@ -76,7 +77,7 @@ def test_cached_sampling_is_that_of_the_whole_network(name, grid):
     for position in range(count):
         logits = network(variables, codes.reshape(3, *grid), labels).reshape(3, count, K)[:, position]
         codes[:, position] = np.argmax(logits + noise(7, examples, position, K), axis=-1)
-    cached = jax.jit(lambda v, y, n: sample(prior, v, y, n, 7, EVERYTHING))(variables, labels, examples)
+    cached = jax.jit(lambda v, y, n: sample(prior, v, y, n, 7, ANCESTRAL))(variables, labels, examples)
     np.testing.assert_array_equal(cached, codes.reshape(3, *grid))
     assert len(np.unique(codes)) > 3
 
@@ -102,7 +103,7 @@ def test_the_class_matters_only_to_a_conditional_prior(name):
         logits = [prior.apply(variables, codes, (labels + shift) % CLASSES) for shift in (0, 1)]
         changed = np.any(logits[0] != logits[1], axis=-1)
         assert np.all(changed == bool(classes))
-        assert sample(prior, variables, labels, labels, 0, EVERYTHING).shape == (2, *grid)
+        assert sample(prior, variables, labels, labels, 0, ANCESTRAL).shape == (2, *grid)
 
 
 @pytest.mark.parametrize("name", PRIORS)
@@ -135,7 +136,18 @@ def test_half_precision(name):
     assert {leaf.dtype for leaf in jax.tree.leaves(half.init(jax.random.key(0), codes, labels))} == {
         jnp.dtype("float32")
     }
-    assert sample(half, variables, labels, labels, 0, EVERYTHING).dtype == jnp.int32
+    assert sample(half, variables, labels, labels, 0, ANCESTRAL).dtype == jnp.int32
+
+
+def test_the_convolutions_of_other_back_ends_are_those_of_the_cpu(monkeypatch):
+    prior, variables = built("pixelcnn", (4, 5))
+    codes, labels = inputs((4, 5))
+    expected = prior.apply(variables, codes, labels)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax.clear_caches()
+    text = str(jax.make_jaxpr(prior.apply)(variables, codes, labels))
+    assert text.count("conv_general_dilated[") == 8
+    np.testing.assert_allclose(prior.apply(variables, codes, labels), expected, atol=1e-5)
 
 
 def test_parameters_of_a_pixelcnn_by_hand():

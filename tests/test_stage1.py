@@ -1,7 +1,9 @@
 """The frozen autoencoder: what it is known by, what it refuses, and the codes that it keeps."""
 
+import gc
 import json
 import shutil
+import warnings
 
 import jax
 import numpy as np
@@ -11,6 +13,7 @@ from vqjax import codes, data, loop, tasks
 from vqjax.checkpoint import Checkpoints, Workdir
 from vqjax.config import InputError
 from vqjax.data import Split
+from vqjax.parallel import PARALLEL
 from vqjax.stage1 import Stage1
 
 
@@ -55,9 +58,11 @@ def test_the_fingerprint_is_of_weights_codebook_and_model(stage1, tmp_path, monk
         assert changed.fingerprint != fingerprint
 
 
-def test_codes_are_computed_once(stage1, monkeypatch):
-    """On all devices, over a number of images that they do not divide; then without the images."""
+@pytest.mark.parametrize("parallel", PARALLEL)
+def test_codes_are_computed_once(stage1, monkeypatch, parallel):
+    """On all devices, over a number of images that their batches do not divide; then without the images."""
     frozen = Stage1(stage1)
+    frozen.config.parallel = parallel
     first = frozen.read(frozen.config, "test")
     images = data.read(frozen.config, "test")
     np.testing.assert_array_equal(first.arrays["codes"], frozen.encode(frozen.variables, images.arrays["image"]))
@@ -100,7 +105,7 @@ def test_code_files(tmp_path, num_codes, dtype):
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
 @pytest.mark.parametrize("file", ["test_codes.npy", "test_labels.npy"])
-def test_a_damaged_code_file_is_refused(stage1, file, damage):
+def test_a_damaged_code_file_is_refused(stage1, prior_config, tmp_path, file, damage):
     frozen = Stage1(stage1)
     frozen.read(frozen.config, "test")
     path = stage1 / "codes" / file
@@ -111,16 +116,38 @@ def test_a_damaged_code_file_is_refused(stage1, file, damage):
         "truncate": lambda: path.write_bytes(content[:-5]),
         "delete": path.unlink,
     }[damage]()
-    with pytest.raises(InputError, match=f"{file} does not fit the checksum"):
-        Stage1(stage1).read(frozen.config, "test")
+    with pytest.raises(InputError, match=f"{file} does not fit the checksum in meta.json\nDelete .*/codes, and"):
+        loop.train(prior_config, tmp_path / "prior")
+    assert not (tmp_path / "prior").exists()
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format": 2}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 2}', '{"format": 1, "fingerprint": "f"}'])
 def test_a_damaged_description_of_codes_is_refused(stage1, content):
     (stage1 / "codes").mkdir()
     (stage1 / "codes" / "meta.json").write_text(content)
     with pytest.raises(InputError, match="meta.json cannot be read"):
         Stage1(stage1).read(Stage1(stage1).config, "test")
+
+
+@pytest.mark.parametrize("damage", ["truncate", "delete"])
+def test_a_damaged_checkpoint_is_refused(stage1, damage):
+    """Whichever of its files it is."""
+    step = max((stage1 / "checkpoints").iterdir(), key=lambda path: int(path.name)) / "model"
+    for path in step.rglob("manifest.ocdbt" if damage == "delete" else "d/*"):
+        path.unlink() if damage == "delete" else path.write_bytes(path.read_bytes()[:10])
+    with pytest.raises(InputError, match="checkpoints/6 cannot be read"):
+        assert Stage1(stage1).variables
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # what Orbax leaves open when it fails
+        gc.collect()
+
+
+def test_a_stage_1_that_cannot_be_built_is_named(stage1):
+    config = json.loads((stage1 / "config.json").read_text())
+    del config["model"]["deepmind"]["blocks"]
+    rewrite(stage1 / "config.json", model=config["model"])
+    with pytest.raises(InputError, match="config.stage1=.*/stage1 cannot be built: config.model.deepmind.blocks"):
+        Stage1(stage1)
 
 
 def test_what_is_no_trained_autoencoder_is_refused(stage1, tmp_path, prior_config):
@@ -143,6 +170,6 @@ def test_what_is_no_trained_autoencoder_is_refused(stage1, tmp_path, prior_confi
     with pytest.raises(InputError, match="found no checkpoint in it"):
         Stage1(stage1)
     shutil.rmtree(stage1 / "checkpoints")
-    with pytest.raises(InputError, match="expected a checkpoint, found none"):
+    with pytest.raises(InputError, match="config.stage1=.*found no checkpoint in it"):
         loop.train(prior_config, tmp_path / "prior")
     assert not (tmp_path / "prior").exists()

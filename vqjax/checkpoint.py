@@ -107,14 +107,14 @@ class Workdir:
     def facts(self) -> dict[str, Any]:
         """run.json. Raises InputError if it is of a format that this version cannot read."""
         run = self._read("run.json")
-        if run["format"] != FORMAT:
-            raise InputError(f"{self.path}: format {run['format']}, but this version reads {FORMAT}")
+        if run.get("format") != FORMAT:
+            raise InputError(f"{self.path}: format {run.get('format')}, but this version reads {FORMAT}")
         return run
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            return read_json(self.path / name)
-        except (OSError, ValueError) as error:
+            return dict(read_json(self.path / name))
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{self.path / name} cannot be read: {error}") from error
 
 
@@ -218,7 +218,7 @@ class Checkpoints:
     def restore_variables(self, step: int | None = None) -> tuple[int, dict[str, Any]]:
         """The step and the variables {"params", collection, ...} of a checkpoint; the chosen one by default.
 
-        Raises InputError if there is no such checkpoint.
+        Raises InputError if there is no such checkpoint, or it is damaged.
         """
         step = self.chosen if step is None else step
         if step is None:
@@ -227,7 +227,11 @@ class Checkpoints:
             kept = ", ".join(map(str, sorted(self._manager.all_steps())))
             raise InputError(f"--step={step}: no such checkpoint in {self.directory}\nKept: {kept}")
         items = ocp.args.Composite(model=ocp.args.StandardRestore())
-        return step, self._manager.restore(step, args=items)["model"]
+        try:
+            return step, self._manager.restore(step, args=items)["model"]
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).partition("\n")[0][:200]
+            raise InputError(f"{self.directory}/{step} cannot be read: {reason}") from error
 
 
 def _monitored(metrics: Mapping[str, float] | None) -> float:

@@ -49,7 +49,7 @@ def read(directory: Path, made_by: str, name: str) -> Split | None:
         entry = meta["splits"][name][array]
         path = directory / f"{name}_{_FILES[array]}.npy"
         if not path.is_file() or _checksum(path) != entry["sha256"]:
-            raise InputError(f"{path} does not fit the checksum in meta.json: delete {directory} to make it anew")
+            raise InputError(f"{path} does not fit the checksum in meta.json")
         arrays[array] = np.load(path, allow_pickle=False)
     return Split(**arrays)
 
@@ -67,9 +67,9 @@ def _meta(directory: Path) -> dict[str, Any]:
         meta = read_json(path)
         if meta["format"] != FORMAT:
             raise ValueError(f"format {meta['format']}, but this version reads {FORMAT}")
-        return meta
+        return meta if meta["fingerprint"] and meta["splits"] else {}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read: {error}; delete {directory} to make it anew") from error
+        raise InputError(f"{path} cannot be read: {error!r}") from error
 
 
 def _checksum(path: Path) -> str:

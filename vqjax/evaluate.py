@@ -4,13 +4,11 @@ python -m vqjax.evaluate --workdir W [--step N]
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from vqjax import data, parallel, plots, tasks
@@ -74,8 +72,8 @@ def evaluate(workdir: Workdir, step: int | None = None) -> tuple[int, dict[str, 
         step, variables = checkpoints.restore_variables(step)
     test = task.load(("test",))["test"]
     program = parallel.PARALLEL[config.parallel]()
-    devices = jax.local_device_count()  # maybe another number than in training: the last batch is padded anyway
-    evaluator = Evaluator(task, program, math.ceil(config.batch_size / devices) * devices, workdir.path)
+    # There may be another number of devices than in training; the last batch is padded anyway.
+    evaluator = Evaluator(task, program, parallel.devices_multiple(config.batch_size), workdir.path)
     figures = evaluator.report(step, "test", test, evaluator.measure(program.replicate(variables), test))
     evaluator.pictures(variables, test)
     return step, figures

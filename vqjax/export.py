@@ -27,9 +27,10 @@ def export_codes(workdir: str, split: str, out: str) -> Path:
       InputError: no trained autoencoder, no such split, or the directory holds something else.
     """
     stage1, directory = Stage1(workdir, "--workdir"), Path(out)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        if codes.fingerprint(directory) != stage1.fingerprint:
-            raise InputError(f"--out={out}: expected codes of the same stage 1, an empty directory or none")
+    if directory.resolve() == stage1.kept.resolve():
+        raise InputError(f"--out={out} is where stage 1 keeps its own codes: expected another directory")
+    if directory.exists() and not _usable(directory, stage1.fingerprint):
+        raise InputError(f"--out={out}: expected codes of the same stage 1, an empty directory or none")
     splits = data.load(stage1.config, (split,), stage1.read)
     if split not in splits:
         raise InputError(f"--split={split}: {workdir} was trained with config.data.validation=0.0")
@@ -38,6 +39,16 @@ def export_codes(workdir: str, split: str, out: str) -> Path:
     except OSError as error:
         raise InputError(f"--out={out} cannot be written to: {error.strerror}") from error
     return directory
+
+
+def _usable(directory: Path, fingerprint: str) -> bool:
+    """Whether a directory is empty or has codes of the stage 1 with that fingerprint."""
+    if not directory.is_dir():
+        return False
+    try:
+        return not any(directory.iterdir()) or codes.fingerprint(directory) == fingerprint
+    except InputError:  # a meta.json of something else
+        return False
 
 
 def main() -> int:

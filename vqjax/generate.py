@@ -1,22 +1,23 @@
 """From a prior's workdir to pictures: what sample.py does."""
 
-import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from vqjax import data, parallel, plots, tasks
 from vqjax.checkpoint import Checkpoints, Workdir
 from vqjax.config import InputError, check_value, nearest
 from vqjax.files import replacing
 from vqjax.prior import Prior
-from vqjax.sampling import EVERYTHING, Limits
+from vqjax.sampling import ANCESTRAL, Sampling
+from vqjax.stage1 import Stage1
 
 _CHUNK = 10_000  # training images that are compared with the samples at a time
+_SHOWN = 400  # samples in the picture; the arrays have all
 
 
 def main(
@@ -29,7 +30,7 @@ def main(
     stage1: str | None,
     step: int | None,
     out: str | None,
-    **limits: Any,
+    **sampling: Any,
 ) -> tuple[Path, Path]:
     """Draws `num` images of a trained prior and writes them; the arguments are sample.py's.
 
@@ -45,30 +46,34 @@ def main(
             raise InputError(f"--{name}={value}: expected at least 1")
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed={seed}: expected at least 0 and at most {2**32 - 1}")
-    picture = _picture(Path(out) if out else Workdir(workdir).path / "samples.png", bool(out))
     prior, variables, config = load(workdir, stage1, step)
-    limits = check_limits(limits, prior.stage1.num_codes)
+    picture = Path(out) if out else Workdir(workdir).path / "samples.png"
+    beside = picture.with_suffix(".npz")
+    _check_writable(picture, beside)
+    sampling = check_sampling(sampling, prior.stage1.num_codes)
     chosen = class_numbers(classes, prior)
     labels = np.resize(np.asarray(chosen, np.int32), num)
-    training = data.read(config, "train").arrays["image"] if neighbours else None
-    codes, images = generate(prior, variables, labels, seed, batch, config.parallel, limits)
+    training = data.load(config, ("train",))["train"].arrays["image"] if neighbours else None
+    codes, images = generate(prior, variables, labels, seed, batch, config.parallel, sampling)
     arrays, captions = {"images": images, "codes": codes}, None
     if prior.conditional:
         arrays["classes"], captions = labels, [prior.class_names[label] for label in labels]
     columns = len(chosen) if 4 <= len(chosen) <= 12 else 8
     if neighbours:
         arrays["neighbours"] = training[nearest_images(images, training)]
-    beside = picture.with_suffix(".npz")
     with replacing(beside) as temporary:
         np.savez_compressed(temporary, **arrays)
-    plots.save_grid(picture, images / 255, columns, captions, arrays["neighbours"] / 255 if neighbours else None)
+    below = arrays["neighbours"][:_SHOWN] / 255 if neighbours else None
+    plots.save_grid(picture, images[:_SHOWN] / 255, columns, captions, below)
     return picture, beside
 
 
-def _picture(path: Path, given: bool) -> Path:
-    if given and (path.suffix != ".png" or not path.parent.is_dir()):
-        raise InputError(f"--out={path}: expected a path that ends in .png, in a directory that exists")
-    return path
+def _check_writable(picture: Path, beside: Path) -> None:
+    """Raises InputError unless both files can be written."""
+    if picture.suffix != ".png" or not picture.parent.is_dir():
+        raise InputError(f"--out={picture}: expected a path that ends in .png, in a directory that exists")
+    if picture.is_dir() or beside.is_dir() or not os.access(picture.parent, os.W_OK):
+        raise InputError(f"--out={picture}: expected files that can be written, {picture.name} and {beside.name}")
 
 
 def load(path: str, stage1: str | None = None, step: int | None = None) -> tuple[Prior, dict[str, Any], Any]:
@@ -81,7 +86,9 @@ def load(path: str, stage1: str | None = None, step: int | None = None) -> tuple
     if config.get("task") != "prior":
         raise InputError(f"--workdir={path} holds a run of task {config.get('task')!r}, expected 'prior'")
     if stage1:
-        config.stage1 = stage1
+        config.stage1 = str(Stage1(stage1, "--stage1").path)
+    elif not Path(config.stage1).is_dir():
+        raise InputError(f"stage 1 is no longer in {config.stage1}: name the place with --stage1")
     prior = tasks.make(config, workdir.facts())
     with Checkpoints(workdir) as checkpoints:
         return prior, checkpoints.restore_variables(step)[1], config
@@ -114,10 +121,10 @@ def class_numbers(text: str | None, prior: Prior) -> list[int]:
     return chosen
 
 
-def check_limits(limits: dict[str, Any], num_codes: int) -> Limits:
-    """sample.py's arguments of those names as Limits. Raises InputError."""
-    hints = get_type_hints(Limits, include_extras=True)
-    checked = Limits(**{name: check_value(value, hints[name], f"--{name}") for name, value in limits.items()})
+def check_sampling(sampling: dict[str, Any], num_codes: int) -> Sampling:
+    """sample.py's arguments of those names, checked. Raises InputError."""
+    hints = get_type_hints(Sampling, include_extras=True)
+    checked = Sampling(**{name: check_value(value, hints[name], f"--{name}") for name, value in sampling.items()})
     if checked.top_k > num_codes:
         raise InputError(f"--top_k={checked.top_k}: expected at most the {num_codes} codes of stage 1")
     return checked
@@ -130,7 +137,7 @@ def generate(
     seed: int = 0,
     batch: int = 64,
     how: str = "pmap",
-    limits: Limits = EVERYTHING,
+    sampling: Sampling = ANCESTRAL,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws a sample of each label, on all devices.
 
@@ -141,29 +148,21 @@ def generate(
       seed: of the noise. A sample depends on it, on its place among the labels and on its label, on nothing else.
       batch: samples that are drawn at a time; the devices share them.
       how: an entry of PARALLEL.
-      limits: of what is drawn from.
+      sampling: what is drawn from.
 
     Returns:
       Codes (N, h, w) in the smallest integers that hold them, and images (N, H, W, C) uint8.
     """
-    program, devices = parallel.PARALLEL[how](), jax.local_device_count()
-    batch = math.ceil(min(batch, len(labels)) / devices) * devices
 
     def draw(fixed, rows):
-        codes = prior.sample(fixed["prior"], rows, fixed["seed"], limits)
-        return codes, prior.stage1.decode(fixed["stage1"], codes)
+        codes = prior.sample(fixed["prior"], rows, fixed["seed"], sampling)
+        with jax.default_matmul_precision("highest"):  # the same images on every device
+            return codes, prior.stage1.decode(fixed["stage1"], codes)
 
-    draw = program.compile(draw, sharded=True)
     fixed = {"prior": variables, "stage1": prior.stage1.variables, "seed": np.uint32(seed)}
-    fixed, codes, images = program.replicate(fixed), [], []
     samples = data.Split(label=np.asarray(labels, np.int32))
-    with tqdm(total=len(samples), desc="samples", unit=" images", disable=None, delay=2) as progress:
-        for rows in data.evaluation_batches(samples, batch):
-            some_codes, some_images = program.gather(draw(fixed, program.shard(rows)))
-            codes.append(some_codes[rows["real"]])
-            images.append(np.round(255 * some_images[rows["real"]]).astype(np.uint8))
-            progress.update(len(codes[-1]))
-    return np.concatenate(codes).astype(np.min_scalar_type(prior.stage1.num_codes - 1)), np.concatenate(images)
+    codes, images = parallel.map_split(draw, fixed, samples, min(batch, len(labels)), how, "samples")
+    return codes.astype(prior.stage1.code_dtype), np.round(255 * images).astype(np.uint8)
 
 
 def nearest_images(images: np.ndarray, among: np.ndarray) -> np.ndarray:

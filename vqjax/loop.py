@@ -49,6 +49,8 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     if workdir.begun:
         tasks.make(config, workdir.facts())
     if workdir.exists and _finished(workdir, config):
+        if changed:
+            workdir.create(config, workdir.facts())
         return 0
     for key, (old, new) in changed.items():
         print(f"config.{key} is now {new!r}, was {old!r}")

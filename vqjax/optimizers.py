@@ -69,7 +69,7 @@ class Optimizer:
     final: NonNegativeFloat
     warmup: Natural
     clip: NonNegativeFloat
-    codebook_rate: PositiveFloat
+    codebook_rate: PositiveFloat = 1.0
 
 
 def make(config: ConfigDict) -> tuple[optax.GradientTransformation, Schedule]:

@@ -13,8 +13,10 @@ import flax.jax_utils
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from tqdm import tqdm
 
 from vqjax.config import InputError
+from vqjax.data import Split, evaluation_batches
 from vqjax.networks import BATCH_AXIS
 
 
@@ -81,6 +83,36 @@ class ShardMap:
 
 
 PARALLEL = {"pmap": Pmap, "shard_map": ShardMap}
+
+
+def devices_multiple(batch_size: int) -> int:
+    """The least multiple of the local devices that is not below `batch_size`."""
+    devices = jax.local_device_count()
+    return -(-batch_size // devices) * devices
+
+
+def map_split(function: Callable, fixed: Any, split: Split, batch_size: int, how: str, title: str) -> Any:
+    """Applies a function to all examples of a split, on all devices, with a progress bar if it takes long.
+
+    Args:
+      function: (fixed, batch) -> a tree of arrays with the batch's leading axis.
+      fixed: the same for every batch, on the host.
+      split: of N examples.
+      batch_size: examples at a time; rounded up to the devices.
+      how: an entry of PARALLEL.
+      title: of the progress bar.
+
+    Returns:
+      The tree, NumPy arrays of N.
+    """
+    program, found = PARALLEL[how](), []
+    function, fixed = program.compile(function, sharded=True), program.replicate(fixed)
+    with tqdm(total=len(split), desc=title, unit=" images", disable=None, delay=2) as progress:
+        for batch in evaluation_batches(split, devices_multiple(batch_size)):
+            results = program.gather(function(fixed, program.shard(batch)))
+            found.append(jax.tree.map(lambda x, real=batch["real"]: x[real], results))
+            progress.update(int(batch["real"].sum()))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 
 def check_batch(batch_size: int) -> None:

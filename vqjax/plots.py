@@ -35,7 +35,9 @@ def save_grid(
       captions: a text under each image.
       below: (N, H, W, C), a second image close under each.
     """
-    factor = max(1, _GRID_PIXELS // (columns * (images.shape[2] + 1)))
+    font = ImageFont.load_default(_CAPTION - 2)
+    widest = max(map(font.getlength, captions)) if captions else 0
+    factor = max(1, _GRID_PIXELS // (columns * (images.shape[2] + 1)), math.ceil(widest / images.shape[2]))
     tiles = _pixels(images, factor)
     if below is not None:
         line = np.full((len(tiles), 1, *tiles.shape[2:]), 255, np.uint8)
@@ -49,7 +51,6 @@ def save_grid(
         top, left = i // columns * step[0] + 2, i % columns * step[1] + 2
         canvas.paste(Image.fromarray(tile), (left, top))
         if captions:
-            font = ImageFont.load_default(_CAPTION - 2)
             draw.text((left + width / 2, top + height + text / 2), captions[i], "black", font, anchor="mm")
     with replacing(path) as temporary:
         (canvas if images.shape[-1] == 3 or captions else canvas.convert("L")).save(temporary)

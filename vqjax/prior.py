@@ -1,4 +1,10 @@
-"""The second stage as a task: a distribution over the codes of a frozen stage 1, and images drawn from it."""
+"""The second stage as a task: a distribution over the codes of a frozen stage 1, and images drawn from it.
+
+A prior is a Flax module made of `num_codes`, `num_classes` (0: no classes), `grid`, `dtype` and the fields of its
+config. It is called as `prior(codes, labels, keys) -> logits`, with keys per example for dropout, which is
+`predict(embed(codes), labels, keys)`; and `sample(labels, draw) -> codes` calls `draw(logits, position)` once per
+position in raster order.
+"""
 
 import dataclasses
 import math
@@ -16,7 +22,7 @@ from vqjax.config import Decay, InputError, OneOf, SecondStage, build, check_fie
 from vqjax.data import Split
 from vqjax.networks import DTYPES
 from vqjax.pixelcnn import PixelCNN
-from vqjax.sampling import EVERYTHING, Limits, sample
+from vqjax.sampling import ANCESTRAL, Sampling, sample
 from vqjax.stage1 import Stage1
 
 PRIORS = {"pixelcnn": PixelCNN}
@@ -176,10 +182,10 @@ class Prior:
         return {"order0_nats_per_code": metrics.entropy(frequency.mean(0)), "order0_nats_by_position": by_position}
 
     def sample(
-        self, variables: Mapping, batch: Mapping, seed: int | jax.Array, limits: Limits = EVERYTHING
+        self, variables: Mapping, batch: Mapping, seed: int | jax.Array, sampling: Sampling = ANCESTRAL
     ) -> jax.Array:
         """Codes (B, h, w) of the classes `label` (B,), drawn with the noise of the sample numbers `example` (B,)."""
-        return sample(self.module, self.weights(variables), batch["label"], batch["example"], seed, limits)
+        return sample(self.module, self.weights(variables), batch["label"], batch["example"], seed, sampling)
 
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, jax.Array]:
         """Samples of the classes of a batch, and the batch's own codes decoded: what no prior over them can exceed."""

@@ -19,7 +19,7 @@ from vqjax.config import Decay, InputError, NonNegativeFloat, Positive, Range
 from vqjax.schedules import Ramp
 
 KMEANS_VECTORS = 20_000  # encoder vectors that k-means looks at, at most
-_FROZEN = 1e-8  # a code used less often than this no longer decays, so that its two means cannot underflow
+_RAREST = 1e-8  # a code used less often no longer decays, and its logarithm no longer falls: neither underflows
 
 
 class Quantized(NamedTuple):
@@ -196,7 +196,7 @@ class EMA(_Codebook):
         if train and not self.is_initializing():
             positions = codes.size
             mean = jnp.einsum("bhwk,bhwd->kd", one_hot, fixed_z, precision=jax.lax.Precision.HIGHEST) / positions
-            unused = self._frequency.value < _FROZEN
+            unused = self._frequency.value < _RAREST
             unused &= frequency == 0
             self._frequency.value = self._average(self._frequency.value, frequency, unused)
             self._mean.value = self._average(self._mean.value, mean, unused[:, None])
@@ -295,7 +295,7 @@ class Gumbel(nn.Module):
         running = self._frequency.value
         if train and not self.is_initializing():
             self._frequency.value = self.decay * running + (1 - self.decay) * jax.lax.stop_gradient(mean)
-        return mean @ jnp.log(self.num_codes * jnp.maximum(running, _FROZEN))
+        return mean @ jnp.log(self.num_codes * jnp.maximum(running, _RAREST))
 
 
 def kl_to_uniform(logits: jax.Array) -> jax.Array:

@@ -8,12 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.config import Natural, PositiveFloat, Range
+from vqjax.config import Natural, Range
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
-    """What is drawn from, instead of the prior's own distribution.
+class Sampling:
+    """What is drawn from, made of the prior's own distribution.
 
     Attributes:
       temperature: divides the logits, before anything is left out.
@@ -21,26 +21,30 @@ class Limits:
       top_p: the most probable codes that together have at least this probability may be drawn (Holtzman et al. 2020).
     """
 
-    temperature: PositiveFloat = 1.0
+    temperature: Annotated[float, Range(1e-6)] = 1.0
     top_k: Natural = 0
     top_p: Annotated[float, Range(0, 1, open_min=True)] = 1.0
 
 
-EVERYTHING = Limits()
+ANCESTRAL = Sampling()  # the prior's own distribution
 
 
-def truncate(logits: jax.Array, limits: Limits) -> jax.Array:
-    """The logits (B, K) of the distribution that is drawn from; -inf for the codes that are left out."""
-    logits = logits / limits.temperature
-    if not limits.top_k and limits.top_p == 1:
+def truncate(logits: jax.Array, sampling: Sampling) -> jax.Array:
+    """The logits (B, K) of the distribution that is drawn from; -inf for the codes that are left out.
+
+    Of codes that are equally probable the first is taken for the more probable.
+    """
+    logits = logits / sampling.temperature
+    if not sampling.top_k and sampling.top_p == 1:
         return logits
-    ranked = jnp.sort(logits, axis=-1, descending=True)
-    if limits.top_k:
-        ranked = ranked[:, : limits.top_k]
+    order = jnp.argsort(logits, axis=-1, descending=True, stable=True)
+    ranked = jnp.take_along_axis(logits, order, axis=-1)
+    if sampling.top_k:
+        ranked = jnp.where(jnp.arange(ranked.shape[-1]) < sampling.top_k, ranked, -jnp.inf)
     p = jax.nn.softmax(ranked)
     ahead = jnp.cumsum(p, axis=-1) - p  # the probability of the codes before each
-    lowest = jnp.min(jnp.where(ahead < limits.top_p, ranked, jnp.inf), axis=-1, keepdims=True)
-    return jnp.where(logits < lowest, -jnp.inf, logits)
+    ranked = jnp.where(ahead < sampling.top_p, ranked, -jnp.inf)
+    return jnp.take_along_axis(ranked, jnp.argsort(order, axis=-1), axis=-1)
 
 
 def noise(seed: int | jax.Array, examples: jax.Array, position: jax.Array, num_codes: int) -> jax.Array:
@@ -54,7 +58,12 @@ def noise(seed: int | jax.Array, examples: jax.Array, position: jax.Array, num_c
 
 
 def sample(
-    prior: nn.Module, variables: Mapping, labels: jax.Array, examples: jax.Array, seed: int | jax.Array, limits: Limits
+    prior: nn.Module,
+    variables: Mapping,
+    labels: jax.Array,
+    examples: jax.Array,
+    seed: int | jax.Array,
+    sampling: Sampling = ANCESTRAL,
 ) -> jax.Array:
     """Codes (B, h, w) from a prior; traceable.
 
@@ -67,11 +76,11 @@ def sample(
       labels: (B,).
       examples: (B,) numbers of the samples.
       seed: of the noise.
-      limits: see there.
+      sampling: what is drawn from.
     """
 
     def draw(logits: jax.Array, position: jax.Array) -> jax.Array:
-        return jnp.argmax(truncate(logits, limits) + noise(seed, examples, position, prior.num_codes), axis=-1)
+        return jnp.argmax(truncate(logits, sampling) + noise(seed, examples, position, prior.num_codes), axis=-1)
 
     with jax.default_matmul_precision("highest"):  # the same logits as the whole network's, on every device
         return prior.apply(variables, labels, draw, method="sample")

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from vqjax import codes, data, parallel
 from vqjax.autoencoder import Autoencoder
@@ -31,6 +29,8 @@ class Stage1:
       facts: its run.json.
       grid: (h, w) of the codes of an image.
       num_codes: K.
+      code_dtype: the smallest unsigned integer that holds a code.
+      kept: the directory of the codes that are made once.
     """
 
     def __init__(self, path: str | Path, key: str = "config.stage1"):
@@ -54,8 +54,10 @@ class Stage1:
         self.config, self.facts = workdir.config(), workdir.facts()
         if self.config.get("task") != "autoencoder":
             raise InputError(f"{where} holds a run of task {self.config.get('task')!r}, expected 'autoencoder'")
-        with Checkpoints(workdir) as checkpoints:
-            latest, self._chosen = checkpoints.latest, checkpoints.chosen
+        latest = None
+        if (self.path / "checkpoints").is_dir():
+            with Checkpoints(workdir) as checkpoints:
+                latest, self._chosen = checkpoints.latest, checkpoints.chosen
         if latest is None:
             raise InputError(f"{where}: expected a trained autoencoder, found no checkpoint in it")
         if latest < self.config.steps:
@@ -63,8 +65,12 @@ class Stage1:
                 f"{where} has {latest:,} of its {self.config.steps:,} steps: finish it first, or make it shorter "
                 f"with --config.steps={latest}"
             )
-        self._workdir, self._task = workdir, Autoencoder(self.config, self.facts)
+        try:
+            self._workdir, self._task = workdir, Autoencoder(self.config, self.facts)
+        except InputError as error:
+            raise InputError(f"{where} cannot be built: {error}") from error
         self.grid, self.num_codes = self._task.grid, self._task.module.quantizer.num_codes
+        self.code_dtype, self.kept = np.min_scalar_type(self.num_codes - 1), self.path / "codes"
 
     @functools.cached_property
     def variables(self) -> dict[str, Any]:
@@ -99,8 +105,11 @@ class Stage1:
         Raises:
           InputError: the data cannot be read, or the kept codes are damaged.
         """
-        directory = self.path / "codes"
-        split = codes.read(directory, self.fingerprint, name)
+        directory = self.kept
+        try:
+            split = codes.read(directory, self.fingerprint, name)
+        except InputError as error:
+            raise InputError(f"{error}\nDelete {directory}, and the codes are made again") from error
         if split is None:
             images = data.read(config, name)
             split = Split(codes=self._encode_all(images, config, name), label=images.arrays["label"])
@@ -123,13 +132,6 @@ class Stage1:
         }
 
     def _encode_all(self, images: Split, config: ConfigDict, name: str) -> np.ndarray:
-        program = parallel.PARALLEL[config.parallel]()
-        devices = jax.local_device_count()
-        batch_size = math.ceil(_BATCH / devices) * devices
-        encode = program.compile(lambda variables, batch: self.encode(variables, batch["image"]), sharded=True)
-        variables, found = program.replicate(self.variables), []
-        with tqdm(total=len(images), desc=f"codes of {name}", unit=" images", disable=None, delay=2) as progress:
-            for batch in data.evaluation_batches(images, batch_size):
-                found.append(program.gather(encode(variables, program.shard(batch)))[batch["real"]])
-                progress.update(len(found[-1]))
-        return np.concatenate(found).astype(np.min_scalar_type(self.num_codes - 1))
+        encode = lambda variables, batch: self.encode(variables, batch["image"])  # noqa: E731
+        found = parallel.map_split(encode, self.variables, images, _BATCH, config.parallel, f"codes of {name}")
+        return found.astype(self.code_dtype)

@@ -1,4 +1,13 @@
-"""The map: what is trained, one class per task, all behind the same few methods that the one loop calls."""
+"""The map: what is trained, one class per task, all behind the same few methods that the one loop calls.
+
+fields, complete(config)                   the config: its fields outside `model`, and what its stage 1 fills in
+monitor, headline, curves                  the figures that choose the best checkpoint, are shown, are plotted
+load(names), facts(splits)                 the data, and what run.json says of it
+init, initialise                           the variables before step 0
+augments, frozen, prepare                  between disk and step; `frozen` is what `prepare` needs of stage 1
+train, objective, refresh                  a step: the output and loss of a batch, and what follows the update
+evaluate, assess, baselines, images        an evaluation: of a batch, of a split without a model, to look at
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,0 +1,46 @@
+"""The sweep that found the schedules of Gumbel-softmax: digits with 128 codes, one row per run.
+
+for row in base no_diversity much_diversity no_kl much_kl low_temperature slow_codebook reference; do
+  python train.py --config configs/gumbel_sweep.py:$row; python train.py --config configs/gumbel_sweep.py:$row,relaxed
+done
+
+Result: not run here.
+
+python train.py --config configs/gumbel_sweep.py
+"""
+
+from configs import digits
+
+_CONSTANT = {"schedule": "constant", "share": 1.0}
+ROWS = {
+    "base": {},
+    "no_diversity": {"diversity_weight": 0.0},
+    "much_diversity": {"diversity_weight": 1.0},
+    "no_kl": {"kl_weight": {**_CONSTANT, "start": 0.0, "end": 0.0}},
+    "much_kl": {"kl_weight": {"start": 0.3}},
+    "low_temperature": {"temperature": {**_CONSTANT, "start": 0.5, "end": 0.5}},
+    "slow_codebook": {},  # learns at the rate of the rest
+    # The ramps of karpathy's deep-vector-quantization, cut to the length of the run.
+    "reference": {
+        "diversity_weight": 0.0,
+        "kl_weight": {"schedule": "cosine", "start": 0.0, "end": 5e-4, "share": 1.0},
+        "temperature": {"schedule": "cosine", "start": 1.0, "end": 1 / 16, "share": 1.0},
+    },
+}
+
+
+def get_config(row="base"):
+    """A row by name; with ",relaxed" the samples are relaxed in training instead of straight-through."""
+    name, *options = row.split(",")
+    if name not in ROWS or options not in ([], ["relaxed"]):
+        raise ValueError(
+            f"configs/gumbel_sweep.py:{row}: expected a row, maybe with ',relaxed'; rows: {', '.join(ROWS)}"
+        )
+    config = digits.get_config()
+    config.model.quantizer = "gumbel"
+    config.model.gumbel.num_codes = config.model.ema.num_codes
+    config.model.gumbel.hard = not options
+    config.model.gumbel.update(ROWS[name])
+    if name in ("slow_codebook", "reference"):
+        config.optimizer.codebook_rate = 1.0
+    return config
