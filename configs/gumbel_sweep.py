@@ -4,9 +4,23 @@ for row in base no_diversity much_diversity no_kl much_kl low_temperature slow_c
   python train.py --config configs/gumbel_sweep.py:$row; python train.py --config configs/gumbel_sweep.py:$row,relaxed
 done
 
-Result: not run here.
+Test MSE, perplexity and codes used after 2,000 updates, seed 0; 2 cores (Xeon, AVX-512), 1 min each beside other jobs.
+EMA, of the same sizes, has MSE 0.00385 (PSNR 24.1 dB), perplexity 110, 128 codes.
 
-python train.py --config configs/gumbel_sweep.py
+                    straight-through      relaxed
+    base            0.00381  107  111     0.00365  124  128
+    no_diversity    0.00425   61   91     0.00354   95  117
+    much_diversity  0.00781  113  128     0.00500  119  128
+    no_kl           0.00513   27   28     0.00361  115  119
+    much_kl         0.00381  122  128     0.00311  124  128
+    low_temperature 0.00456   75   77     0.00458   65   67
+    slow_codebook   0.00505  100  108     0.00484  117  125
+    reference       0.01026   11   13     0.01159    8   11
+
+More KL is as good here, but on MNIST, from 0.1 and falling over the whole run, it left perplexity 65 of 256 after 3,000
+updates: the base has less.
+
+One row: python train.py --config configs/gumbel_sweep.py
 """
 
 from configs import digits

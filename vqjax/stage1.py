@@ -105,9 +105,9 @@ class Stage1:
         Raises:
           InputError: the data cannot be read, or the kept codes are damaged.
         """
-        directory = self.kept
+        directory, fingerprint = self.kept, self.fingerprint
         try:
-            split = codes.read(directory, self.fingerprint, name)
+            split = codes.read(directory, fingerprint, name)
         except InputError as error:
             raise InputError(f"{error}\nDelete {directory}, and the codes are made again") from error
         if split is None:
