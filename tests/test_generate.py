@@ -4,10 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import random_split
 from PIL import Image
 
-from vqjax import data, generate, loop
+from vqjax import data, generate, loop, plots
 from vqjax.config import InputError
+from vqjax.export import export_codes
 from vqjax.parallel import PARALLEL
 
 DEFAULTS = dict(num=12, classes=None, seed=0, batch=64, neighbours=False, stage1=None, step=None, out=None)
@@ -75,6 +77,39 @@ def test_pmap_and_shard_map_draw_the_same(prior):
         np.testing.assert_array_equal(other[1], images)
     decoded = task.stage1.decode(task.stage1.variables, codes.astype(np.int32))
     np.testing.assert_allclose(images, 255 * np.asarray(decoded), atol=0.501)
+
+
+def test_images_and_codes_that_are_not_square(small_config, prior_config, tmp_path, monkeypatch):
+    """From stage 1 to samples and exported codes: 8 x 12 pixels, 4 x 6 codes."""
+    names = tuple(f"class {i}" for i in range(3))
+    row = data.Dataset(random_split, (8, 12, 1), names, {"train": 96, "test": 40}, "oblong")
+    monkeypatch.setitem(data.DATASETS, "oblong", row)
+    small_config.data.name = "oblong"
+    assert loop.train(small_config, tmp_path / "oblong") == 0
+    prior_config.stage1 = str(tmp_path / "oblong")
+    assert loop.train(prior_config, tmp_path / "prior") == 0
+    _, beside = generate.main(str(tmp_path / "prior"), **{**DEFAULTS, "classes": "class 2,0"})
+    found = arrays(beside)
+    assert found["images"].shape == (12, 8, 12, 1) and found["codes"].shape == (12, 4, 6)
+    np.testing.assert_array_equal(found["classes"], [2, 0] * 6)
+    export_codes(str(tmp_path / "oblong"), "test", str(tmp_path / "codes"))
+    assert np.load(tmp_path / "codes" / "test_codes.npy").shape == (40, 4, 6)
+
+
+@pytest.mark.parametrize("columns", [8, 10])
+def test_captions_fit_under_their_images(tmp_path, columns):
+    """Small images are enlarged until they do."""
+    captions = ["automobile", "T-shirt/top", "cat", "aquarium_fish"] * 5
+    plots.save_grid(tmp_path / "grid.png", np.zeros((20, 32, 32, 3)), columns, captions)
+    with Image.open(tmp_path / "grid.png") as picture:
+        pixels = np.asarray(picture.convert("L"))
+    tile = (pixels.shape[1] - 2) // columns - 2
+    assert tile % 32 == 0
+    height = (pixels.shape[0] - 2) // (20 // columns) - 2
+    band = pixels[2 + tile : 2 + height]  # the first row's captions
+    for i in range(columns + 1):
+        gap = band[:, i * (tile + 2) : i * (tile + 2) + 2]
+        assert gap.min() > 200  # no letter between two tiles
 
 
 def test_a_prior_without_classes(prior_config, tmp_path):
