@@ -42,7 +42,8 @@ def get_config() -> ConfigDict:
                     groups=3,  # the image is halved between groups
                     blocks=2,  # per group
                 ),
-                quantizer="ema",  # or vq, gumbel
+                quantizer="ema",  # or vq, gumbel; none: an autoencoder without codes
+                none=dict(),
                 ema=dict(
                     num_codes=512,  # K
                     beta=1.0,  # of the commitment loss
@@ -65,7 +66,7 @@ def get_config() -> ConfigDict:
                 logit_laplace=dict(weight=1.0, epsilon=0.1),  # nats per pixel and channel
             ),
             optimizer=dict(
-                name="amsgrad",  # or adam, adamw
+                name="amsgrad",  # or adam, adamw, sgd
                 learning_rate=3e-4,
                 schedule="constant",  # or linear, cosine, exponential
                 final=0.0,  # where the schedule ends
@@ -75,6 +76,7 @@ def get_config() -> ConfigDict:
                 adam=dict(b1=0.9, b2=0.999, eps=1e-8),
                 amsgrad=dict(b1=0.9, b2=0.999, eps=1e-8),
                 adamw=dict(b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-4),  # decays kernels only
+                sgd=dict(momentum=0.9, nesterov=True, weight_decay=5e-4),  # the same
             ),
         )
     )

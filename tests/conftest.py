@@ -22,12 +22,13 @@ import shutil
 import numpy as np
 import pytest
 
-from configs import autoencoder, prior
+from configs import autoencoder, classifier, code_classifier, prior
 from vqjax import data, loop
 from vqjax.prior import PRIORS
 from vqjax.quantizers import QUANTIZERS
 
 SMALL_PRIORS = {"pixelcnn": {"width": 8, "layers": 2, "head": 16}}
+CODED = [name for name in QUANTIZERS if name != "none"]
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -57,8 +58,38 @@ def small_autoencoder():
     config.model.code_dim = 8
     config.model.deepmind.update({"width": 8, "residual_width": 4, "blocks": 1, "stages": 1})
     config.model.openai.update({"width": 4, "groups": 2, "blocks": 1})
-    for quantizer in QUANTIZERS:
+    for quantizer in CODED:
         config.model[quantizer].num_codes = 16
+    return config
+
+
+def small_classifier():
+    """A tiny classifier of digits, end to end."""
+    config = classifier.get_config("digits")
+    config.update({"steps": 6, "batch_size": 16, "log_every": 2, "eval_every": 4, "save_every": 4})
+    config.optimizer.warmup = 2
+    config.model.resnet18.width = 2
+    config.model.small.update({"width": 4, "stages": 1})
+    config.model.deepmind.update({"features": 8, "width": 8, "residual_width": 4, "blocks": 1, "stages": 1})
+    for quantizer in CODED:
+        config.model[quantizer].num_codes = 16
+    return config
+
+
+@pytest.fixture
+def classifier_config():
+    """A tiny classifier of digits; a test changes what it is about."""
+    return small_classifier()
+
+
+@pytest.fixture
+def code_classifier_config(stage1):
+    """A tiny classifier on the codes of a tiny stage 1; a test changes what it is about."""
+    config = code_classifier.get_config("digits")
+    config.update({"stage1": str(stage1), "steps": 6, "batch_size": 16})
+    config.update({"log_every": 2, "eval_every": 4, "save_every": 4})
+    config.optimizer.warmup = 2
+    config.model.conv.update({"width": 4, "layers": 2})
     return config
 
 

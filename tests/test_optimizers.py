@@ -36,18 +36,19 @@ def test_learning_rates_by_hand(small_config, schedule, middle):
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
-def test_only_adamw_decays_and_only_kernels(small_config, name):
-    small_config.optimizer.update({"name": name, "learning_rate": 0.1, "adamw": {"weight_decay": 0.5}})
+def test_only_kernels_decay_and_not_under_every_optimizer(small_config, name):
+    decays = {"adamw": {"weight_decay": 0.5}, "sgd": {"weight_decay": 0.5, "momentum": 0.0, "nesterov": False}}
+    small_config.optimizer.update({"name": name, "learning_rate": 0.1, **decays})
     zeros = {
         "encoder": {"kernel": jnp.zeros((1, 2)), "bias": jnp.zeros(1)},
         "quantizer": {"codebook": jnp.zeros((1, 1))},
     }
     delta = updates(small_config, zeros)
-    np.testing.assert_allclose(delta["encoder"]["kernel"], [[-0.15, -0.2]] if name == "adamw" else [[0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(delta["encoder"]["kernel"], [[-0.15, -0.2]] if name in decays else [[0, 0]], rtol=1e-6)
     assert delta["encoder"]["bias"] == 0 and delta["quantizer"]["codebook"] == 0
 
 
-@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+@pytest.mark.parametrize("name", [name for name in optimizers.OPTIMIZERS if name != "sgd"])
 def test_the_first_step_is_the_learning_rate_and_the_codebook_has_its_own(small_config, name):
     small_config.optimizer.update(
         {"name": name, "learning_rate": 0.1, "codebook_rate": 5.0, "adamw": {"weight_decay": 0.0}}
@@ -55,6 +56,20 @@ def test_the_first_step_is_the_learning_rate_and_the_codebook_has_its_own(small_
     delta = updates(small_config, PARAMS)
     np.testing.assert_allclose(delta["encoder"]["kernel"], [[-0.1, -0.1]], rtol=1e-5)
     np.testing.assert_allclose(delta["quantizer"]["codebook"], [[-0.5]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("nesterov, second", [(False, -0.19), (True, -0.271)])
+def test_momentum_by_hand(small_config, nesterov, second):
+    """v = g, then 0.9 g + g; the step is -0.1 v, or with Nesterov's -0.1 (g + 0.9 v). The codebook's gradient is 1."""
+    small_config.optimizer.update({"name": "sgd", "learning_rate": 0.1, "codebook_rate": 1.0})
+    small_config.optimizer.sgd.update({"momentum": 0.9, "nesterov": nesterov})
+    optimizer, _ = optimizers.make(small_config)
+    gradient = {"encoder": PARAMS["encoder"], "quantizer": {"codebook": jnp.ones((1, 1))}}
+    state, steps = optimizer.init(PARAMS), []
+    for _ in range(2):
+        delta, state = optimizer.update(gradient, state, PARAMS)
+        steps.append(float(delta["quantizer"]["codebook"][0, 0]))
+    assert steps == pytest.approx([-0.19 if nesterov else -0.1, second], rel=1e-5)
 
 
 def test_amsgrad_remembers_the_largest_gradient(small_config):

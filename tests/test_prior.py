@@ -217,8 +217,9 @@ def test_pictures_show_the_same_classes_side_by_side(prior_config):
     test = task.load(("test",))["test"]
     variables = jax.device_get(jax.jit(task.init)(jax.random.key(0)))
     batch = next(data.evaluation_batches(test[:10], 10))
-    pictures = task.images(variables, batch)
+    pictures = {name: shown.images for name, shown in task.images(variables, batch).items()}
     expected = task.stage1.decode(task.stage1.variables, batch["codes"].astype(np.int32))
     np.testing.assert_allclose(pictures["decoded"], expected, atol=1e-6)
     assert pictures["generated"].shape == expected.shape == (10, 8, 8, 1)
-    assert np.any(pictures["generated"] != task.images(variables, {**batch, "label": 9 - batch["label"]})["generated"])
+    others = task.images(variables, {**batch, "label": 9 - batch["label"]})
+    assert np.any(pictures["generated"] != others["generated"].images)

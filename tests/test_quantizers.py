@@ -2,10 +2,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import CODED
 
 from configs import autoencoder
 from vqjax.config import InputError, build
-from vqjax.quantizers import EMA, QUANTIZERS, VQ, Gumbel, kl_to_uniform, kmeans, squared_distances, straight_through
+from vqjax.quantizers import (
+    EMA,
+    QUANTIZERS,
+    VQ,
+    Gumbel,
+    Identity,
+    kl_to_uniform,
+    kmeans,
+    squared_distances,
+    straight_through,
+)
 from vqjax.schedules import Ramp
 
 FIELDS = dict(code_dim=2, num_codes=3, beta=0.25, kmeans=False, restart=0.0, decay=0.9)
@@ -194,7 +205,7 @@ def test_one_code_and_one_dimension(quantizer):
     assert np.all(quantized.codes == 0) and np.all(quantized.metrics["code_frequency"] == 1)
 
 
-@pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.parametrize("name", CODED)
 def test_what_every_quantizer_promises(name):
     """Shapes and dtypes; lookup gives what the decoder sees; evaluation draws nothing and changes nothing."""
     quantizer = built(name, num_codes=7)
@@ -212,7 +223,7 @@ def test_what_every_quantizer_promises(name):
     jax.tree.map(np.testing.assert_array_equal, again, quantized)
 
 
-@pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.parametrize("name", CODED)
 def test_half_precision_vectors_meet_float32_losses(name):
     quantizer = built(name, num_codes=7)
     z = jax.random.normal(jax.random.key(0), (3, 4, 6, 2), jnp.bfloat16)
@@ -223,13 +234,19 @@ def test_half_precision_vectors_meet_float32_losses(name):
     assert floats == {jnp.dtype("float32")}
 
 
-@pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.parametrize("name", CODED)
 def test_one_code_has_frequency_one(name):
     quantizer = built(name, num_codes=1)
     variables = quantizer.init(jax.random.key(1), Z, False)
     quantized, _ = call(quantizer, variables, Z, train=True)
     assert np.all(quantized.codes == 0) and np.all(quantized.metrics["code_frequency"] == 1)
     assert np.isfinite(quantized.loss)
+
+
+def test_none_is_the_identity():
+    quantized = Identity(2).apply({}, jnp.asarray(Z), True, 0.5, None)
+    np.testing.assert_array_equal(quantized.z_q, Z)
+    assert quantized.codes is None and quantized.loss == 0 and Identity(2).num_codes == 0
 
 
 def gumbel(hard, temperature=1.0, kl_weight=1.0, diversity_weight=0.0, decay=0.9):

@@ -11,12 +11,11 @@ import time
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from conftest import CODED, REPOSITORY
 from PIL import Image
 
 from vqjax import loop
 from vqjax.checkpoint import Checkpoints, Workdir
-from vqjax.quantizers import QUANTIZERS
 
 ENVIRONMENT = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=1"}  # one device
 TINY = [
@@ -202,7 +201,7 @@ def stop_after(monkeypatch, steps):
     monkeypatch.setattr(loop._Window, "add", add_and_count)
 
 
-@pytest.mark.parametrize("quantizer", QUANTIZERS)
+@pytest.mark.parametrize("quantizer", CODED)
 def test_a_resumed_run_is_bit_identical(small_config, tmp_path, monkeypatch, quantizer):
     """12 steps at once against 4 + 8, cut at a save, and 5 + 7, cut in the middle of a logging window."""
     small_config.steps = 12

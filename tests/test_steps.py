@@ -5,15 +5,15 @@ import itertools
 import jax
 import numpy as np
 import pytest
+from conftest import CODED
 
 from configs import autoencoder
 from vqjax import data, optimizers, tasks
 from vqjax.evaluate import Evaluator
 from vqjax.parallel import PARALLEL
-from vqjax.quantizers import QUANTIZERS
 from vqjax.steps import initial_state, prepare_step, train_step
 
-RESTARTING = [name for name in QUANTIZERS if "restart" in autoencoder.get_config().model[name]]
+RESTARTING = [name for name in CODED if "restart" in autoencoder.get_config().model[name]]
 
 
 def run(config, parallel="pmap", devices=8, steps=10):
@@ -23,14 +23,15 @@ def run(config, parallel="pmap", devices=8, steps=10):
     optimizer, schedule = optimizers.make(config)
     keys = jax.random.split(jax.random.key(0), 4)
     batches = lambda: data.batches(splits["train"], config.batch_size, 0, True)  # noqa: E731
-    state = initial_state(task.initialise(jax.jit(task.init)(keys[0]), batches(), 0), optimizer)
+    epoch = itertools.islice(batches(), max(1, len(splits["train"]) // config.batch_size))
+    state = initial_state(task.initialise(jax.jit(task.init)(keys[0]), epoch, 0), optimizer)
     program = PARALLEL[parallel](jax.devices()[:devices])
     update = program.compile(train_step(task, optimizer, schedule, *keys[2:]), donate=True)
     prepare = program.compile(prepare_step(task, keys[1]), sharded=True)
     state, frozen, history = program.replicate(jax.device_get(state)), program.replicate(task.frozen), []
     for batch in itertools.islice(batches(), steps):
         batch = program.shard(batch)
-        if task.augments:
+        if "train" in task.prepares:
             batch = prepare((state.step, frozen), batch)
         state, metrics = update(state, batch)
         history.append(program.collect(metrics))
@@ -51,7 +52,7 @@ def assert_close(a, b, tolerance):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance, rtol=tolerance), a, b)
 
 
-@pytest.mark.parametrize("quantizer", QUANTIZERS)
+@pytest.mark.parametrize("quantizer", CODED)
 def test_eight_devices_are_one(busy_config, quantizer):
     busy_config.model.quantizer = quantizer
     replicas, eight, history = run(busy_config, devices=8)
@@ -79,7 +80,7 @@ def test_restarts_happen_in_that_run(busy_config, quantizer):
     )
 
 
-@pytest.mark.parametrize("quantizer", QUANTIZERS)
+@pytest.mark.parametrize("quantizer", CODED)
 def test_pmap_is_shard_map(busy_config, quantizer):
     busy_config.model.quantizer = quantizer
     _, a, history_a = run(busy_config, "pmap", steps=5)
@@ -106,11 +107,11 @@ def test_evaluation_counts_each_example_once(small_config, tmp_path, parallel):
     means = {}
     for batch_size in (128, 360):
         program = PARALLEL[parallel]()
-        evaluator = Evaluator(task, program, batch_size, tmp_path)
+        evaluator = Evaluator(task, program, batch_size, tmp_path, program.replicate(task.frozen))
         means[batch_size] = evaluator.measure(program.replicate(variables), test)
     assert_close(means[128], means[360], 1e-5)
-    images = task.images(variables, test.arrays)
-    error = np.mean((np.asarray(images["originals"]) - np.asarray(images["reconstructions"])) ** 2)
+    pictures = task.images(variables, test.arrays)
+    error = np.mean((np.asarray(pictures["originals"].images) - np.asarray(pictures["reconstructions"].images)) ** 2)
     np.testing.assert_allclose(means[128]["mse"], error, rtol=1e-5)
     np.testing.assert_allclose(means[128]["code_frequency"].sum(), 1, rtol=1e-6)
 
@@ -124,7 +125,7 @@ def test_batch_norm_takes_the_statistics_of_the_global_batch(busy_config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quantizer", QUANTIZERS)
+@pytest.mark.parametrize("quantizer", CODED)
 def test_bfloat16_learns_what_float32_learns(small_config, quantizer):
     """After 500 steps the loss, averaged over the last 100, is within 3 %; the codebook stays float32."""
     small_config.model.quantizer = quantizer

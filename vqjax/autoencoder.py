@@ -1,6 +1,7 @@
 """The first stage as a task: images to codes and back."""
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 
 from vqjax import data, metrics, models
 from vqjax.config import InputError, OneOf, Positive, Run, build, check_fields
-from vqjax.data import Split
+from vqjax.data import Pictures, Split
 from vqjax.likelihoods import LIKELIHOODS, unit
 from vqjax.networks import DECODERS, DTYPES, ENCODERS
 from vqjax.quantizers import QUANTIZERS
@@ -35,21 +36,16 @@ class Autoencoder:
     Attributes:
       module: the Flax module.
       grid: (h, w) of the codes of an image.
-      monitor: the figure by which the best checkpoint is chosen; lower is better.
+      monitor: of figures, the number by which the best checkpoint is chosen; lower is better.
       headline: the figures of the progress bar.
       curves: the figures that are plotted against the step.
     """
 
-    monitor = "mse"
+    monitor = staticmethod(operator.itemgetter("mse"))
     headline = ("loss", "psnr", "codes_used")
     curves = ("loss", "psnr", "perplexity", "codes_used")
     fields = Run
     frozen: dict[str, Any] = {}
-
-    @staticmethod
-    def complete(config: ConfigDict) -> ConfigDict:
-        """The config as it is."""
-        return config
 
     def __init__(self, config: ConfigDict, facts: Mapping[str, Any] | None = None):
         """Builds the model; without the facts of a run only to be looked at.
@@ -100,26 +96,20 @@ class Autoencoder:
         return self.module.init(key, self.likelihood.inputs(image), train=False)
 
     def initialise(self, variables: Mapping, batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
-        """The variables before step 0: fresh ones with the codebook initialised on training batches.
-
-        On one device whatever the run has, so that the result does not depend on how many there are.
-        """
-        wanted = self.module.quantizer.initial_vectors
-        if not wanted:
-            return variables
-        latents = jax.jit(lambda images: self.module.apply(variables, self.likelihood.inputs(images), method="latents"))
-        vectors, count = [], 0
-        while count < wanted:
-            z = np.asarray(latents(next(batches)["image"]), np.float32)
-            vectors.append(z.reshape(-1, z.shape[-1]))
-            count += len(vectors[-1])
-        vectors = np.concatenate(vectors)[:wanted]
-        return self.module.apply(variables, vectors, seed, method="initialise", mutable=True)[1]
+        """The variables before step 0: fresh ones with the codebook initialised on training batches."""
+        inputs = (self.likelihood.inputs(batch["image"]) for batch in batches)
+        return models.initialise(self.module, variables, inputs, seed)
 
     @property
-    def augments(self) -> bool:
-        """Whether `prepare` does anything."""
-        return any(self._augmentation.values())
+    def prepares(self) -> tuple[str, ...]:
+        """Training batches, if they are augmented."""
+        return ("train",) if any(self._augmentation.values()) else ()
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        """What an ablation's table says of this run."""
+        quantizer, dataset = self._config.model.quantizer, self._config.data.name
+        return {"dataset": dataset, "stages": "autoencoder", "quantizer": quantizer, "codes": "grid"}
 
     def prepare(self, batch: dict[str, jax.Array], key: jax.Array, frozen: Mapping) -> dict[str, jax.Array]:
         """A training batch between disk and step: augmented by (key, position in the global batch)."""
@@ -163,7 +153,8 @@ class Autoencoder:
         """No figures of a split that need no model."""
         return {}
 
-    def images(self, variables: Mapping, batch: Mapping) -> dict[str, jax.Array]:
-        """{name: images (B, H, W, C) in [0, 1]} to look at."""
+    def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
+        """A batch's images, and what comes of them."""
         output = self._evaluate(variables, batch).output
-        return {"originals": unit(batch["image"]), "reconstructions": self.likelihood.mean(output)}
+        found = {"originals": unit(batch["image"]), "reconstructions": self.likelihood.mean(output)}
+        return {name: Pictures(images) for name, images in found.items()}

@@ -79,7 +79,7 @@ Positive = Annotated[int, Range(1, _INT32)]
 Natural = Annotated[int, Range(0, _INT32)]
 PositiveFloat = Annotated[float, Range(0, open_min=True)]
 NonNegativeFloat = Annotated[float, Range(0)]
-Decay = Annotated[float, Range(0, 1, open_max=True)]
+Decay = Rate = Annotated[float, Range(0, 1, open_max=True)]
 
 
 @dataclasses.dataclass(frozen=True)

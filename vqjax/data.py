@@ -4,8 +4,8 @@ import dataclasses
 import functools
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,18 @@ class Split:
         counts = np.bincount(images.reshape(-1), minlength=256) / images.size
         pixels = np.arange(256) / 255
         return float(counts @ pixels**2 - (counts @ pixels) ** 2)
+
+
+class Pictures(NamedTuple):
+    """Images to look at.
+
+    Attributes:
+      images: (B, H, W, C) in [0, 1].
+      captions: a text for each, or None.
+    """
+
+    images: Any
+    captions: Sequence[str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

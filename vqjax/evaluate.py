@@ -4,18 +4,20 @@ python -m vqjax.evaluate --workdir W [--step N]
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from vqjax import data, parallel, plots, tasks
 from vqjax.checkpoint import Checkpoints, Workdir
 from vqjax.config import InputError
 from vqjax.files import write_json
-from vqjax.metrics import Mean, summarize
+from vqjax.metrics import Mean, recall, summarize
 from vqjax.steps import eval_step
 
 PICTURES = 64  # images in a grid
@@ -24,36 +26,47 @@ PICTURES = 64  # images in a grid
 class Evaluator:
     """Evaluates a task's variables on splits, and writes down what came out."""
 
-    def __init__(self, task: Any, program: Any, batch_size: int, workdir: Path):
+    def __init__(self, task: Any, program: Any, batch_size: int, workdir: Path, frozen: Any):
+        """`frozen` is the task's, replicated."""
         self._task, self._program, self._batch_size, self._workdir = task, program, batch_size, workdir
-        self._step = program.compile(eval_step(task))
+        self._step, self._frozen = program.compile(eval_step(task)), frozen
+        self._prepare = program.compile(lambda frozen, batch: task.prepare(batch, None, frozen), sharded=True)
+        params = jax.eval_shape(task.init, jax.random.key(0))["params"]
+        self._parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
     def measure(self, variables: Any, split: data.Split) -> dict[str, np.ndarray]:
         """The mean of every metric over the split, each example once; `variables` replicated."""
         totals = Mean()
         for batch in data.evaluation_batches(split, self._batch_size):
-            sums, count = self._program.collect(self._step(variables, self._program.shard(batch)))
+            batch = self._program.shard(batch)
+            if "evaluation" in self._task.prepares:
+                batch = self._prepare(self._frozen, batch)
+            sums, count = self._program.collect(self._step(variables, batch))
             totals.add(sums, count)
         return totals.means()
 
     def report(self, step: int, name: str, split: data.Split, means: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Writes eval.json, codebook.png and positions.png for a split's means; returns the figures."""
+        """Writes eval.json and what can be drawn of a split's means; returns the figures."""
         means = {**means, **self._task.baselines(split)}
-        figures = summarize(means)
-        by_position = {key: value for key, value in means.items() if np.ndim(value) == 2}
-        lists = {key: np.round(value, 5).tolist() for key, value in by_position.items()}
-        write_json(self._workdir / "eval.json", {"step": step, "split": name, **figures, **lists})
+        figures = {**summarize(means), "parameters": self._parameters}
+        by_position = {key: value for key, value in means.items() if key.endswith("_by_position")}
+        details = {key: np.round(value, 5).tolist() for key, value in by_position.items()}
         if "code_frequency" in means:
             plots.save_usage(self._workdir / "codebook.png", means["code_frequency"])
         if by_position:
             plots.save_maps(self._workdir / "positions.png", by_position)
+        if "confusion" in means:
+            counts, names = np.round(len(split) * means["confusion"]).astype(int), self._task.class_names
+            details["accuracy_by_class"] = dict(zip(names, np.round(recall(counts), 5).tolist()))
+            plots.save_confusion(self._workdir / "confusion.png", counts, names)
+        write_json(self._workdir / "eval.json", {"step": step, "split": name, **figures, **details})
         return figures
 
     def pictures(self, variables: Any, split: data.Split) -> None:
         """Writes the task's picture grids of the first images of a split; `variables` on the host."""
         batch = next(data.evaluation_batches(split[:PICTURES], min(PICTURES, len(split))))
-        for name, images in self._task.images(variables, batch).items():
-            plots.save_grid(self._workdir / f"{name}.png", np.asarray(images))
+        for name, (images, captions) in self._task.images(variables, batch).items():
+            plots.save_grid(self._workdir / f"{name}.png", np.asarray(images), captions=captions)
 
 
 def evaluate(workdir: Workdir, step: int | None = None) -> tuple[int, dict[str, float]]:
@@ -73,7 +86,8 @@ def evaluate(workdir: Workdir, step: int | None = None) -> tuple[int, dict[str, 
     test = task.load(("test",))["test"]
     program = parallel.PARALLEL[config.parallel]()
     # There may be another number of devices than in training; the last batch is padded anyway.
-    evaluator = Evaluator(task, program, parallel.devices_multiple(config.batch_size), workdir.path)
+    batch_size, frozen = parallel.devices_multiple(config.batch_size), program.replicate(task.frozen)
+    evaluator = Evaluator(task, program, batch_size, workdir.path, frozen)
     figures = evaluator.report(step, "test", test, evaluator.measure(program.replicate(variables), test))
     evaluator.pictures(variables, test)
     return step, figures
@@ -81,7 +95,9 @@ def evaluate(workdir: Workdir, step: int | None = None) -> tuple[int, dict[str, 
 
 def show(figures: Mapping[str, float]) -> str:
     """The figures as one line for a person."""
-    return "  ".join(f"{name} {value:.5g}" for name, value in figures.items() if isinstance(value, int | float))
+    shown = {name: f"{value:,}" for name, value in figures.items() if isinstance(value, int)}
+    shown |= {name: f"{value:.5g}" for name, value in figures.items() if isinstance(value, float)}
+    return "  ".join(f"{name} {shown[name]}" for name in figures if name in shown)
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Convolutions with weight norm as an option, exact on every back end and quick on all of them.
+"""Convolutions with weight norm as an option, exact on every back end and quick on all of them; pooling and dropout.
 
 XLA's CPU back end runs strided and transposed convolutions, and above all their weight gradients, on a
 slow path. On CPU the same sums are therefore written as a space-to-depth followed by a stride-1
@@ -36,16 +36,18 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """Convolution padded by (k - s + 1) // 2 on every side: (B, H, W, C) -> (B, H / s, W / s, O).
 
     Args:
-      x: (B, H, W, C), H and W multiples of the stride.
+      x: (B, H, W, C), H and W multiples of the stride; for s = 2 and an odd k they may be odd, H / s is rounded up.
       kernel: (k, k, C, O).
       stride: s.
     """
     k, _, c, o = kernel.shape
-    pad = (k - stride + 1) // 2
+    pad = max(0, k - stride + 1) // 2
     padding = ((pad, pad), (pad, pad))
+    if k == 1:  # looks at every s-th pixel only
+        x, stride = x[:, ::stride, ::stride], 1
     if stride > 1 and k % stride == 0 and jax.default_backend() == "cpu":
         x = _space_to_depth(jnp.pad(x, ((0, 0), *padding, (0, 0))), stride)
-        kernel = _space_to_depth(kernel.transpose(2, 0, 1, 3).reshape(c, k, k, o), stride)  # (C, k/s, k/s, s s O)
+        kernel = _space_to_depth(kernel.transpose(2, 0, 1, 3), stride)  # (C, k/s, k/s, s s O)
         m = k // stride
         kernel = kernel.reshape(c, m, m, stride**2, o).transpose(1, 2, 3, 0, 4).reshape(m, m, stride**2 * c, o)
         stride, padding = 1, ((0, 0), (0, 0))
@@ -78,6 +80,23 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     )  # (B, H + 1, W + 1, s, s, O)
     y = _depth_to_space(blocks.reshape(b, h + 1, w + 1, s * s * o), s)
     return y[:, s // 2 : -(s // 2), s // 2 : -(s // 2)]
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """The largest of each 2 x 2: (B, H, W, C) -> (B, H // 2, W // 2, C); an odd last row or column is left out.
+
+    XLA's own pooling has a slow gradient on CPU; ties share theirs here.
+    """
+    b, h, w, c = x.shape
+    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))
+
+
+def dropout(x: jax.Array, rate: float, keys: jax.Array | None) -> jax.Array:
+    """x (B, ...) with a share `rate` of each example set to 0 by its key (B,), the rest scaled up; without keys, x."""
+    if keys is None or not rate:
+        return x
+    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
+    return x * (kept / (1 - rate)).astype(x.dtype)
 
 
 class _Convolution(nn.Module):

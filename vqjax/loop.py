@@ -1,6 +1,7 @@
 """The training loop, the same for every task: (config, workdir) -> a workdir that describes itself."""
 
 import collections
+import itertools
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -18,20 +19,24 @@ from vqjax.config import check_name
 from vqjax.evaluate import Evaluator, evaluate, show
 from vqjax.files import read_json
 from vqjax.metrics import Mean, summarize
+from vqjax.stage1 import Stage1
 from vqjax.steps import TrainState, initial_state, prepare_step, train_step
 from vqjax.writer import Writer, read_lines
 
 IN_FLIGHT = 8  # steps dispatched ahead of the one that is waited for; without a bound, many CPU devices deadlock
 
 
-def check(config: ConfigDict) -> ConfigDict:
-    """Everything about a config that can be checked before data is read. Returns it complete. Raises InputError."""
-    config = tasks.complete(config)
+def check(config: ConfigDict, stage1: Stage1 | None = None) -> ConfigDict:
+    """Everything about a config that can be checked before data is read. Returns it complete. Raises InputError.
+
+    `stage1` is the one of the config, if it is planned and not there yet.
+    """
+    config = tasks.complete(config, stage1)
     data.describe(config)
     check_name(parallel.PARALLEL, config.parallel, "config.parallel")
     optimizers.make(config)
     parallel.check_batch(config.batch_size)
-    tasks.make(config)
+    tasks.make(config, stage1=stage1)
     return config
 
 
@@ -173,7 +178,7 @@ class _Run:
         self.update = self.program.compile(train_step(self.task, self.optimizer, schedule, *step_keys), donate=True)
         self.prepare = self.program.compile(prepare_step(self.task, prepare_key), sharded=True)
         self.frozen = self.program.replicate(self.task.frozen)
-        self.evaluator = Evaluator(self.task, self.program, config.batch_size, workdir.path)
+        self.evaluator = Evaluator(self.task, self.program, config.batch_size, workdir.path, self.frozen)
 
     def train(self, interrupts: _Interrupts) -> bool:
         """From the latest checkpoint, or from the start, to the last step (True) or a signal (False)."""
@@ -188,7 +193,7 @@ class _Run:
                 self.since = first, time.perf_counter()
                 for step, batch in zip(range(first, config.steps), self._batches(first)):
                     batch = program.shard(batch)
-                    if self.task.augments:
+                    if "train" in self.task.prepares:
                         batch = self.prepare((state.step, self.frozen), batch)
                     state, metrics = self.update(state, batch)
                     window.add(metrics)
@@ -234,7 +239,8 @@ class _Run:
                 jax.eval_shape(lambda: initial_state(self.task.init(self.init_key), self.optimizer))
             )
         variables = jax.jit(self.task.init)(self.init_key)
-        variables = self.task.initialise(variables, self._batches(0), self.config.seed)
+        epoch = itertools.islice(self._batches(0), max(1, len(self.splits["train"]) // self.config.batch_size))
+        variables = self.task.initialise(variables, epoch, self.config.seed)
         return jax.device_get(initial_state(variables, self.optimizer)), None
 
     def _log(self, done: int, window: _Window) -> None:
@@ -244,7 +250,8 @@ class _Run:
         self.writer.timing(done, now - then, (done - since) * self.config.batch_size)
         self.since = done, now
         self.progress.set_description(f"step {done:,}", refresh=False)
-        self.progress.set_postfix({name: f"{figures[name]:.4g}" for name in self.task.headline}, refresh=False)
+        shown = {name: f"{figures[name]:.4g}" for name in self.task.headline if name in figures}
+        self.progress.set_postfix(shown, refresh=False)
 
     def _evaluate(self, done: int, state: TrainState) -> float | None:
         """Figures and pictures of the validation share, or else the test split; returns the monitored figure."""
@@ -260,4 +267,4 @@ class _Run:
         self.progress.write(f"step {done:,}, {name}: {show(figures)}")
         since, then = self.since
         self.since = since, then + time.perf_counter() - started  # the images per second are training's alone
-        return figures[self.task.monitor] if name == "validation" else None
+        return self.task.monitor(figures) if name == "validation" else None

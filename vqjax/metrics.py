@@ -48,6 +48,14 @@ def psnr(mse: float) -> float:
     return float(-10 * np.log10(max(mse, 1e-12)))
 
 
+def recall(counts: np.ndarray) -> np.ndarray:
+    """The share of each class that is recognised, (C,), 0 for a class without examples.
+
+    `counts` (C, C) is the confusion matrix, true against predicted classes.
+    """
+    return np.diag(counts) / np.maximum(counts.sum(1), 1)
+
+
 def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The means of a window or a split -> the figures that are logged.
 

@@ -1,10 +1,13 @@
-"""The autoencoder, put together from an encoder, a quantizer and a decoder."""
+"""The autoencoder and the classifier, put together from networks and a quantizer."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import numpy as np
 
+from vqjax.networks import BATCH_AXIS
 from vqjax.quantizers import Quantized
 
 
@@ -54,11 +57,15 @@ class Autoencoder(nn.Module):
 
     def decode(self, codes: jax.Array) -> jax.Array:
         """Codes (B, h, w) -> the decoder's output (B, H, W, C p)."""
-        return self.decoder(self.quantizer.lookup(codes), False)
+        return self.decoder(self.lookup(codes), False)
 
-    def latents(self, x: jax.Array) -> jax.Array:
-        """(B, H, W, C) -> the encoder's vectors (B, h, w, D), as in evaluation."""
-        return self.encoder(x, False)
+    def lookup(self, codes: jax.Array) -> jax.Array:
+        """Codes (B, h, w) -> their vectors (B, h, w, D), float32."""
+        return self.quantizer.lookup(codes)
+
+    def latents(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """(B, H, W, C) -> the encoder's vectors (B, h, w, D)."""
+        return self.encoder(x, train)
 
     def initialise(self, vectors: jax.Array, seed: int) -> None:
         """The quantizer's `initialise`, for `apply(..., mutable=True)`."""
@@ -67,3 +74,100 @@ class Autoencoder(nn.Module):
     def refresh(self, z: jax.Array, key: jax.Array) -> None:
         """The quantizer's `refresh`, for `apply(..., mutable=True)`."""
         self.quantizer.refresh(z, key)
+
+
+class Classified(NamedTuple):
+    """What the classifier makes of x.
+
+    Attributes:
+      logits: (B, classes) float32.
+      z: (B, h, w, F), the features before the quantizer; h and w are 1 if each image has one code.
+      quantized: see Quantized.
+    """
+
+    logits: jax.Array
+    z: jax.Array
+    quantized: Quantized
+
+
+class Features(nn.Module):
+    """The backbone of a classifier whose inputs are features already."""
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(B, h, w, F) -> the same."""
+        return x
+
+
+# Where the features (B, h, w, F) are quantized: the mean over the positions, or every position.
+QUANTIZED = {"one": lambda features: features.mean((1, 2), keepdims=True), "grid": lambda features: features}
+
+
+class Classifier(nn.Module):
+    """Images to codes to labels.
+
+    Attributes:
+      backbone: an entry of BACKBONES, built, or Features.
+      quantizer: an entry of QUANTIZERS, built.
+      head: an entry of HEADS, built.
+      quantize: an entry of QUANTIZED.
+    """
+
+    backbone: nn.Module
+    quantizer: nn.Module
+    head: nn.Module
+    quantize: str
+
+    def __call__(self, x: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Classified:
+        """x (B, H, W, C) -> Classified. With `train` the mutable collections follow the batch.
+
+        Args:
+          x: the backbone's input.
+          train: or evaluate.
+          progress: share of the run that is done, for schedules.
+          noise: (B,) keys, one per example, for dropout and quantizers that draw.
+        """
+        z = self.latents(x, train)
+        quantized = self.quantizer(z, train, progress, noise)
+        keys = None if noise is None else jax.vmap(lambda key: jax.random.fold_in(key, 1))(noise)
+        return Classified(self.head(quantized.z_q, train, keys), z, quantized)
+
+    def latents(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """(B, H, W, C) -> what is quantized, (B, h, w, F)."""
+        return QUANTIZED[self.quantize](self.backbone(x, train))
+
+    def initialise(self, vectors: jax.Array, seed: int) -> None:
+        """The quantizer's `initialise`, for `apply(..., mutable=True)`."""
+        self.quantizer.initialise(vectors, seed)
+
+    def refresh(self, z: jax.Array, key: jax.Array) -> None:
+        """The quantizer's `refresh`, for `apply(..., mutable=True)`."""
+        self.quantizer.refresh(z, key)
+
+
+def initialise(module: nn.Module, variables: Mapping, inputs: Iterator[np.ndarray], seed: int) -> Mapping[str, Any]:
+    """The variables with the codebook initialised on training batches; batch norm takes the statistics of each.
+
+    On one device whatever the run has, so that the result does not depend on how many there are.
+
+    Args:
+      module: an Autoencoder or a Classifier.
+      variables: its, fresh.
+      inputs: its input, batch after batch.
+      seed: of the initialisation.
+    """
+    wanted, num_codes = module.quantizer.initial_vectors, module.quantizer.num_codes
+    if not wanted:
+        return variables
+    collections = [name for name in variables if name != "params"]
+    latents = lambda x: module.apply(variables, x, True, method="latents", mutable=collections)[0]  # noqa: E731
+    latents = jax.jit(jax.vmap(latents, axis_name=BATCH_AXIS))
+    vectors, count = [], 0
+    for x in inputs:
+        z = np.asarray(latents(x[None])[0], np.float32)
+        vectors.append(z.reshape(-1, z.shape[-1]))
+        count += len(vectors[-1])
+        if count >= wanted:
+            break
+    vectors = np.concatenate(vectors)[:wanted]
+    vectors = np.resize(vectors, (max(len(vectors), num_codes), vectors.shape[1]))  # each again if they are too few
+    return module.apply(variables, vectors, seed, method="initialise", mutable=True)[1]

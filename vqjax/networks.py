@@ -7,10 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.config import Multiple, Natural, OneOf, Positive, Range
-from vqjax.layers import INITIALIZERS, Conv, ConvTranspose
+from vqjax.layers import INITIALIZERS, Conv, ConvTranspose, max_pool
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}  # of the computation
 BATCH_AXIS = "batch"  # the name of the axis of devices, over which batch norm takes its statistics
+
+
+def batch_norm(x: jax.Array, train: bool, initializing: bool, dtype: Any) -> jax.Array:
+    """Batch norm inside a compact module; in training by the statistics of the global batch, over all devices."""
+    axis = BATCH_AXIS if train and not initializing else None
+    return nn.BatchNorm(not train, axis_name=axis, momentum=0.9, dtype=dtype)(x)
 
 
 class _DeepMind(nn.Module):
@@ -52,8 +58,7 @@ class _DeepMind(nn.Module):
         x = self._layer(*layer, use_bias=use_bias and not self.batch_norm)(x)
         if not self.batch_norm:
             return x
-        axis = BATCH_AXIS if train and not self.is_initializing() else None
-        return nn.BatchNorm(not train, axis_name=axis, momentum=0.9, dtype=self.dtype)(x)
+        return batch_norm(x, train, self.is_initializing(), self.dtype)
 
     def _residual_blocks(self, x: jax.Array, train: bool) -> jax.Array:
         for _ in range(self.blocks):
@@ -137,8 +142,7 @@ class OpenAIEncoder(_OpenAI):
         x = self._conv(self.width, 7)(x)
         for group in range(self.groups):
             if group:
-                b, h, w, c = x.shape
-                x = x.reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))
+                x = max_pool(x)
             for _ in range(self.blocks):
                 x = self._block(x, self.width * 2**group, (3, 3, 3, 1))
         return self._conv(self.features, 1)(nn.relu(x))

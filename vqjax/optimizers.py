@@ -51,12 +51,20 @@ def adamw(
     return optax.adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=_named("kernel"))
 
 
+def sgd(
+    learning_rate: Schedule, momentum: Decay, nesterov: bool, weight_decay: NonNegativeFloat
+) -> optax.GradientTransformation:
+    """Gradient descent with momentum; the decay is added to the gradient of kernels, and only of kernels."""
+    decay = optax.add_decayed_weights(weight_decay, _named("kernel"))
+    return optax.chain(decay, optax.sgd(learning_rate, momentum, nesterov))
+
+
 def _named(name: str) -> Callable[[Any], Any]:
     """A mask of the parameters of that name."""
     return lambda params: jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == name, params)
 
 
-OPTIMIZERS = {"adam": adam, "amsgrad": amsgrad, "adamw": adamw}
+OPTIMIZERS = {"adam": adam, "amsgrad": amsgrad, "adamw": adamw, "sgd": sgd}
 
 
 @dataclasses.dataclass(frozen=True)

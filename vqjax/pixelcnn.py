@@ -1,13 +1,14 @@
 """The gated PixelCNN over codes (van den Oord et al. 2016, arXiv 1606.05328), and its exact cached sampler."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.config import Positive, Range
+from vqjax.config import Positive, Rate
+from vqjax.layers import dropout
 
 _REACH = 3  # of the first layer, 7 x 7 under mask A: rows above, columns to either side, itself left out
 
@@ -85,19 +86,11 @@ class _Layer(nn.Module):
         return _gate(x + condition), self.across(x) + condition
 
     def horizontal(
-        self, window: jax.Array, here: jax.Array, across: jax.Array, keep: jax.Array | float = 1.0
+        self, window: jax.Array, here: jax.Array, across: jax.Array, keys: jax.Array | None = None
     ) -> jax.Array:
         """A window and its last column `here` (B, h, w, F) of the horizontal input -> its output (B, h, w, F)."""
-        x = self.residual(keep * _gate(self.left(window) + across))
+        x = self.residual(dropout(_gate(self.left(window) + across), self.dropout, keys))
         return x if self.first else here + x
-
-    def keep(self, keys: jax.Array | None, number: int, shape: tuple[int, ...]) -> jax.Array | float:
-        """Dropout's factor for activations (B, *shape): a mask by the example's key and the layer's number, or 1."""
-        if keys is None or not self.dropout:
-            return 1.0
-        mask = lambda key: jax.random.bernoulli(jax.random.fold_in(key, number), 1 - self.dropout, shape)  # noqa: E731
-        kept = jax.vmap(mask)(keys)
-        return (kept / (1 - self.dropout)).astype(self.dtype)
 
 
 class PixelCNN(nn.Module):
@@ -121,7 +114,7 @@ class PixelCNN(nn.Module):
     width: Positive
     layers: Positive
     head: Positive
-    dropout: Annotated[float, Range(0, 1, open_max=True)]
+    dropout: Rate
 
     def setup(self):
         self.embedding = nn.Embed(self.num_codes, self.width, dtype=self.dtype)
@@ -144,9 +137,9 @@ class PixelCNN(nn.Module):
         v_window = _pad(x[:, :-1], _REACH, _REACH, _REACH)
         h, h_window = x, _pad(x[:, :, :-1], 0, _REACH, 0)
         for i, layer in enumerate(self.stack):
-            keep = layer.keep(keys, i, x.shape[1:])
+            own = None if keys is None else jax.vmap(lambda key, i=i: jax.random.fold_in(key, i))(keys)
             v, across = layer.vertical(v_window, layer.condition(labels))
-            h = layer.horizontal(h_window, h, across, keep)
+            h = layer.horizontal(h_window, h, across, own)
             v_window, h_window = _pad(v, 1, 1, 1), _pad(h, 0, 1, 0)
         return self._predict(h)
 

@@ -14,7 +14,7 @@ from vqjax.metrics import perplexity
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-_LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "codes_used": "codes used"}
+_LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "codes_used": "codes used", "top5": "top-5 accuracy"}
 _CAPTION = 14  # pixels of height
 _GRID_PIXELS = 640  # small images are enlarged by a whole factor to about this width
 
@@ -107,6 +107,38 @@ def save_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
         panel.set_title(f"{name.replace('_', ' ')}, mean {value.mean():.2f}")
         panel.set(xticks=[], yticks=[])
     figure.colorbar(drawn, ax=axes, label="nats")
+    _save_figure(figure, path)
+
+
+def save_confusion(path: Path, counts: np.ndarray, class_names: Sequence[str]) -> None:
+    """A confusion matrix (C, C), a row per true class, coloured by its share of that; with figures up to 20 classes."""
+    size, few = len(counts), len(counts) <= 20
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = 2.5 + (0.55 * size if few else 0.13 * size)
+    figure, panel = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    drawn = panel.imshow(100 * share, vmin=0, vmax=100, cmap="Blues")
+    for row, column in np.ndindex(*counts.shape) if few else ():
+        if counts[row, column]:
+            colour = "white" if share[row, column] > 0.5 else "black"
+            panel.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour, fontsize=8)
+    ticks, font = range(size), 9 if few else 5
+    panel.set_xticks(ticks, class_names, rotation=90, fontsize=font)
+    panel.set_yticks(ticks, class_names, fontsize=font)
+    panel.set(xlabel="predicted class", ylabel="true class", title=f"{np.trace(counts) / counts.sum():.2%} right")
+    figure.colorbar(drawn, ax=panel, label="% of the true class", shrink=0.8)
+    _save_figure(figure, path)
+
+
+def save_comparison(path: Path, labels: Sequence[str], values: Sequence[float], title: str) -> None:
+    """Figures of several runs as points, a line each, the first on top."""
+    figure, panel = plt.subplots(figsize=(8, 1.2 + 0.35 * len(labels)), layout="constrained")
+    panel.plot(values, range(len(values)), "o")
+    for line, value in enumerate(values):
+        panel.annotate(f"{value:.4f}", (value, line), xytext=(8, 0), textcoords="offset points", va="center")
+    panel.set_yticks(range(len(labels)), labels)
+    panel.set(xlabel=title, ylim=(len(values) - 0.5, -0.5))
+    panel.margins(x=0.15)
+    panel.grid(alpha=0.3)
     _save_figure(figure, path)
 
 

@@ -8,6 +8,7 @@ position in raster order.
 
 import dataclasses
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
@@ -18,8 +19,8 @@ import optax
 from ml_collections import ConfigDict
 
 from vqjax import data, metrics
-from vqjax.config import Decay, InputError, OneOf, SecondStage, build, check_fields
-from vqjax.data import Split
+from vqjax.config import Decay, OneOf, SecondStage, build, check_fields
+from vqjax.data import Pictures, Split
 from vqjax.networks import DTYPES
 from vqjax.pixelcnn import PixelCNN
 from vqjax.sampling import ANCESTRAL, Sampling, sample
@@ -50,38 +51,20 @@ class Prior:
       grid, monitor, headline, curves: as of the task `autoencoder`.
     """
 
-    monitor = "nats_per_code"
+    monitor = staticmethod(operator.itemgetter("nats_per_code"))
     headline = ("nats_per_code", "perplexity", "bits_per_dim")
     curves = ("nats_per_code", "perplexity", "bits_per_dim", "gradient_norm")
     fields = SecondStage
 
-    @staticmethod
-    def complete(config: ConfigDict) -> ConfigDict:
-        """The config with the data set of its stage 1, and that one's absolute path."""
-        stage1, config = Stage1(config.stage1), ConfigDict(config.to_dict())
-        dataset = stage1.facts["dataset"]
-        if config.data.name not in ("", dataset):
-            raise InputError(
-                f"config.data.name={config.data.name!r}, but config.stage1={config.stage1} was trained on {dataset!r}"
-                "\nLeave it empty: the data of a second stage is that of the first"
-            )
-        config.data.name, config.stage1 = dataset, str(stage1.path)
-        config.data.data_dir = config.data.data_dir or stage1.config.data.data_dir
-        return config
-
-    def __init__(self, config: ConfigDict, facts: Mapping[str, Any] | None = None):
+    def __init__(self, config: ConfigDict, facts: Mapping[str, Any] | None = None, stage1: Stage1 | None = None):
         """Finds stage 1 and builds the model; without the facts of a run only to be looked at.
 
         Raises InputError for any field of `config.model` that is wrong, or if stage 1 is not the one in the facts.
         """
         own = {name: value for name, value in config.model.items() if name not in PRIORS}
         fields = PriorFields(**check_fields(PriorFields, own, "config.model"))
-        self.stage1 = Stage1(config.stage1)
-        if facts and facts["stage1"] != self.stage1.fingerprint:
-            raise InputError(
-                f"config.stage1={config.stage1} has been retrained since this prior was trained on it: fingerprint "
-                f"{self.stage1.fingerprint[:12]}, there {facts['stage1'][:12]}\nTrain the prior again, in a new workdir"
-            )
+        self.stage1 = stage1 or Stage1(config.stage1)
+        self.stage1.check(facts)
         self.grid, self.class_names = self.stage1.grid, self.stage1.facts["class_names"]
         self.conditional = fields.class_conditional
         given = {"num_codes": self.stage1.num_codes, "grid": self.grid, "dtype": DTYPES[fields.dtype]}
@@ -94,13 +77,18 @@ class Prior:
         self._sample, self._decode = jax.jit(self.sample), jax.jit(self.stage1.decode)
 
     @property
-    def augments(self) -> bool:
-        """Whether codes are made on the fly."""
-        return any(self._augmentation.values())
+    def prepares(self) -> tuple[str, ...]:
+        """Training batches, if their codes are made on the fly."""
+        return ("train",) if any(self._augmentation.values()) else ()
 
     @property
     def frozen(self) -> Mapping[str, Any]:
-        return self.stage1.variables if self.augments else {}
+        return self.stage1.variables if self.prepares else {}
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        """What an ablation's table says of this run."""
+        return {**self.stage1.traits, "stages": "prior"}
 
     def load(self, names: tuple[str, ...] = ("train", "validation", "test")) -> dict[str, Split]:
         """The splits that exist among `names`, with `codes` and `label`; for augmentation, with `image` too."""
@@ -108,15 +96,13 @@ class Prior:
 
     def _read(self, config: ConfigDict, name: str) -> Split:
         split = self.stage1.read(config, name)
-        if self.augments and name == "train":
+        if name in self.prepares:
             split = Split(**split.arrays, image=data.read(config, name).arrays["image"])
         return split
 
     def facts(self, splits: Mapping[str, Split]) -> dict[str, Any]:
         """What run.json says of the data and of stage 1."""
-        known = self.stage1.facts
-        names = ("dataset", "image_shape", "class_names")
-        return {**{name: known[name] for name in names}, "grid": self.grid, "stage1": self.stage1.fingerprint}
+        return self.stage1.inherited
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh variables {"params"} and, if the weights are averaged, {"average"}; traceable."""
@@ -129,7 +115,7 @@ class Prior:
         return variables
 
     def prepare(self, batch: dict[str, jax.Array], key: jax.Array, frozen: Mapping) -> dict[str, jax.Array]:
-        """A training batch whose codes are those of its images, augmented."""
+        """A training batch whose codes are those of its images, augmented by the key."""
         images = data.augment(batch["image"], batch["example"], key, **self._augmentation)
         return {"codes": self.stage1.encode(frozen, images), "label": batch["label"], "example": batch["example"]}
 
@@ -187,10 +173,10 @@ class Prior:
         """Codes (B, h, w) of the classes `label` (B,), drawn with the noise of the sample numbers `example` (B,)."""
         return sample(self.module, self.weights(variables), batch["label"], batch["example"], seed, sampling)
 
-    def images(self, variables: Mapping, batch: Mapping) -> dict[str, jax.Array]:
+    def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
         """Samples of the classes of a batch, and the batch's own codes decoded: what no prior over them can exceed."""
         codes = {"generated": self._sample(variables, batch, 0), "decoded": _codes(batch)}
-        return {name: self._decode(self.stage1.variables, value) for name, value in codes.items()}
+        return {name: Pictures(self._decode(self.stage1.variables, value)) for name, value in codes.items()}
 
 
 def _codes(batch: Mapping) -> jax.Array:

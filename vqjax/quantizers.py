@@ -27,13 +27,13 @@ class Quantized(NamedTuple):
 
     Attributes:
       z_q: (B, h, w, D), what the decoder sees, with the straight-through gradient.
-      codes: (B, h, w) int32 in [0, num_codes).
+      codes: (B, h, w) int32 in [0, num_codes); None if num_codes is 0.
       loss: (), the quantizer's own, already weighted, term of the objective.
       metrics: means over the batch: the parts of the loss, and `code_frequency` (K,).
     """
 
     z_q: jax.Array
-    codes: jax.Array
+    codes: jax.Array | None
     loss: jax.Array
     metrics: dict[str, jax.Array]
 
@@ -304,4 +304,29 @@ def kl_to_uniform(logits: jax.Array) -> jax.Array:
     return jnp.log(logits.shape[-1]) + jnp.mean(jnp.sum(jnp.exp(log_p) * log_p, axis=-1))
 
 
-QUANTIZERS = {"vq": VQ, "ema": EMA, "gumbel": Gumbel}
+class Identity(nn.Module):
+    """No quantization: what the others are measured against. There are no codes, so no second stage.
+
+    Attributes:
+      code_dim: D, given by the model.
+    """
+
+    code_dim: int
+
+    num_codes = initial_vectors = 0
+
+    def check(self, key: str) -> None:
+        """Nothing can be wrong."""
+
+    def initialise(self, vectors: jax.Array, seed: int) -> None:
+        """Nothing to do."""
+
+    def refresh(self, z: jax.Array, key: jax.Array) -> None:
+        """Nothing to do."""
+
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
+        """z (B, h, w, D) -> Quantized whose z_q is z."""
+        return Quantized(z, None, jnp.zeros((), jnp.float32), {})
+
+
+QUANTIZERS = {"none": Identity, "vq": VQ, "ema": EMA, "gumbel": Gumbel}

@@ -29,6 +29,7 @@ class Stage1:
       facts: its run.json.
       grid: (h, w) of the codes of an image.
       num_codes: K.
+      code_dim: D, of a code's vector.
       code_dtype: the smallest unsigned integer that holds a code.
       kept: the directory of the codes that are made once.
     """
@@ -65,12 +66,68 @@ class Stage1:
                 f"{where} has {latest:,} of its {self.config.steps:,} steps: finish it first, or make it shorter "
                 f"with --config.steps={latest}"
             )
+        self._workdir = workdir
+        self._describe(where)
+
+    @classmethod
+    def planned(cls, config: ConfigDict, path: str | Path) -> "Stage1":
+        """The one that a run of `config` will leave at `path`, to check what depends on it: it has no variables yet."""
+        stage1 = cls.__new__(cls)
+        dataset = data.describe(config)
+        facts = {"dataset": config.data.name, "image_shape": dataset.shape, "class_names": dataset.class_names}
+        stage1.path, stage1.config, stage1.facts = Path(path).absolute(), config, {**facts, "variance": 1.0}
+        if config.task != "autoencoder":
+            raise InputError(f"config.stage1={path}: a run of task {config.task!r}, expected 'autoencoder'")
+        stage1._describe(f"config.stage1={path}")
+        return stage1
+
+    def _describe(self, where: str) -> None:
+        """Sets the attributes that follow from the config and the facts."""
         try:
-            self._workdir, self._task = workdir, Autoencoder(self.config, self.facts)
+            self._task = Autoencoder(self.config, self.facts)
         except InputError as error:
             raise InputError(f"{where} cannot be built: {error}") from error
         self.grid, self.num_codes = self._task.grid, self._task.module.quantizer.num_codes
-        self.code_dtype, self.kept = np.min_scalar_type(self.num_codes - 1), self.path / "codes"
+        if not self.num_codes:
+            raise InputError(f"{where} has no codes: it was trained with config.model.quantizer='none'")
+        self.code_dim, self.kept = self.config.model.code_dim, self.path / "codes"
+        self.code_dtype = np.min_scalar_type(self.num_codes - 1)
+
+    def complete(self, config: ConfigDict) -> ConfigDict:
+        """The config of a second stage with the data set of this one, and its absolute path.
+
+        Raises InputError if the config names another data set, or the images of that have another shape by now.
+        """
+        config, dataset = ConfigDict(config.to_dict()), self.facts["dataset"]
+        if config.data.name not in ("", dataset):
+            raise InputError(
+                f"config.data.name={config.data.name!r}, but config.stage1={config.stage1} was trained on {dataset!r}"
+                "\nLeave it empty: the data of a second stage is that of the first"
+            )
+        config.data.name, config.stage1 = dataset, str(self.path)
+        config.data.data_dir = config.data.data_dir or self.config.data.data_dir
+        shape = data.describe(config).shape
+        if tuple(self.facts["image_shape"]) != shape:
+            found = " x ".join(map(str, self.facts["image_shape"]))
+            raise InputError(
+                f"config.stage1={self.path} was trained on images of {found}, those of {dataset!r} are "
+                f"{' x '.join(map(str, shape))}"
+            )
+        return config
+
+    def check(self, facts: Mapping[str, Any] | None) -> None:
+        """Raises InputError if a second stage's facts are of another stage 1."""
+        if facts and facts["stage1"] != self.fingerprint:
+            raise InputError(
+                f"config.stage1={self.path} has been retrained since this run was trained on it: fingerprint "
+                f"{self.fingerprint[:12]}, there {facts['stage1'][:12]}\nTrain the second stage again, in a new workdir"
+            )
+
+    @property
+    def inherited(self) -> dict[str, Any]:
+        """What run.json of a second stage says of the data and of its stage 1."""
+        names = ("dataset", "image_shape", "class_names")
+        return {**{name: self.facts[name] for name in names}, "grid": self.grid, "stage1": self.fingerprint}
 
     @functools.cached_property
     def variables(self) -> dict[str, Any]:
@@ -87,6 +144,11 @@ class Stage1:
             digest.update(np.ascontiguousarray(leaf).tobytes())
         return digest.hexdigest()
 
+    @property
+    def traits(self) -> dict[str, Any]:
+        """What an ablation's table says of this run."""
+        return self._task.traits
+
     def encode(self, variables: Mapping, images: jax.Array) -> jax.Array:
         """uint8 images (B, H, W, C) -> codes (B, h, w) int32."""
         return self._task.module.apply(variables, self._task.likelihood.inputs(images), method="encode")
@@ -94,6 +156,14 @@ class Stage1:
     def decode(self, variables: Mapping, codes: jax.Array) -> jax.Array:
         """Codes (B, h, w) -> images (B, H, W, C) in [0, 1]."""
         return self._task.likelihood.mean(self._task.module.apply(variables, codes, method="decode"))
+
+    def lookup(self, variables: Mapping, codes: jax.Array) -> jax.Array:
+        """Codes (B, h, w) -> their vectors (B, h, w, D) float32."""
+        return self._task.module.apply(variables, codes, method="lookup")
+
+    def latents(self, variables: Mapping, images: jax.Array) -> jax.Array:
+        """uint8 images (B, H, W, C) -> the encoder's vectors (B, h, w, D), not quantized."""
+        return self._task.module.apply(variables, self._task.likelihood.inputs(images), method="latents")
 
     def read(self, config: ConfigDict, name: str) -> Split:
         """The `codes` and `label` of "train" or "test", whole: made once, then kept in the workdir under `codes/`.

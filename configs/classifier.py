@@ -1,0 +1,71 @@
+"""Quantized classifiers, end to end: the base, with every field, and its variants by data set.
+
+python train.py --config configs/classifier.py:mnist
+
+The argument is a data set (digits if there is none). Another quantizer, and a code per position instead of per image:
+python train.py --config configs/classifier.py:mnist --config.model.quantizer=vq --config.model.quantize=grid
+
+Result: not run here.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import autoencoder
+
+VARIANTS = {
+    "digits": dict(steps=600, eval_every=100, save_every=100, data=dict(crop=1), model=dict(backbone="small")),
+    "mnist": dict(steps=3_000, data=dict(crop=2), model=dict(backbone="small")),
+    "fashion_mnist": dict(steps=6_000, data=dict(flip=True, crop=2), model=dict(backbone="small")),
+    "svhn_cropped": dict(steps=15_000, data=dict(crop=4)),
+    "cifar10": dict(data=dict(flip=True, crop=4)),
+    "cifar100": dict(data=dict(flip=True, crop=4)),
+}
+
+
+def get_config(dataset: str = "digits") -> ConfigDict:
+    """Every field of a classifier's run on a data set; the optimizer's and the quantizers' are those of stage 1."""
+    if dataset not in VARIANTS:
+        raise ValueError(f"configs/classifier.py:{dataset}: expected a data set; known: {', '.join(VARIANTS)}")
+    stage1 = autoencoder.get_config()
+    optimizer = stage1.optimizer
+    optimizer.update({"name": "adamw", "learning_rate": 1e-3, "schedule": "cosine", "warmup": 100})
+    optimizer.adamw.weight_decay = 0.05
+    quantizers = {name: stage1.model[name] for name in ("none", "vq", "ema", "gumbel")}
+    config = ConfigDict(
+        dict(
+            task="classifier",
+            seed=0,
+            steps=10_500,  # updates: 30 epochs of CIFAR's 45,000
+            batch_size=128,  # global: the devices share it
+            parallel="pmap",  # or shard_map
+            log_every=100,  # steps between lines of metrics.jsonl
+            eval_every=500,  # steps between evaluations of the validation share
+            save_every=500,  # steps between checkpoints
+            data=dict(
+                name=dataset,
+                data_dir="",  # where TFDS keeps its sets; empty: TFDS_DATA_DIR, else ~/tensorflow_datasets
+                shuffle=True,  # False: train in file order
+                validation=0.1,  # share of train, its end, that is held out; the best checkpoint is chosen on it
+                flip=False,  # mirror at random
+                crop=0,  # pixels of reflected border, then a random crop
+            ),
+            model=dict(
+                dtype="float32",  # or bfloat16, of the networks' computation; codebook, logits and loss are float32
+                backbone="resnet18",  # or deepmind, small
+                resnet18=dict(width=64),  # of the first stage; 2, 4, 8 times as wide further in
+                deepmind={**stage1.model.deepmind.to_dict(), "features": 128, "batch_norm": True},
+                small=dict(width=32, stages=2),  # each halves the image and doubles the width
+                quantizer="ema",  # or vq, gumbel; none: a plain classifier
+                **quantizers,
+                quantize="one",  # the mean over positions; or grid: every position, before that mean
+                head="pooled",  # or flattened, conv
+                pooled=dict(dropout=0.2),
+                flattened=dict(dropout=0.2),
+                conv=dict(width=128, layers=2, dropout=0.2),
+                label_smoothing=0.0,
+            ),
+            optimizer=optimizer,
+        )
+    )
+    config.update(VARIANTS[dataset])
+    return config

@@ -1,0 +1,114 @@
+"""Runs that are compared with each other, one after another, and their table:
+
+python -m vqjax.ablate --config configs/ablation/digits.py [--workdir DIR] [--config.<row>.steps=1000 ...]
+
+The config is {row: the config of a run}; a `stage1` that names an earlier row is that row's run. The same command again
+goes on where the last one stopped. DIR has a workdir per row, table.md, table.csv and, of rows that classify, plot.png.
+"""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from vqjax import data, flags, loop, plots, tasks
+from vqjax.checkpoint import Workdir
+from vqjax.config import InputError
+from vqjax.files import read_json, replacing
+from vqjax.stage1 import Stage1
+from vqjax.writer import read_lines
+
+FIGURES = ("accuracy", "top5", "mse", "nats_per_code", "codes_used", "parameters")  # of eval.json, for the table
+
+
+def ablate(config: ConfigDict, directory: Path) -> int:
+    """Trains the rows that are not finished and writes the table after each.
+
+    Args:
+      config: {row: the config of a run}.
+      directory: has a workdir per row.
+
+    Returns:
+      The exit status: 0, or that of the run which a signal stopped.
+
+    Raises:
+      InputError: before the first run starts, if a row cannot be built or its workdir holds another run.
+    """
+    rows = _check(config, directory)
+    for number, (name, row) in enumerate(rows.items(), 1):
+        print(f"\n{name}, row {number} of {len(rows)}")
+        status = loop.train(row, directory / name)
+        if status:
+            return status
+        jax.clear_caches()  # the programs of a row are of no use to the next
+        write_table(directory, [_row(name, row, directory / name) for name, row in list(rows.items())[:number]])
+    print(f"\n{(directory / 'table.md').read_text()}\nin {directory}: table.md, table.csv, plot.png")
+    return 0
+
+
+def _check(config: ConfigDict, directory: Path) -> dict[str, ConfigDict]:
+    """The rows with the paths of their stages 1, each checked as far as that is possible before any has run."""
+    if Workdir(directory).exists:
+        raise InputError(f"--workdir={directory} holds a run: expected a directory for the rows' runs")
+    rows, read = {}, set()
+    for name, row in config.items():
+        if not isinstance(row, ConfigDict):
+            raise InputError(f"config.{name}: expected the config of a run, found {row!r}")
+        try:
+            row, planned = ConfigDict(row.to_dict()), None
+            if row.get("stage1") in rows:
+                first = row.stage1
+                row.stage1 = str((directory / first).absolute())
+                planned = Stage1.planned(rows[first], row.stage1)
+            complete = loop.check(row, planned)
+            Workdir(directory / name).check(complete)
+            source = complete.data.name, complete.data.data_dir
+            if source not in read:  # a set that is missing is better missed now than after hours
+                data.read(complete, "test")
+                read.add(source)
+        except InputError as error:
+            raise InputError(f"row {name!r}: {error}") from error
+        rows[name] = row
+    if not rows:
+        raise InputError("--config: expected a config with rows, {row: the config of a run}")
+    return rows
+
+
+def _row(name: str, config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """What the table says of a finished run."""
+    figures = read_json(workdir / "eval.json")
+    task = tasks.make(Workdir(workdir).config())
+    seconds = sum(line["seconds"] for line in read_lines(workdir / "timing.jsonl"))
+    found = {key: figures[key] for key in FIGURES if key in figures}
+    return {"row": name, **task.traits, "seed": config.seed, **found, "training minutes": round(seconds / 60, 2)}
+
+
+def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes table.md, table.csv and plot.png of rows {column: value}; a column that no row has is left out."""
+    names = ["row", "dataset", "stages", "quantizer", "codes", "inputs", "head", "seed", *FIGURES, "training minutes"]
+    names = [name for name in names if any(name in row for row in rows)]
+    with replacing(directory / "table.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = [names, ["---"] * len(names), *([_cell(row.get(name, "")) for name in names] for row in rows)]
+    with replacing(directory / "table.md") as temporary:
+        temporary.write_text("".join(f"| {' | '.join(line).replace('_', ' ')} |\n" for line in lines))
+    classified = [row for row in rows if "accuracy" in row]
+    if classified:
+        labels = [
+            f"{row['row']}, {row['codes_used']} codes" if "codes_used" in row else row["row"] for row in classified
+        ]
+        plots.save_comparison(directory / "plot.png", labels, [row["accuracy"] for row in classified], "test accuracy")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+if __name__ == "__main__":
+    flags.run(ablate)

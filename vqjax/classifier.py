@@ -1,0 +1,291 @@
+"""Classification as tasks: end to end through a quantizer, and on what a frozen stage 1 makes of the images."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from vqjax import data, models
+from vqjax.backbones import BACKBONES, HEADS
+from vqjax.config import InputError, OneOf, Rate, Run, SecondStage, build, check_fields
+from vqjax.data import Pictures, Split
+from vqjax.likelihoods import unit
+from vqjax.networks import DTYPES
+from vqjax.quantizers import QUANTIZERS, Identity
+from vqjax.stage1 import Stage1
+
+INPUTS = ("codes", "latents", "pixels")  # of a classifier on a frozen stage 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierFields:
+    """The fields of `config.model` that are not an entry's own."""
+
+    dtype: Annotated[str, OneOf(DTYPES)]
+    backbone: str
+    quantizer: str
+    quantize: Annotated[str, OneOf(models.QUANTIZED)]
+    head: str
+    label_smoothing: Rate
+
+
+@dataclasses.dataclass(frozen=True)
+class CodeClassifierFields:
+    """The fields of `config.model` that are not an entry's own."""
+
+    dtype: Annotated[str, OneOf(DTYPES)]
+    inputs: Annotated[str, OneOf(INPUTS)]
+    head: str
+    label_smoothing: Rate
+
+
+def _own_fields(kind: type, config: ConfigDict, *tables: Mapping) -> Any:
+    """The fields of `config.model` that belong to no entry of the tables, checked."""
+    own = {name: value for name, value in config.model.items() if not any(name in table for table in tables)}
+    return kind(**check_fields(kind, own, "config.model"))
+
+
+class Classifier:
+    """Images to labels, end to end through a quantizer, by cross-entropy plus the quantizer's loss.
+
+    Attributes:
+      module: the Flax module.
+      class_names: in the order of the labels.
+      monitor, headline, curves: as of the task `autoencoder`.
+    """
+
+    monitor = staticmethod(lambda figures: -figures["accuracy"])
+    headline = ("loss", "accuracy", "codes_used")
+    curves = ("loss", "accuracy", "top5", "cross_entropy", "perplexity", "codes_used")
+    fields: type[Run] = Run
+    frozen: Mapping[str, Any] = {}
+
+    def __init__(self, config: ConfigDict, facts: Mapping[str, Any] | None = None):
+        """Builds the model.
+
+        Raises InputError for any field of `config.model` that is wrong, or a data set without labels.
+        """
+        fields = _own_fields(ClassifierFields, config, BACKBONES, QUANTIZERS, HEADS)
+        shape, dtype = data.describe(config).shape, DTYPES[fields.dtype]
+        backbone = build(BACKBONES, config, "model.backbone", dtype=dtype)
+        if 0 in backbone.grid(*shape[:2]):
+            raise InputError(
+                f"config.model.{fields.backbone}: nothing is left of the images of "
+                f"config.data.name={config.data.name!r}, {shape[0]} x {shape[1]} pixels, after its strides"
+            )
+        quantizer = build(QUANTIZERS, config, "model.quantizer", code_dim=backbone.features)
+        quantizer.check(f"config.model.{fields.quantizer}")
+        codes = fields.quantize if quantizer.num_codes else "none"
+        self._traits = {"stages": "end to end", "quantizer": fields.quantizer, "codes": codes}
+        self._build(config, fields, backbone, quantizer, fields.quantize, shape)
+
+    def _build(
+        self,
+        config: ConfigDict,
+        fields: ClassifierFields | CodeClassifierFields,
+        backbone: Any,
+        quantizer: Any,
+        quantize: str,
+        shape: tuple[int, int, int],
+    ) -> None:
+        """What both tasks have: the module, for inputs of a shape (H, W, C), and what is known of the data."""
+        self.class_names = data.describe(config).class_names
+        if not self.class_names:
+            raise InputError(f"config.data.name={config.data.name!r} has no labels: there is nothing to classify")
+        head = build(HEADS, config, "model.head", num_classes=len(self.class_names), dtype=DTYPES[fields.dtype])
+        self.module = models.Classifier(backbone, quantizer, head, quantize)
+        self._config, self._shape, self._fields = config, shape, fields
+        self._augmentation = data.augmentation(config)
+        self._predict = jax.jit(self.probabilities)
+
+    def load(self, names: tuple[str, ...] = ("train", "validation", "test")) -> dict[str, Split]:
+        """The splits that exist among `names`, with `image` and `label`."""
+        return data.load(self._config, names)
+
+    def facts(self, splits: Mapping[str, Split]) -> dict[str, Any]:
+        """What run.json says of the data."""
+        dataset = data.describe(self._config)
+        return {
+            "dataset": self._config.data.name,
+            "image_shape": dataset.shape,
+            "class_names": dataset.class_names,
+        }
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        """What an ablation's table says of this run."""
+        return {"dataset": self._config.data.name, **self._traits, "inputs": "pixels", "head": self._fields.head}
+
+    def init(self, key: jax.Array) -> dict[str, Any]:
+        """Fresh variables {"params", "batch_stats", "codebook", ...}; traceable."""
+        return self.module.init(key, jnp.zeros((1, *self._shape)), False)
+
+    def initialise(self, variables: Mapping, batches: Iterator[Mapping], seed: int) -> Mapping[str, Any]:
+        """The variables before step 0: fresh ones with the codebook initialised on training batches."""
+        return models.initialise(self.module, variables, map(self.inputs, batches), seed)
+
+    @property
+    def prepares(self) -> tuple[str, ...]:
+        """Training batches, if they are augmented."""
+        return ("train",) if any(self._augmentation.values()) else ()
+
+    def prepare(self, batch: dict[str, jax.Array], key: jax.Array | None, frozen: Mapping) -> dict[str, jax.Array]:
+        """A batch between disk and step: with a key, augmented by it and the position in the global batch."""
+        if key is None:
+            return batch
+        return {**batch, "image": data.augment(batch["image"], batch["example"], key, **self._augmentation)}
+
+    def inputs(self, batch: Mapping) -> jax.Array:
+        """What the module is applied to: pixels on [-1, 1], (B, H, W, C)."""
+        return 2 * unit(batch["image"]) - 1
+
+    def evaluate(self, variables: Mapping, batch: Mapping) -> models.Classified:
+        """The model's output on a batch in evaluation; every example on its own."""
+        return self.module.apply(variables, self.inputs(batch), False)
+
+    def train(
+        self, variables: Mapping, batch: Mapping, step: jax.Array, key: jax.Array
+    ) -> tuple[models.Classified, dict[str, Any]]:
+        """The model's output on a batch in training, and its collections other than params as they are afterwards."""
+        noise = jax.vmap(lambda example: jax.random.fold_in(key, example))(batch["example"])
+        collections = [name for name in variables if name != "params"]
+        progress = step / self._config.steps
+        return self.module.apply(variables, self.inputs(batch), True, progress, noise, mutable=collections)
+
+    def objective(self, output: models.Classified, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The loss () and the metrics of a batch, means over its examples; only the loss has its labels smoothed."""
+        logits, labels = output.logits, batch["label"]
+        smoothed = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), self._fields.label_smoothing)
+        loss = optax.softmax_cross_entropy(logits, smoothed).mean() + output.quantized.loss
+        _, best = jax.lax.top_k(logits, min(5, logits.shape[-1]))
+        metrics = {
+            "loss": loss,
+            "cross_entropy": optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(),
+            "accuracy": jnp.mean(best[:, 0] == labels),
+            "top5": jnp.mean(jnp.any(best == labels[:, None], axis=1)),
+        }
+        return loss, {**metrics, **output.quantized.metrics}
+
+    def assess(self, output: models.Classified, batch: Mapping) -> dict[str, jax.Array]:
+        """The metrics that only an evaluation computes: confusion (C, C), shares of true and predicted classes."""
+        true, predicted = (
+            jax.nn.one_hot(classes, len(self.class_names)) for classes in (batch["label"], output.logits.argmax(1))
+        )
+        return {"confusion": jnp.einsum("bt,bp->tp", true, predicted) / len(true)}
+
+    def refresh(
+        self, variables: Mapping, output: models.Classified, gather: Callable, step: jax.Array, key: jax.Array
+    ) -> Mapping:
+        """The variables after an update: dead codes restarted from the global batch, the same on every device."""
+        return self.module.apply(variables, gather(output.z), key, method="refresh", mutable=True)[1]
+
+    def baselines(self, split: Split) -> dict[str, np.ndarray]:
+        """No figures of a split that need no model."""
+        return {}
+
+    def probabilities(self, variables: Mapping, frozen: Mapping, batch: Mapping) -> jax.Array:
+        """A batch as it is on disk -> the probabilities of the classes, (B, classes)."""
+        return jax.nn.softmax(self.evaluate(variables, self.prepare(batch, None, frozen)).logits)
+
+    def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
+        """What the classifier sees of a batch, with the predicted classes, and the true one where that is another."""
+        predicted = np.asarray(self._predict(variables, self.frozen, batch).argmax(1))
+        names = self.class_names
+        captions = [names[p] if p == t else f"{names[p]}, not {names[t]}" for p, t in zip(predicted, batch["label"])]
+        return {"predictions": Pictures(self._visible(batch), captions)}
+
+    def _visible(self, batch: Mapping) -> jax.Array:
+        """Images in [0, 1], (B, H, W, C)."""
+        return unit(batch["image"])
+
+
+class CodeClassifier(Classifier):
+    """Labels from what a frozen stage 1 makes of the images: code vectors, or for comparison its latents or the pixels.
+
+    Only the head is trained. The attributes are `Classifier`'s, and
+
+    Attributes:
+      stage1: what makes the codes.
+      frozen: its variables, unless the inputs are pixels.
+    """
+
+    fields = SecondStage
+
+    def __init__(self, config: ConfigDict, facts: Mapping[str, Any] | None = None, stage1: Stage1 | None = None):
+        """Finds stage 1 and builds the head; without the facts of a run only to be looked at.
+
+        Raises InputError for any field of `config.model` that is wrong, a data set without labels, or if stage 1 is not
+        the one in the facts.
+        """
+        fields = _own_fields(CodeClassifierFields, config, HEADS)
+        self.stage1 = stage1 or Stage1(config.stage1)
+        self.stage1.check(facts)
+        of_latents = (*self.stage1.grid, self.stage1.code_dim)
+        shape = data.describe(config).shape if fields.inputs == "pixels" else of_latents
+        self._build(config, fields, models.Features(), Identity(shape[-1]), "grid", shape)
+
+    @property
+    def frozen(self) -> Mapping[str, Any]:
+        return {} if self._fields.inputs == "pixels" else self.stage1.variables
+
+    def load(self, names: tuple[str, ...] = ("train", "validation", "test")) -> dict[str, Split]:
+        """The splits that exist among `names`: `label`, and `codes` where stage 1 has made them once, else `image`."""
+        return data.load(self._config, names, self._read)
+
+    def _read(self, config: ConfigDict, name: str) -> Split:
+        augmented = name == "train" and any(self._augmentation.values())
+        kept = self._fields.inputs == "codes" and not augmented
+        return self.stage1.read(config, name) if kept else data.read(config, name)
+
+    def facts(self, splits: Mapping[str, Split]) -> dict[str, Any]:
+        """What run.json says of the data and of stage 1."""
+        return self.stage1.inherited
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        """What an ablation's table says of this run."""
+        inputs = self._fields.inputs
+        codes = {} if inputs == "codes" else {"quantizer": "none", "codes": "none"}
+        return {**self.stage1.traits, "stages": "two stages", **codes, "inputs": inputs, "head": self._fields.head}
+
+    prepares = ("train", "evaluation")
+
+    def prepare(self, batch: dict[str, jax.Array], key: jax.Array | None, frozen: Mapping) -> dict[str, jax.Array]:
+        """A batch with `features` (B, h, w, F) in place of its images or codes; with a key, of augmented images."""
+        rest = {name: value for name, value in batch.items() if name not in ("image", "codes")}
+        if "codes" in batch:
+            return {**rest, "features": self.stage1.lookup(frozen, batch["codes"].astype(jnp.int32))}
+        images = batch["image"]
+        if key is not None:
+            images = data.augment(images, batch["example"], key, **self._augmentation)
+        return {**rest, "features": self._features(frozen, images)}
+
+    def _features(self, frozen: Mapping, images: jax.Array) -> jax.Array:
+        """uint8 images (B, H, W, C) -> the features (B, h, w, F) that the config's `inputs` names."""
+        if self._fields.inputs == "pixels":
+            return 2 * unit(images) - 1
+        if self._fields.inputs == "latents":
+            return self.stage1.latents(frozen, images)
+        return self.stage1.lookup(frozen, self.stage1.encode(frozen, images))
+
+    def inputs(self, batch: Mapping) -> jax.Array:
+        """What the module is applied to: features (B, h, w, F)."""
+        return batch["features"]
+
+    def baselines(self, split: Split) -> dict[str, np.ndarray]:
+        """How often stage 1 uses each code in a split, where the inputs are codes: code_frequency (K,)."""
+        if "codes" not in split.arrays:
+            return {}
+        codes = split.arrays["codes"]
+        return {"code_frequency": np.bincount(codes.reshape(-1), minlength=self.stage1.num_codes) / codes.size}
+
+    def _visible(self, batch: Mapping) -> jax.Array:
+        """Images in [0, 1], (B, H, W, C): of codes, what stage 1 decodes."""
+        if "codes" not in batch:
+            return super()._visible(batch)
+        return self.stage1.decode(self.frozen, batch["codes"].astype(np.int32))

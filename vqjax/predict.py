@@ -1,0 +1,97 @@
+"""The classes of image files, by a trained classifier:
+
+python -m vqjax.predict --workdir W image.png [more.jpg ...]
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from vqjax import parallel, tasks
+from vqjax.checkpoint import Checkpoints, Workdir
+from vqjax.classifier import Classifier
+from vqjax.config import InputError
+from vqjax.data import Split
+
+_BATCH = 64  # images at a time
+
+
+def predict(
+    workdir: str, files: Sequence[str | Path], step: int | None = None
+) -> tuple[np.ndarray, tuple[str, ...], list[list[str]]]:
+    """Classifies image files.
+
+    Args:
+      workdir: of a run of one of the classifiers.
+      files: images that Pillow can read; those of another size or mode are converted, with a note.
+      step: of the checkpoint; by default the best one by the validation share, or else the last.
+
+    Returns:
+      Probabilities (N, classes), the names of the classes, and the notes on each file.
+
+    Raises:
+      InputError: the workdir holds no usable classifier, or a file is no image.
+    """
+    run = Workdir(workdir)
+    config = run.config()
+    if not issubclass(tasks.TASKS.get(config.get("task"), object), Classifier):
+        raise InputError(f"--workdir={workdir} holds a run of task {config.get('task')!r}, expected a classifier's")
+    facts = run.facts()
+    images, notes = zip(*(read_image(file, tuple(facts["image_shape"])) for file in files))
+    task = tasks.make(config, facts)
+    with Checkpoints(run) as checkpoints:
+        variables = checkpoints.restore_variables(step)[1]
+
+    def probabilities(fixed, batch):
+        return task.probabilities(fixed["variables"], fixed["frozen"], batch)
+
+    fixed, batch = {"variables": variables, "frozen": task.frozen}, min(_BATCH, len(images))
+    found = parallel.map_split(probabilities, fixed, Split(image=np.stack(images)), batch, config.parallel, "images")
+    return found, task.class_names, list(notes)
+
+
+def read_image(file: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, list[str]]:
+    """An image file as uint8 (H, W, C) of the shape, and notes on what that took. Raises InputError if it is none."""
+    height, width, channels = shape
+    try:
+        with Image.open(file) as image:
+            image.load()
+            image = ImageOps.exif_transpose(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else "not an image that can be read"
+        raise InputError(f"{file}: {reason}") from error
+    if image.mode.startswith(("I", "F")):
+        raise InputError(f"{file}: expected 8 bits per pixel and channel, found mode {image.mode!r}")
+    notes, mode = [], "L" if channels == 1 else "RGB"
+    if image.mode != mode:
+        notes.append(f"converted from {image.mode} to {mode}")
+        image = image.convert(mode)
+    if image.size != (width, height):
+        notes.append(f"resized from {image.width} x {image.height} to {width} x {height} pixels")
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(image, np.uint8).reshape(shape), notes
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m vqjax.predict", description="Classify image files.")
+    parser.add_argument("--workdir", required=True, help="the run of a classifier")
+    parser.add_argument("--step", type=int, help="of the checkpoint (default: the best, or else the last)")
+    parser.add_argument("images", nargs="+", type=Path, metavar="image", help="a file")
+    arguments = parser.parse_args()
+    try:
+        probabilities, names, notes = predict(arguments.workdir, arguments.images, arguments.step)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for file, row, note in zip(arguments.images, probabilities, notes):
+        best = ", ".join(f"{names[i]} {row[i]:.1%}" for i in np.argsort(-row, kind="stable")[:5])
+        print(f"{file}: {best}" + "".join(f" ({text})" for text in note))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
