@@ -31,6 +31,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
     optimizer.update({"name": "adamw", "learning_rate": 1e-3, "schedule": "cosine", "warmup": 100})
     optimizer.adamw.weight_decay = 0.05
     quantizers = {name: stage1.model[name] for name in ("none", "vq", "ema", "gumbel")}
+    quantizers["vq"].beta = quantizers["ema"].beta = 0.25
     config = ConfigDict(
         dict(
             task="classifier",
@@ -61,7 +62,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
                 head="pooled",  # or flattened, conv
                 pooled=dict(dropout=0.2),
                 flattened=dict(dropout=0.2),
-                conv=dict(width=128, layers=2, dropout=0.2),
+                conv=dict(width=64, layers=2, dropout=0.2),
                 label_smoothing=0.0,
             ),
             optimizer=optimizer,

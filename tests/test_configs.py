@@ -6,40 +6,94 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from vqjax import loop
+from vqjax import ablate, loop
+from vqjax.data import DATASETS
 
-CONFIGS = sorted(path.stem for path in (Path(__file__).parent.parent / "configs").glob("*.py"))
+FOLDER = Path(__file__).parent.parent / "configs"
+CONFIGS = sorted(path.stem for path in FOLDER.glob("*.py"))
+ABLATIONS = sorted(path.stem for path in (FOLDER / "ablation").glob("[!_]*.py"))
 BASES = ("autoencoder", "prior")  # not run as they are
+VARIANTS = [name for name in CONFIGS if hasattr(importlib.import_module(f"configs.{name}"), "VARIANTS")]
 
 
-def one_step(name, folder):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Of all runs, so that each stage 1 is trained once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+def one_step(config, name, folder):
     """Trains a config for one step, and before it its stage 1 if it has one; returns the workdir."""
-    config = importlib.import_module(f"configs.{name}").get_config()
+    if (folder / name).exists():
+        return folder / name
     config.update({"steps": 1, "batch_size": 8})
+    config.optimizer.warmup = 0
     if config.get("stage1"):
-        config.stage1 = str(one_step(Path(config.stage1).name, folder))
-    if config.task == "autoencoder":
-        config.model.openai.blocks = 1  # half the time to compile
+        first = Path(config.stage1).name
+        stage1 = importlib.import_module(f"configs.{first if first in CONFIGS else 'cifar10_ema'}").get_config()
+        stage1.data.name = first if first in DATASETS else stage1.data.name
+        config.stage1 = str(one_step(stage1, first, folder))
+    if "quantizer" in config.model and config.model.quantizer != "none":
         choice = config.model.get(config.model.quantizer)
         choice.num_codes = min(choice.num_codes, 64)  # k-means of 512 codes takes seconds
-    if config.task == "prior":
-        config.model.pixelcnn.layers = 2
+    loop.check(config)
+    shorter = {"openai": {"blocks": 1}, "pixelcnn": {"layers": 2}, "resnet18": {"width": 2}}  # to compile
+    config.model.update({name: fields for name, fields in shorter.items() if name in config.model})
+    if config.model.get("backbone") == "resnet18" and config.data.name != "cifar10":  # one of them is enough
+        config.model.backbone = "small"
     assert loop.train(config, folder / name) == 0
     return folder / name
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "prior"])
-def test_every_config_takes_a_step(name, mock_data, tmp_path):
-    lines = (one_step(name, tmp_path) / "metrics.jsonl").read_text().splitlines()
-    train, evaluation = map(json.loads, lines)
+def check_figures(workdir):
+    train, evaluation = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     assert train["split"] == "train" and evaluation["split"] in ("validation", "test")
     assert all(np.isfinite(value) for line in (train, evaluation) for name, value in line.items() if name != "split")
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in BASES])
-def test_every_config_opens_with_its_command_hardware_time_and_result(name):
-    docstring = importlib.import_module(f"configs.{name}").__doc__
-    assert f"python train.py --config configs/{name}.py" in docstring
-    figures = any(figure in docstring for figure in ("PSNR", "nats/code"))
-    assert "not run here" in docstring or ("cores" in docstring and "min" in docstring and figures)
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in ("prior", *VARIANTS)])
+def test_every_config_takes_a_step(name, mock_data, folder):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    check_figures(one_step(config, name, folder))
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_takes_a_step(name, dataset, mock_data, folder):
+    """A variant is named by its data set, and every data set has one."""
+    config = importlib.import_module(f"configs.{name}").get_config(dataset)
+    workdir = one_step(config, f"{name}-{dataset}", folder)
+    check_figures(workdir)
+    assert json.loads((workdir / "run.json").read_text())["dataset"] == dataset
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_an_unknown_variant_is_refused(name):
+    with pytest.raises(ValueError, match="expected a data set; known: digits, mnist"):
+        importlib.import_module(f"configs.{name}").get_config("digit")
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_ablation_can_be_built(name, mock_data, tmp_path):
+    """As far as its rows do not need a stage 1 from elsewhere; no row differs from another by nothing."""
+    config = importlib.import_module(f"configs.ablation.{name}").get_config()
+    rows = {key: row for key, row in config.items() if row.get("stage1", key) in (key, *config)}
+    ablate._check(ConfigDict(rows, sort_keys=False), tmp_path)
+    assert len({row.to_json(sort_keys=True) for row in config.values()}) == len(config)
+
+
+def test_every_docstring_has_the_command_the_hardware_the_time_and_the_result():
+    files = [(f"configs.{name}", f"python train.py --config configs/{name}.py") for name in CONFIGS]
+    files += [
+        (f"configs.ablation.{name}", f"python -m vqjax.ablate --config configs/ablation/{name}.py")
+        for name in ABLATIONS
+    ]
+    for module, command in files:
+        docstring = importlib.import_module(module).__doc__
+        if module.removeprefix("configs.") in BASES:
+            continue
+        assert command in docstring, module
+        figures = any(figure in docstring for figure in ("PSNR", "nats/code", "accuracy"))
+        assert "not run here" in docstring or ("cores" in docstring and "min" in docstring and figures), module

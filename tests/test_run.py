@@ -1,5 +1,6 @@
 """Whole runs, as a user types them."""
 
+import csv
 import json
 import os
 import re
@@ -152,6 +153,52 @@ def test_the_same_seed_gives_the_same_images_on_any_devices_in_any_batch(digits_
     for other in found[1:3]:
         assert all(np.array_equal(found[0][name], other[name]) for name in ("images", "codes", "classes"))
     assert list(found[0]["classes"][:4]) == [7, 0, 3, 7] and not np.array_equal(found[0]["codes"], found[3]["codes"])
+
+
+@pytest.fixture(scope="module")
+def ablation(digits):
+    """The README's comparison of quantizers on digits."""
+    folder, readme = digits[0].parent.parent, (REPOSITORY / "README.md").read_text()
+    line = re.search(r"^python (-m vqjax.ablate --config configs/ablation/digits.py)$", readme, re.M)
+    started = time.monotonic()
+    result = command(*line[1].split(), cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "runs" / "ablation" / "digits", result, time.monotonic() - started
+
+
+def test_quantizers_are_compared(ablation):
+    directory, result, seconds = ablation
+    assert seconds < 150
+    with (directory / "table.csv").open() as file:
+        rows = {row["row"]: row for row in csv.DictReader(file)}
+    assert len(rows) == 8 and all(f"| {name.replace('_', ' ')} |" in result.stdout for name in rows)
+    accuracy = {name: float(row["accuracy"]) for name, row in rows.items() if row["accuracy"]}
+    assert len(accuracy) == 7 and min(accuracy.values()) > 0.8
+    for name, row in rows.items():
+        assert (row["codes_used"] == "") == (name in ("none", "pixels"))
+    assert np.asarray(Image.open(directory / "plot.png").convert("L")).std() > 10
+
+
+def test_a_file_is_classified(ablation, tmp_path):
+    from sklearn.datasets import load_digits
+
+    digits, files, right = load_digits(), [tmp_path / f"{i}.png" for i in range(10)], 0
+    for i, file in enumerate(files):
+        image = Image.fromarray(np.round(255 * digits.images[1500 + i] / 16).astype(np.uint8))
+        image.convert("RGB").resize((64, 64)).save(file)
+    for name in ("one_ema", "codes"):
+        result = command("-m", "vqjax.predict", "--workdir", ablation[0] / name, *files)
+        assert result.returncode == 0, result.stderr
+        lines = result.stdout.splitlines()
+        assert len(lines) == 10
+        for line, file, label in zip(lines, files, digits.target[1500:]):
+            predicted, probability = re.match(rf"{file}: (\d) ([\d.]+)%, ", line).groups()
+            assert "resized from 64 x 64 to 8 x 8 pixels" in line and 10 <= float(probability) <= 100
+            right += predicted == str(label)
+    assert right >= 14  # of 20
+    assert_refused(
+        command("-m", "vqjax.predict", "--workdir", ablation[0] / "codes", REPOSITORY / "README.md"), "image"
+    )
 
 
 def test_tensorboard_has_the_curves(digits):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from vqjax.config import Positive, Range, Rate
 from vqjax.layers import Conv, dropout, max_pool
-from vqjax.networks import DeepMindEncoder, batch_norm
+from vqjax.networks import BatchNorm, DeepMindEncoder
 
 
 class _Normed(nn.Module):
@@ -34,7 +34,7 @@ class _Normed(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(B, H, W, C) -> (B, ceil(H / s), ceil(W / s), features)."""
         conv = Conv(self.features, self.kernel_size, self.stride, False, kernel_init="kaiming", dtype=self.dtype)
-        return batch_norm(conv(x), train, self.is_initializing(), self.dtype)
+        return BatchNorm(self.dtype)(conv(x), train)
 
 
 class ResNet18(nn.Module):

@@ -58,5 +58,8 @@ def _brief(error: Exception) -> str:
 
 
 def _default_workdir() -> Path:
+    """runs/digits of configs/digits.py, runs/classifier-mnist of configs/classifier.py:mnist, and so in its folders."""
     file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-    return Path("runs") / "-".join(filter(None, [Path(file).stem, argument.replace(",", "-")]))
+    *folders, name = Path(file).with_suffix("").parts
+    inside = folders[folders.index("configs") + 1 :] if "configs" in folders else []
+    return Path("runs", *inside, "-".join(filter(None, [name, argument.replace(",", "-")])))

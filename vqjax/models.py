@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from vqjax.networks import BATCH_AXIS
+from vqjax.networks import BATCH_AXIS, BatchNorm
 from vqjax.quantizers import Quantized
 
 
@@ -105,6 +106,9 @@ QUANTIZED = {"one": lambda features: features.mean((1, 2), keepdims=True), "grid
 class Classifier(nn.Module):
     """Images to codes to labels.
 
+    What is quantized is normalised over the batch, without scale or shift: so every quantizer meets vectors of the
+    same size, and Gumbel's logits tell the images apart from the first step.
+
     Attributes:
       backbone: an entry of BACKBONES, built, or Features.
       quantizer: an entry of QUANTIZERS, built.
@@ -116,6 +120,9 @@ class Classifier(nn.Module):
     quantizer: nn.Module
     head: nn.Module
     quantize: str
+
+    def setup(self):
+        self._norm = BatchNorm(jnp.float32, affine=False)
 
     def __call__(self, x: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Classified:
         """x (B, H, W, C) -> Classified. With `train` the mutable collections follow the batch.
@@ -132,8 +139,8 @@ class Classifier(nn.Module):
         return Classified(self.head(quantized.z_q, train, keys), z, quantized)
 
     def latents(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """(B, H, W, C) -> what is quantized, (B, h, w, F)."""
-        return QUANTIZED[self.quantize](self.backbone(x, train))
+        """(B, H, W, C) -> what is quantized, (B, h, w, F) float32."""
+        return self._norm(QUANTIZED[self.quantize](self.backbone(x, train)), train)
 
     def initialise(self, vectors: jax.Array, seed: int) -> None:
         """The quantizer's `initialise`, for `apply(..., mutable=True)`."""

@@ -13,10 +13,23 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}  # of the computatio
 BATCH_AXIS = "batch"  # the name of the axis of devices, over which batch norm takes its statistics
 
 
-def batch_norm(x: jax.Array, train: bool, initializing: bool, dtype: Any) -> jax.Array:
-    """Batch norm inside a compact module; in training by the statistics of the global batch, over all devices."""
-    axis = BATCH_AXIS if train and not initializing else None
-    return nn.BatchNorm(not train, axis_name=axis, momentum=0.9, dtype=dtype)(x)
+class BatchNorm(nn.Module):
+    """Batch norm; in training by the statistics of the global batch, over all devices.
+
+    Attributes:
+      dtype: of the computation; statistics are float32.
+      affine: with a scale and a shift per channel.
+    """
+
+    dtype: Any
+    affine: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(..., C) -> the same shape."""
+        axis = BATCH_AXIS if train and not self.is_initializing() else None
+        options = {"use_scale": self.affine, "use_bias": self.affine, "momentum": 0.9, "dtype": self.dtype}
+        return nn.BatchNorm(not train, axis_name=axis, name="norm", **options)(x)
 
 
 class _DeepMind(nn.Module):
@@ -58,7 +71,7 @@ class _DeepMind(nn.Module):
         x = self._layer(*layer, use_bias=use_bias and not self.batch_norm)(x)
         if not self.batch_norm:
             return x
-        return batch_norm(x, train, self.is_initializing(), self.dtype)
+        return BatchNorm(self.dtype)(x, train)
 
     def _residual_blocks(self, x: jax.Array, train: bool) -> jax.Array:
         for _ in range(self.blocks):

@@ -1,0 +1,25 @@
+"""MNIST with one code per image, with a grid of codes, without a quantizer, and from the codes of a frozen stage 1.
+
+python train.py --config configs/mnist.py && python -m vqjax.ablate --config configs/ablation/mnist.py
+
+Result: not run here.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.ablation import end_to_end, two_stages
+
+
+def get_config() -> ConfigDict:
+    """The second stage, its head convolutional, also on the encoder's output and on the pixels."""
+    of_images = {"dataset": "mnist", "steps": 2_000, "num_codes": 512}
+    of_codes = {"dataset": "mnist", "steps": 1_500, "stage1": "runs/mnist"}
+    rows = {
+        "none": end_to_end(**of_images, quantizer="none"),
+        "one_ema": end_to_end(**of_images, quantizer="ema"),
+        "grid_ema": end_to_end(**of_images, quantizer="ema", quantize="grid"),
+        "codes": two_stages(**of_codes),
+        "latents": two_stages(**of_codes, inputs="latents"),
+        "pixels": two_stages(**of_codes, inputs="pixels"),
+    }
+    return ConfigDict(rows, sort_keys=False)

@@ -1,0 +1,99 @@
+"""Runs that are compared with each other."""
+
+import csv
+
+import pytest
+from conftest import small_autoencoder, small_classifier
+from ml_collections import ConfigDict
+
+from configs import code_classifier
+from vqjax import ablate, loop
+from vqjax.config import InputError
+
+
+@pytest.fixture
+def rows():
+    """An autoencoder, a classifier on its codes, and one of the images, as an ablation's config."""
+    on_codes = code_classifier.get_config("digits")
+    on_codes.update({"stage1": "first", "steps": 4, "batch_size": 16})
+    on_codes.optimizer.warmup = 1
+    on_codes.model.head = "pooled"
+    return ConfigDict({"first": small_autoencoder(), "codes": on_codes, "a": small_classifier()}, sort_keys=False)
+
+
+def table(directory):
+    with (directory / "table.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_stopped_ablation_goes_on_where_it_stopped(rows, tmp_path, monkeypatch, capsys):
+    trained, train = [], loop.train
+
+    def stopped_in_the_last_row(config, workdir):
+        trained.append(workdir.name)
+        return 143 if workdir.name == "a" else train(config, workdir)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train", stopped_in_the_last_row)
+        assert ablate.ablate(rows, tmp_path) == 143
+    assert trained == ["first", "codes", "a"] and [row["row"] for row in table(tmp_path)] == ["first", "codes"]
+    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "codes").rglob("*.jsonl")}
+
+    assert ablate.ablate(rows, tmp_path) == 0
+    first, codes, end_to_end = table(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "codes").rglob("*.jsonl")} == finished
+    assert (first["stages"], first["accuracy"]) == ("autoencoder", "") and float(first["mse"]) > 0
+    assert (codes["stages"], codes["quantizer"], codes["codes"], codes["inputs"]) == (
+        "two stages",
+        "ema",
+        "grid",
+        "codes",
+    )
+    assert (end_to_end["stages"], end_to_end["codes"], end_to_end["inputs"]) == ("end to end", "one", "pixels")
+    for row in (codes, end_to_end):
+        assert row["dataset"] == "digits" and 0 <= float(row["accuracy"]) <= float(row["top5"]) <= 1
+        assert int(row["codes_used"]) <= 16 and row["seed"] == "0"
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert len(lines) == 5 and len({line.count("|") for line in lines}) == 1 and lines[4].startswith("| a | digits |")
+    assert (tmp_path / "table.md").read_text() in capsys.readouterr().out
+    assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda rows: rows.a.model.update(backbone="resnet"), "row 'a': config.model.backbone='resnet' is unknown"),
+        (lambda rows: rows.a.data.update(name="mnis"), "row 'a': config.data.name='mnis' is unknown"),
+        (lambda rows: rows.codes.update(stage1="second"), "row 'codes': config.stage1=second: expected the workdir"),
+        (lambda rows: rows.codes.update(stage1="a"), "row 'codes': config.stage1=a: expected the workdir"),
+        (lambda rows: rows.codes.data.update(name="mnist"), "row 'codes': config.data.name='mnist', but"),
+        (lambda rows: rows.codes.model.update(head="con"), "row 'codes': config.model.head='con' is unknown. Did you"),
+        (lambda rows: rows.first.model.update(quantizer="none"), "row 'codes': config.stage1=.* has no codes"),
+        (
+            lambda rows: rows.a.data.update(name="cifar10", data_dir="nowhere"),
+            "row 'a': config.data.name='cifar10' is not",
+        ),
+    ],
+)
+def test_a_row_that_cannot_be_built_is_refused_before_the_first_run(rows, tmp_path, change, message):
+    change(rows)
+    with pytest.raises(InputError, match=message):
+        ablate.ablate(rows, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_config_of_one_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="config.batch_size: expected the config of a run, found 16"):
+        ablate.ablate(small_classifier(), tmp_path / "runs")
+    with pytest.raises(InputError, match="expected a config with rows"):
+        ablate.ablate(ConfigDict(), tmp_path / "runs")
+
+
+def test_the_workdir_of_another_run_is_left_alone(rows, trained_stage1, tmp_path):
+    with pytest.raises(InputError, match="holds a run: expected a directory for the rows' runs"):
+        ablate.ablate(rows, trained_stage1)
+    (tmp_path / "codes").mkdir()
+    (tmp_path / "codes" / "notes").write_text("mine")
+    with pytest.raises(InputError, match="row 'codes': --workdir=.* expected a run or an empty directory"):
+        ablate.ablate(rows, tmp_path)
+    assert not (tmp_path / "first").exists()

@@ -1,0 +1,75 @@
+"""Classes of image files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vqjax import data, loop, tasks
+from vqjax.checkpoint import Checkpoints, Workdir
+from vqjax.config import InputError
+from vqjax.predict import predict, read_image
+
+
+def probabilities(workdir, images):
+    """Of images (N, H, W, C), by the task itself."""
+    run = Workdir(workdir)
+    task = tasks.make(run.config(), run.facts())
+    with Checkpoints(run) as checkpoints:
+        variables = checkpoints.restore_variables()[1]
+    return task.probabilities(variables, task.frozen, {"image": images})
+
+
+@pytest.mark.parametrize("kind", ["classifier_config", "code_classifier_config"])
+def test_files_get_the_probabilities_of_their_pixels(kind, request, tmp_path):
+    config = request.getfixturevalue(kind)
+    config.steps = 4
+    config.optimizer.warmup = 1
+    assert loop.train(config, tmp_path / "run") == 0
+    config.data.name = "digits"
+    images = data.load(config, ("test",))["test"].arrays["image"][:5]
+    files = []
+    for i, image in enumerate(images):
+        files.append(tmp_path / f"{i}.png")
+        Image.fromarray(image[..., 0]).save(files[-1])
+    found, names, notes = predict(str(tmp_path / "run"), files)
+    assert found.shape == (5, 10) and names == tuple("0123456789") and notes == [[]] * 5
+    np.testing.assert_allclose(found, probabilities(tmp_path / "run", images), atol=1e-6)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+
+
+def test_a_prior_is_no_classifier(trained_stage1):
+    with pytest.raises(InputError, match="holds a run of task 'autoencoder', expected a classifier's"):
+        predict(str(trained_stage1), ["image.png"])
+
+
+@pytest.mark.parametrize(
+    "mode, size, shape, expected",
+    [
+        ("L", (8, 8), (8, 8, 1), []),
+        ("RGB", (8, 8), (8, 8, 3), []),
+        ("RGB", (8, 8), (8, 8, 1), ["converted from RGB to L"]),
+        ("P", (8, 8), (8, 8, 3), ["converted from P to RGB"]),
+        ("LA", (20, 10), (8, 8, 1), ["converted from LA to L", "resized from 20 x 10 to 8 x 8 pixels"]),
+        ("L", (12, 8), (8, 12, 1), []),  # Pillow's width comes first
+    ],
+)
+def test_other_sizes_and_modes_are_converted_with_a_note(tmp_path, mode, size, shape, expected):
+    Image.new(mode, size).save(tmp_path / "image.png")
+    image, notes = read_image(tmp_path / "image.png", shape)
+    assert image.shape == shape and image.dtype == np.uint8 and notes == expected
+
+
+def test_what_is_no_image_is_refused(tmp_path):
+    (tmp_path / "text.png").write_text("not an image")
+    Image.new("I;16", (8, 8)).save(tmp_path / "deep.png")
+    whole = tmp_path / "whole.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(whole)
+    (tmp_path / "half.png").write_bytes(whole.read_bytes()[:2000])
+    for name, message in (
+        ("nowhere.png", "no such file"),
+        ("text.png", "not an image that can be read"),
+        ("half.png", "not an image that can be read"),
+        ("deep.png", "expected 8 bits per pixel and channel, found mode 'I;16'"),
+    ):
+        with pytest.raises(InputError, match=f"{name}: {message}"):
+            read_image(tmp_path / name, (8, 8, 1))
