@@ -55,6 +55,7 @@ def get_config() -> ConfigDict:
                 gumbel=dict(
                     num_codes=512,
                     hard=True,  # forward one-hot, backward relaxed
+                    alignment=0.0,  # size of the first logits, with embeddings that point where they do; 0: at random
                     temperature=dict(schedule="exponential", start=2.0, end=0.5, share=0.8),
                     kl_weight=dict(schedule="exponential", start=0.03, end=1e-4, share=0.5),
                     diversity_weight=0.1,  # of the codes' even use

@@ -249,9 +249,24 @@ def test_none_is_the_identity():
     assert quantized.codes is None and quantized.loss == 0 and Identity(2).num_codes == 0
 
 
+def test_aligned_embeddings_tell_of_z_from_the_start():
+    """Logits of the size asked for; the embedding of a code that is drawn points where z does."""
+    z, keys = jax.random.normal(jax.random.key(0), (1000, 1, 1, 16)), jax.random.split(jax.random.key(2), 1000)
+    cosines = {}
+    for alignment in (0.0, 1.0, 4.0):
+        quantizer = built("gumbel", num_codes=100, alignment=alignment).clone(code_dim=16)
+        variables = quantizer.init(jax.random.key(1), z, False)
+        assert float((z @ variables["params"]["logits"]["kernel"]).std()) == pytest.approx(alignment or 1, rel=0.1)
+        z_q = quantizer.apply(variables, z, True, 0.5, keys, mutable=["codebook"])[0].z_q
+        cosines[alignment] = float(
+            np.mean((z * z_q).sum(-1) / np.linalg.norm(z, axis=-1) / np.linalg.norm(z_q, axis=-1))
+        )
+    assert abs(cosines[0.0]) < 0.05 < 0.1 < cosines[1.0] < 0.4 < cosines[4.0]
+
+
 def gumbel(hard, temperature=1.0, kl_weight=1.0, diversity_weight=0.0, decay=0.9):
     ramp = lambda value: Ramp("constant", value, value, 1.0)  # noqa: E731
-    return Gumbel(2, 5, hard, ramp(temperature), ramp(kl_weight), diversity_weight, decay)
+    return Gumbel(2, 5, hard, 0.0, ramp(temperature), ramp(kl_weight), diversity_weight, decay)
 
 
 def gumbel_call(quantizer, variables, z, noise, progress=0.0):
@@ -346,7 +361,7 @@ def test_diversity_against_a_direct_sum():
 
 
 def test_gumbel_schedules_follow_the_run_and_evaluation_is_at_its_end():
-    quantizer = Gumbel(2, 5, True, Ramp("linear", 1.0, 0.5, 0.5), Ramp("linear", 0.0, 2.0, 1.0), 0.0, 0.9)
+    quantizer = Gumbel(2, 5, True, 0.0, Ramp("linear", 1.0, 0.5, 0.5), Ramp("linear", 0.0, 2.0, 1.0), 0.0, 0.9)
     z, noise = Z, jax.random.split(jax.random.key(0), len(Z))
     variables = quantizer.init(jax.random.key(1), z, False)
     for progress, temperature, weight in ((0.0, 1.0, 0.0), (0.25, 0.75, 0.5), (0.75, 0.5, 1.5)):
@@ -361,6 +376,6 @@ def test_gumbel_schedules_follow_the_run_and_evaluation_is_at_its_end():
 def test_a_temperature_of_zero_is_refused(end):
     values = {"start": 1.0, "end": 1.0, end: 0.0}
     temperature, weight = Ramp("linear", values["start"], values["end"], 1.0), Ramp("constant", 0, 0, 1.0)
-    quantizer = Gumbel(2, 5, True, temperature, weight, 0.0, 0.9)
+    quantizer = Gumbel(2, 5, True, 0.0, temperature, weight, 0.0, 0.9)
     with pytest.raises(InputError, match=rf"config.model.gumbel.temperature.{end}=0.0: expected greater than 0"):
         quantizer.check("config.model.gumbel")

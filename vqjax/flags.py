@@ -22,7 +22,7 @@ def run(main: Callable[[ConfigDict, Path], int]) -> None:
 
 def _call(main: Callable[[ConfigDict, Path], int]) -> int | str:
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)
+        logging.set_verbosity(logging.ERROR)
     from vqjax.config import InputError
 
     try:

@@ -224,6 +224,8 @@ class Gumbel(nn.Module):
       code_dim: D, given by the model.
       num_codes: K.
       hard: forward the one-hot of the largest y, backward y (the straight-through Gumbel-softmax).
+      alignment: if not 0, each embedding starts in the direction of z that makes its code probable, and the logits are
+        of this size where z is of size 1, so that z_q tells of z before anything is learned.
       temperature: tau, above 0.
       kl_weight: of the divergence in the objective.
       diversity_weight: of the diversity loss in the objective.
@@ -233,6 +235,7 @@ class Gumbel(nn.Module):
     code_dim: int
     num_codes: Positive
     hard: bool
+    alignment: NonNegativeFloat
     temperature: Ramp
     kl_weight: Ramp
     diversity_weight: NonNegativeFloat
@@ -241,11 +244,19 @@ class Gumbel(nn.Module):
     initial_vectors = 0  # nothing to start the embeddings from: the logits are not distances
 
     def setup(self):
-        self._logits = nn.Dense(self.num_codes, name="logits")
-        initializer = nn.initializers.variance_scaling(1, "fan_out", "normal")
-        self._embedding = self.param("codebook", initializer, (self.num_codes, self.code_dim))
+        kernel_init = nn.initializers.variance_scaling(self.alignment**2 or 1.0, "fan_in", "truncated_normal")
+        self._logits = nn.Dense(self.num_codes, kernel_init=kernel_init, name="logits")
+        self._embedding = self.param("codebook", self._initial_embedding)
         uniform = lambda: jnp.full((self.num_codes,), 1 / self.num_codes, jnp.float32)  # noqa: E731
         self._frequency = self.variable("codebook", "frequency", uniform)
+
+    def _initial_embedding(self, key: jax.Array) -> jax.Array:
+        """(K, D): rows of norm about 1, or if they are aligned as long as a z of size 1."""
+        if not self.alignment:
+            initializer = nn.initializers.variance_scaling(1, "fan_out", "normal")
+            return initializer(key, (self.num_codes, self.code_dim))
+        directions = self._logits(jnp.eye(self.code_dim)).T  # there is no bias yet
+        return jnp.sqrt(self.code_dim) * directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
 
     def check(self, key: str) -> None:
         """Raises InputError, naming the config's `key`, if a temperature is not above 0."""
