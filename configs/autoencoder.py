@@ -41,6 +41,7 @@ def get_config() -> ConfigDict:
                     width=64,  # next to the image; 2, 4, 8 times as wide further in
                     groups=3,  # the image is halved between groups
                     blocks=2,  # per group
+                    kernel_init="lecun",  # or xavier, kaiming
                 ),
                 quantizer="ema",  # or vq, gumbel; none: an autoencoder without codes
                 none=dict(),

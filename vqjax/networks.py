@@ -119,6 +119,7 @@ class _OpenAI(nn.Module):
       width: channels of the group next to the image, a multiple of 4.
       groups: number of groups; the whole stride is 2 ** (groups - 1).
       blocks: residual blocks per group.
+      kernel_init: of the kernels, an entry of INITIALIZERS.
       dtype: of the computation.
     """
 
@@ -126,6 +127,7 @@ class _OpenAI(nn.Module):
     width: Annotated[int, Multiple(4)]
     groups: Annotated[int, Range(1, 8)]
     blocks: Positive
+    kernel_init: Annotated[str, OneOf(INITIALIZERS)]
     dtype: Any = jnp.float32
 
     @property
@@ -134,7 +136,7 @@ class _OpenAI(nn.Module):
         return 2 ** (self.groups - 1)
 
     def _conv(self, features: int, kernel_size: int) -> Conv:
-        return Conv(features, kernel_size, dtype=self.dtype)
+        return Conv(features, kernel_size, kernel_init=self.kernel_init, dtype=self.dtype)
 
     def _block(self, x: jax.Array, width: int, kernel_sizes: tuple[int, ...]) -> jax.Array:
         """id(x) + gain * four convolutions, the gain 1 / (number of blocks) ** 2."""
