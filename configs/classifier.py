@@ -29,9 +29,14 @@ def get_config(dataset: str = "digits") -> ConfigDict:
     stage1 = autoencoder.get_config()
     optimizer = stage1.optimizer
     optimizer.update({"name": "adamw", "learning_rate": 1e-3, "schedule": "cosine", "warmup": 100})
+    optimizer.codebook_rate = 10.0
     optimizer.adamw.weight_decay = 0.05
     quantizers = {name: stage1.model[name] for name in ("none", "vq", "ema", "gumbel")}
     quantizers["vq"].beta = quantizers["ema"].beta = 0.25
+    # One code per image gives few gradients: a high temperature and aligned embeddings let most of each through.
+    quantizers["gumbel"].update(alignment=8.0, diversity_weight=0.01)
+    quantizers["gumbel"].temperature.update(start=8.0, end=4.0)
+    quantizers["gumbel"].kl_weight.start = 1e-3
     config = ConfigDict(
         dict(
             task="classifier",

@@ -226,7 +226,7 @@ class Gumbel(nn.Module):
       hard: forward the one-hot of the largest y, backward y (the straight-through Gumbel-softmax).
       alignment: if not 0, each embedding starts in the direction of z that makes its code probable, and the logits are
         of this size where z is of size 1, so that z_q tells of z before anything is learned.
-      temperature: tau, above 0.
+      temperature: tau, above 0. What is drawn if `hard` does not depend on it, only how many codes share the gradient.
       kl_weight: of the divergence in the objective.
       diversity_weight: of the diversity loss in the objective.
       decay: of the running mean of p, per step.

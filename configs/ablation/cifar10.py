@@ -12,11 +12,11 @@ from configs.ablation import end_to_end
 
 
 def get_config(size: str = "narrow") -> ConfigDict:
-    """Width 16 for 4 epochs, or "wide": width 64 for 30, in bfloat16."""
+    """Width 8 for 7 epochs, or "wide": width 64 for 30, in bfloat16."""
     if size not in ("narrow", "wide"):
         raise ValueError(f"configs/ablation/cifar10.py:{size}: expected narrow or wide")
     sizes = {
-        "narrow": {"steps": 1_500, "resnet18": {"width": 16}},
+        "narrow": {"steps": 2_500, "resnet18": {"width": 8}},
         "wide": {"steps": 10_500, "resnet18": {"width": 64}, "dtype": "bfloat16"},
     }
     rows = {}

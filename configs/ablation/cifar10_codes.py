@@ -12,7 +12,7 @@ from configs.ablation import two_stages
 
 def get_config() -> ConfigDict:
     """Every head on all three inputs."""
-    of_codes = {"dataset": "cifar10", "steps": 2_000, "stage1": "runs/cifar10_ema"}
+    of_codes = {"dataset": "cifar10", "steps": 1_500, "stage1": "runs/cifar10_ema"}
     rows = {
         f"{inputs}_{head}": two_stages(**of_codes, inputs=inputs, head=head)
         for head in ("pooled", "flattened", "conv")
