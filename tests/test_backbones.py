@@ -22,13 +22,28 @@ def built(table, path, name, **given):
     return build(table, config, f"model.{path}", dtype=jnp.float32, **given)
 
 
-@pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1), (8, 8, 1), (12, 20, 3)])
+@pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1), (7, 9, 1), (1, 20, 3)])
 @pytest.mark.parametrize("name", BACKBONES)
-def test_the_features_are_as_announced(name, shape):
+def test_images_give_features_or_a_reason(name, shape):
     backbone = built(BACKBONES, "backbone", name)
-    x = jnp.zeros((2, *shape))
+    (height, width), x = shape[:2], jnp.zeros((2, *shape))
+    if backbone.misfit(height, width):
+        assert name != "resnet18" and (height % 2 or width % 2)
+        return
     features = jax.eval_shape(lambda: backbone.init_with_output(jax.random.key(0), x, False))[0]
-    assert features.shape == (2, *backbone.grid(*shape[:2]), backbone.features)
+    stride = 8 if name == "resnet18" else 2  # rounded up in a ResNet, else down
+    grid = (-(-height // 8), -(-width // 8)) if name == "resnet18" else (height // stride, width // stride)
+    assert features.shape == (2, *grid, backbone.features) and min(grid) > 0
+
+
+def test_misfits():
+    config = small_classifier()
+    config.model.deepmind.stages = 3
+    config.model.backbone = "deepmind"
+    backbone = build(BACKBONES, config, "model.backbone", dtype=jnp.float32)
+    assert backbone.misfit(28, 28) == "the stride 8 does not divide" and backbone.misfit(32, 24) is None
+    assert Small(4, 3).misfit(8, 7) == "after 3 stages nothing is left of" and Small(4, 3).misfit(8, 9) is None
+    assert ResNet18(4).misfit(1, 1) is None
 
 
 def test_parameter_counts_by_hand():

@@ -223,7 +223,7 @@ def test_a_run_on_a_frozen_stage_1(code_classifier_config, stage1, tmp_path, inp
         (
             "model.small.stages",
             5,
-            "config.model.small: nothing is left of the images of config.data.name='digits', 8 x 8",
+            "config.model.small: after 5 stages nothing is left of the images of config.data.name='digits', 8 x 8",
         ),
         ("model.small.width", 0, "config.model.small.width=0: expected at least 1"),
         ("model.pooled.dropout", 1.0, "config.model.pooled.dropout=1.0"),

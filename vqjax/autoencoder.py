@@ -82,13 +82,7 @@ class Autoencoder:
 
     def facts(self, splits: Mapping[str, Split]) -> dict[str, Any]:
         """What run.json says of the data, and the second stage and a reader need to know."""
-        dataset = data.describe(self._config)
-        return {
-            "dataset": self._config.data.name,
-            "image_shape": dataset.shape,
-            "class_names": dataset.class_names,
-            "variance": splits["train"].variance(),
-        }
+        return {**data.facts(self._config), "variance": splits["train"].variance()}
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh variables {"params", "codebook", ...}; traceable."""

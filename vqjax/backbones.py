@@ -1,7 +1,8 @@
 """Backbones and heads of classifiers.
 
-A backbone maps images (B, H, W, C) on [-1, 1] to features (B, h, w, F), a head maps features to logits: it is called as
-`head(features, train, keys)`, with a key per example for dropout, and made of `num_classes`, `dtype` and its fields.
+A backbone maps images (B, H, W, C) on [-1, 1] to features (B, h, w, F), F its `features`; `misfit(H, W)` says why it
+cannot, if so. A head maps features to logits: it is called as `head(features, train, keys)`, with a key per example for
+dropout, and made of `num_classes`, `dtype` and its fields.
 """
 
 from typing import Annotated, Any
@@ -56,9 +57,8 @@ class ResNet18(nn.Module):
         """F, channels of the result."""
         return 8 * self.width
 
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """(h, w) of the features of an image of that size."""
-        return -(-height // 8), -(-width // 8)
+    def misfit(self, height: int, width: int) -> None:
+        """Images of any size will do."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -94,9 +94,9 @@ class Small(nn.Module):
         """F, channels of the result."""
         return self.width * 2 ** (self.stages - 1)
 
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """(h, w) of the features of an image of that size."""
-        return height // 2**self.stages, width // 2**self.stages
+    def misfit(self, height: int, width: int) -> str | None:
+        """Why images of that size will not do, if so."""
+        return f"after {self.stages} stages nothing is left of" if min(height, width) < 2**self.stages else None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -113,9 +113,9 @@ class DeepMind(DeepMindEncoder):
 
     features: Positive
 
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """(h, w) of the features of an image of that size."""
-        return height // self.stride, width // self.stride
+    def misfit(self, height: int, width: int) -> str | None:
+        """Why images of that size will not do, if so."""
+        return f"the stride {self.stride} does not divide" if height % self.stride or width % self.stride else None
 
 
 BACKBONES = {"resnet18": ResNet18, "deepmind": DeepMind, "small": Small}

@@ -73,10 +73,10 @@ class Classifier:
         fields = _own_fields(ClassifierFields, config, BACKBONES, QUANTIZERS, HEADS)
         shape, dtype = data.describe(config).shape, DTYPES[fields.dtype]
         backbone = build(BACKBONES, config, "model.backbone", dtype=dtype)
-        if 0 in backbone.grid(*shape[:2]):
+        if (reason := backbone.misfit(*shape[:2])) is not None:
             raise InputError(
-                f"config.model.{fields.backbone}: nothing is left of the images of "
-                f"config.data.name={config.data.name!r}, {shape[0]} x {shape[1]} pixels, after its strides"
+                f"config.model.{fields.backbone}: {reason} the images of config.data.name={config.data.name!r}, "
+                f"{shape[0]} x {shape[1]} pixels"
             )
         quantizer = build(QUANTIZERS, config, "model.quantizer", code_dim=backbone.features)
         quantizer.check(f"config.model.{fields.quantizer}")
@@ -109,12 +109,7 @@ class Classifier:
 
     def facts(self, splits: Mapping[str, Split]) -> dict[str, Any]:
         """What run.json says of the data."""
-        dataset = data.describe(self._config)
-        return {
-            "dataset": self._config.data.name,
-            "image_shape": dataset.shape,
-            "class_names": dataset.class_names,
-        }
+        return data.facts(self._config)
 
     @property
     def traits(self) -> dict[str, Any]:

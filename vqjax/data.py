@@ -162,6 +162,12 @@ def describe(config: ConfigDict) -> Dataset:
     return DATASETS[config.data.name]
 
 
+def facts(config: ConfigDict) -> dict[str, Any]:
+    """What run.json says of the data set of `config.data.name`."""
+    dataset = describe(config)
+    return {"dataset": config.data.name, "image_shape": dataset.shape, "class_names": dataset.class_names}
+
+
 def read(config: ConfigDict, name: str) -> Split:
     """The images and labels of "train" or "test", whole. Raises InputError if they are not there or damaged."""
     dataset = describe(config)

@@ -73,9 +73,8 @@ class Stage1:
     def planned(cls, config: ConfigDict, path: str | Path) -> "Stage1":
         """The one that a run of `config` will leave at `path`, to check what depends on it: it has no variables yet."""
         stage1 = cls.__new__(cls)
-        dataset = data.describe(config)
-        facts = {"dataset": config.data.name, "image_shape": dataset.shape, "class_names": dataset.class_names}
-        stage1.path, stage1.config, stage1.facts = Path(path).absolute(), config, {**facts, "variance": 1.0}
+        stage1.path, stage1.config = Path(path).absolute(), config
+        stage1.facts = {**data.facts(config), "variance": 1.0}  # of no matter for shapes
         if config.task != "autoencoder":
             raise InputError(f"config.stage1={path}: a run of task {config.task!r}, expected 'autoencoder'")
         stage1._describe(f"config.stage1={path}")

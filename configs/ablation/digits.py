@@ -28,4 +28,6 @@ def get_config() -> ConfigDict:
         "codes": two_stages(**SHORT, stage1="autoencoder"),
         "pixels": two_stages(**SHORT, stage1="autoencoder", inputs="pixels"),
     }
+    for row in rows.values():
+        row.batch_size = 64
     return ConfigDict(rows, sort_keys=False)
