@@ -12,10 +12,11 @@ from ml_collections import ConfigDict
 
 from configs import autoencoder
 
+_DEEPER = dict(width=16, stages=3)
 VARIANTS = {
     "digits": dict(steps=600, eval_every=100, save_every=100, data=dict(crop=1), model=dict(backbone="small")),
-    "mnist": dict(steps=3_000, data=dict(crop=2), model=dict(backbone="small")),
-    "fashion_mnist": dict(steps=6_000, data=dict(flip=True, crop=2), model=dict(backbone="small")),
+    "mnist": dict(steps=3_000, data=dict(crop=2), model=dict(backbone="small", small=_DEEPER)),
+    "fashion_mnist": dict(steps=6_000, data=dict(flip=True, crop=2), model=dict(backbone="small", small=_DEEPER)),
     "svhn_cropped": dict(steps=15_000, data=dict(crop=4)),
     "cifar10": dict(data=dict(flip=True, crop=4)),
     "cifar100": dict(data=dict(flip=True, crop=4)),

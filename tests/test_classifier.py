@@ -97,6 +97,23 @@ def test_eight_devices_are_one(classifier_config, backbone):
     assert any(np.any(leaf) for leaf in jax.tree.leaves(one.extra["batch_stats"]))
 
 
+@pytest.mark.parametrize("backbone, head", list(zip(BACKBONES, HEADS)))
+def test_bfloat16_is_of_the_networks_alone(classifier_config, backbone, head):
+    """Half precision inside; parameters, statistics, what is quantized, logits and losses in float32."""
+    classifier_config.model.update({"dtype": "bfloat16", "backbone": backbone, "head": head})
+    task = made(classifier_config)
+    variables = jax.eval_shape(task.init, jax.random.key(0))
+    batch = {"image": np.zeros((4, 8, 8, 1), np.uint8), "label": np.arange(4), "example": np.arange(4)}
+
+    def step(variables, batch):
+        output, extra = task.train(variables, batch, 0, jax.random.key(1))
+        return (output.logits, output.z), extra, task.objective(output, batch)
+
+    program = jax.make_jaxpr(step, axis_env=[(BATCH_AXIS, 1)])(variables, batch)
+    assert "bf16" in str(program)
+    assert {leaf.dtype for leaf in jax.tree.leaves((variables, program.out_avals))} == {jnp.dtype("float32")}
+
+
 def test_a_run_writes_what_describes_it(classifier_config, tmp_path):
     classifier_config.update({"steps": 12, "batch_size": 64})
     assert loop.train(classifier_config, tmp_path / "run") == 0
