@@ -29,7 +29,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
         raise ValueError(f"configs/classifier.py:{dataset}: expected a data set; known: {', '.join(VARIANTS)}")
     stage1 = autoencoder.get_config()
     optimizer = stage1.optimizer
-    optimizer.update({"name": "adamw", "learning_rate": 1e-3, "schedule": "cosine", "warmup": 100})
+    optimizer.update({"name": "adamw", "learning_rate": 2e-3, "schedule": "cosine", "warmup": 100})
     optimizer.codebook_rate = 10.0
     optimizer.adamw.weight_decay = 0.05
     quantizers = {name: stage1.model[name] for name in ("none", "vq", "ema", "gumbel")}

@@ -2,20 +2,20 @@
 
 import dataclasses
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from vqjax import data, metrics, models
-from vqjax.config import InputError, OneOf, Positive, Run, build, check_fields
+from vqjax.config import InputError, OneOf, Positive, build, check_fields
 from vqjax.data import Pictures, Split
 from vqjax.likelihoods import LIKELIHOODS, unit
 from vqjax.networks import DECODERS, DTYPES, ENCODERS
 from vqjax.quantizers import QUANTIZERS
+from vqjax.through import ThroughQuantizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class AutoencoderFields:
     likelihood: str
 
 
-class Autoencoder:
+class Autoencoder(ThroughQuantizer):
     """Stage 1: images to codes and back. The objective is the reconstruction's loss plus the quantizer's.
 
     Attributes:
@@ -44,8 +44,6 @@ class Autoencoder:
     monitor = staticmethod(operator.itemgetter("mse"))
     headline = ("loss", "psnr", "codes_used")
     curves = ("loss", "psnr", "perplexity", "codes_used")
-    fields = Run
-    frozen: dict[str, Any] = {}
 
     def __init__(self, config: ConfigDict, facts: Mapping[str, Any] | None = None):
         """Builds the model; without the facts of a run only to be looked at.
@@ -71,33 +69,12 @@ class Autoencoder:
             )
         self.grid = (shape[0] // encoder.stride, shape[1] // encoder.stride)
         quantizer.check(f"config.model.{config.model.quantizer}")
-        self._config, self._shape, self._steps = config, shape, config.steps
-        self.module = models.Autoencoder(encoder, quantizer, decoder)
-        self._augmentation = data.augmentation(config)
+        self.bind(config, models.Autoencoder(encoder, quantizer, decoder), shape)
         self._evaluate = jax.jit(self.evaluate)
-
-    def load(self, names: tuple[str, ...] = ("train", "validation", "test")) -> dict[str, Split]:
-        """The splits that exist among `names`, with `image` and `label`."""
-        return data.load(self._config, names)
 
     def facts(self, splits: Mapping[str, Split]) -> dict[str, Any]:
         """What run.json says of the data, and the second stage and a reader need to know."""
         return {**data.facts(self._config), "variance": splits["train"].variance()}
-
-    def init(self, key: jax.Array) -> dict[str, Any]:
-        """Fresh variables {"params", "codebook", ...}; traceable."""
-        image = jnp.zeros((1, *self._shape), jnp.uint8)
-        return self.module.init(key, self.likelihood.inputs(image), train=False)
-
-    def initialise(self, variables: Mapping, batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
-        """The variables before step 0: fresh ones with the codebook initialised on training batches."""
-        inputs = (self.likelihood.inputs(batch["image"]) for batch in batches)
-        return models.initialise(self.module, variables, inputs, seed)
-
-    @property
-    def prepares(self) -> tuple[str, ...]:
-        """Training batches, if they are augmented."""
-        return ("train",) if any(self._augmentation.values()) else ()
 
     @property
     def traits(self) -> dict[str, Any]:
@@ -105,22 +82,9 @@ class Autoencoder:
         quantizer, dataset = self._config.model.quantizer, self._config.data.name
         return {"dataset": dataset, "stages": "autoencoder", "quantizer": quantizer, "codes": "grid"}
 
-    def prepare(self, batch: dict[str, jax.Array], key: jax.Array, frozen: Mapping) -> dict[str, jax.Array]:
-        """A training batch between disk and step: augmented by (key, position in the global batch)."""
-        return {**batch, "image": data.augment(batch["image"], batch["example"], key, **self._augmentation)}
-
-    def evaluate(self, variables: Mapping, batch: Mapping) -> models.Autoencoded:
-        """The model's output on a batch in evaluation; every example on its own."""
-        return self.module.apply(variables, self.likelihood.inputs(batch["image"]), train=False)
-
-    def train(
-        self, variables: Mapping, batch: Mapping, step: jax.Array, key: jax.Array
-    ) -> tuple[models.Autoencoded, dict[str, Any]]:
-        """The model's output on a batch in training, and its collections other than params as they are afterwards."""
-        noise = jax.vmap(lambda example: jax.random.fold_in(key, example))(batch["example"])
-        collections = [name for name in variables if name != "params"]
-        x, progress = self.likelihood.inputs(batch["image"]), step / self._steps
-        return self.module.apply(variables, x, True, progress, noise, mutable=collections)
+    def inputs(self, batch: Mapping) -> jax.Array:
+        """What the encoder sees, (B, H, W, C)."""
+        return self.likelihood.inputs(batch["image"])
 
     def objective(self, output: models.Autoencoded, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss () and the metrics of a batch, means over its examples."""
@@ -136,16 +100,6 @@ class Autoencoder:
         if self.likelihood.bits_per_dim:
             figures["bits_per_dim"] = self.likelihood.bits_per_dim(output.output, batch["image"])
         return figures
-
-    def refresh(
-        self, variables: Mapping, output: models.Autoencoded, gather: Callable, step: jax.Array, key: jax.Array
-    ) -> Mapping:
-        """The variables after an update: dead codes restarted from the global batch, the same on every device."""
-        return self.module.apply(variables, gather(output.z), key, method="refresh", mutable=True)[1]
-
-    def baselines(self, split: Split) -> dict[str, np.ndarray]:
-        """No figures of a split that need no model."""
-        return {}
 
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
         """A batch's images, and what comes of them."""

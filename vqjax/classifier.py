@@ -1,7 +1,7 @@
 """Classification as tasks: end to end through a quantizer, and on what a frozen stage 1 makes of the images."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import jax
@@ -12,14 +12,20 @@ from ml_collections import ConfigDict
 
 from vqjax import data, models
 from vqjax.backbones import BACKBONES, HEADS
-from vqjax.config import InputError, OneOf, Rate, Run, SecondStage, build, check_fields
+from vqjax.config import InputError, OneOf, Rate, SecondStage, build, check_fields
 from vqjax.data import Pictures, Split
 from vqjax.likelihoods import unit
 from vqjax.networks import DTYPES
 from vqjax.quantizers import QUANTIZERS, Identity
 from vqjax.stage1 import Stage1
+from vqjax.through import ThroughQuantizer
 
-INPUTS = ("codes", "latents", "pixels")  # of a classifier on a frozen stage 1
+# What a classifier on a frozen stage 1 sees of uint8 images (B, H, W, C), by stage 1 and its variables: (B, h, w, F).
+INPUTS = {
+    "codes": lambda stage1, variables, images: stage1.lookup(variables, stage1.encode(variables, images)),
+    "latents": lambda stage1, variables, images: stage1.latents(variables, images),
+    "pixels": lambda stage1, variables, images: 2 * unit(images) - 1,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +56,7 @@ def _own_fields(kind: type, config: ConfigDict, *tables: Mapping) -> Any:
     return kind(**check_fields(kind, own, "config.model"))
 
 
-class Classifier:
+class Classifier(ThroughQuantizer):
     """Images to labels, end to end through a quantizer, by cross-entropy plus the quantizer's loss.
 
     Attributes:
@@ -62,8 +68,6 @@ class Classifier:
     monitor = staticmethod(lambda figures: -figures["accuracy"])
     headline = ("loss", "accuracy", "codes_used")
     curves = ("loss", "accuracy", "top5", "cross_entropy", "perplexity", "codes_used")
-    fields: type[Run] = Run
-    frozen: Mapping[str, Any] = {}
 
     def __init__(self, config: ConfigDict, facts: Mapping[str, Any] | None = None):
         """Builds the model.
@@ -98,14 +102,9 @@ class Classifier:
         if not self.class_names:
             raise InputError(f"config.data.name={config.data.name!r} has no labels: there is nothing to classify")
         head = build(HEADS, config, "model.head", num_classes=len(self.class_names), dtype=DTYPES[fields.dtype])
-        self.module = models.Classifier(backbone, quantizer, head, quantize)
-        self._config, self._shape, self._fields = config, shape, fields
-        self._augmentation = data.augmentation(config)
+        self.bind(config, models.Classifier(backbone, quantizer, head, quantize), shape)
+        self._fields = fields
         self._predict = jax.jit(self.probabilities)
-
-    def load(self, names: tuple[str, ...] = ("train", "validation", "test")) -> dict[str, Split]:
-        """The splits that exist among `names`, with `image` and `label`."""
-        return data.load(self._config, names)
 
     def facts(self, splits: Mapping[str, Split]) -> dict[str, Any]:
         """What run.json says of the data."""
@@ -116,41 +115,9 @@ class Classifier:
         """What an ablation's table says of this run."""
         return {"dataset": self._config.data.name, **self._traits, "inputs": "pixels", "head": self._fields.head}
 
-    def init(self, key: jax.Array) -> dict[str, Any]:
-        """Fresh variables {"params", "batch_stats", "codebook", ...}; traceable."""
-        return self.module.init(key, jnp.zeros((1, *self._shape)), False)
-
-    def initialise(self, variables: Mapping, batches: Iterator[Mapping], seed: int) -> Mapping[str, Any]:
-        """The variables before step 0: fresh ones with the codebook initialised on training batches."""
-        return models.initialise(self.module, variables, map(self.inputs, batches), seed)
-
-    @property
-    def prepares(self) -> tuple[str, ...]:
-        """Training batches, if they are augmented."""
-        return ("train",) if any(self._augmentation.values()) else ()
-
-    def prepare(self, batch: dict[str, jax.Array], key: jax.Array | None, frozen: Mapping) -> dict[str, jax.Array]:
-        """A batch between disk and step: with a key, augmented by it and the position in the global batch."""
-        if key is None:
-            return batch
-        return {**batch, "image": data.augment(batch["image"], batch["example"], key, **self._augmentation)}
-
     def inputs(self, batch: Mapping) -> jax.Array:
         """What the module is applied to: pixels on [-1, 1], (B, H, W, C)."""
         return 2 * unit(batch["image"]) - 1
-
-    def evaluate(self, variables: Mapping, batch: Mapping) -> models.Classified:
-        """The model's output on a batch in evaluation; every example on its own."""
-        return self.module.apply(variables, self.inputs(batch), False)
-
-    def train(
-        self, variables: Mapping, batch: Mapping, step: jax.Array, key: jax.Array
-    ) -> tuple[models.Classified, dict[str, Any]]:
-        """The model's output on a batch in training, and its collections other than params as they are afterwards."""
-        noise = jax.vmap(lambda example: jax.random.fold_in(key, example))(batch["example"])
-        collections = [name for name in variables if name != "params"]
-        progress = step / self._config.steps
-        return self.module.apply(variables, self.inputs(batch), True, progress, noise, mutable=collections)
 
     def objective(self, output: models.Classified, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss () and the metrics of a batch, means over its examples; only the loss has its labels smoothed."""
@@ -172,16 +139,6 @@ class Classifier:
             jax.nn.one_hot(classes, len(self.class_names)) for classes in (batch["label"], output.logits.argmax(1))
         )
         return {"confusion": jnp.einsum("bt,bp->tp", true, predicted) / len(true)}
-
-    def refresh(
-        self, variables: Mapping, output: models.Classified, gather: Callable, step: jax.Array, key: jax.Array
-    ) -> Mapping:
-        """The variables after an update: dead codes restarted from the global batch, the same on every device."""
-        return self.module.apply(variables, gather(output.z), key, method="refresh", mutable=True)[1]
-
-    def baselines(self, split: Split) -> dict[str, np.ndarray]:
-        """No figures of a split that need no model."""
-        return {}
 
     def probabilities(self, variables: Mapping, frozen: Mapping, batch: Mapping) -> jax.Array:
         """A batch as it is on disk -> the probabilities of the classes, (B, classes)."""
@@ -258,15 +215,7 @@ class CodeClassifier(Classifier):
         images = batch["image"]
         if key is not None:
             images = data.augment(images, batch["example"], key, **self._augmentation)
-        return {**rest, "features": self._features(frozen, images)}
-
-    def _features(self, frozen: Mapping, images: jax.Array) -> jax.Array:
-        """uint8 images (B, H, W, C) -> the features (B, h, w, F) that the config's `inputs` names."""
-        if self._fields.inputs == "pixels":
-            return 2 * unit(images) - 1
-        if self._fields.inputs == "latents":
-            return self.stage1.latents(frozen, images)
-        return self.stage1.lookup(frozen, self.stage1.encode(frozen, images))
+        return {**rest, "features": INPUTS[self._fields.inputs](self.stage1, frozen, images)}
 
     def inputs(self, batch: Mapping) -> jax.Array:
         """What the module is applied to: features (B, h, w, F)."""

@@ -22,5 +22,4 @@ def get_config(size: str = "narrow") -> ConfigDict:
     rows = {}
     for quantizer in ("none", "ema", "vq", "gumbel"):
         rows[quantizer] = end_to_end("cifar10", num_codes=512, quantizer=quantizer, **sizes[size])
-        rows[quantizer].optimizer.learning_rate = 2e-3
     return ConfigDict(rows, sort_keys=False)

@@ -12,8 +12,8 @@ from configs.ablation import end_to_end, two_stages
 
 def get_config() -> ConfigDict:
     """The second stage, its head convolutional, also on the encoder's output and on the pixels."""
-    of_images = {"dataset": "mnist", "steps": 2_000, "num_codes": 512}
-    of_codes = {"dataset": "mnist", "steps": 1_500, "stage1": "runs/mnist"}
+    of_images = {"dataset": "mnist", "steps": 3_000, "num_codes": 512}
+    of_codes = {"dataset": "mnist", "steps": 2_000, "stage1": "runs/mnist"}
     rows = {
         "none": end_to_end(**of_images, quantizer="none"),
         "one_ema": end_to_end(**of_images, quantizer="ema"),
