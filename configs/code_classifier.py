@@ -50,7 +50,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
                 crop=0,  # pixels of reflected border, then a random crop
             ),
             model=dict(
-                dtype="float32",  # or bfloat16, of the head's computation; logits and loss are float32
+                dtype="float32",  # or bfloat16, of the head's convolutions; the rest is float32
                 inputs="codes",  # their vectors; or, for comparison, latents: the encoder's; pixels
                 head="conv",  # or pooled, flattened: linear
                 **heads,

@@ -1,6 +1,7 @@
 """Runs that are compared with each other."""
 
 import csv
+import json
 
 import pytest
 from conftest import small_autoencoder, small_classifier
@@ -55,8 +56,21 @@ def test_a_stopped_ablation_goes_on_where_it_stopped(rows, tmp_path, monkeypatch
         assert int(row["codes_used"]) <= 16 and row["seed"] == "0"
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert len(lines) == 5 and len({line.count("|") for line in lines}) == 1 and lines[4].startswith("| a | digits |")
+    assert lines[2].startswith("| first | digits | autoencoder | ema | grid |")
     assert (tmp_path / "table.md").read_text() in capsys.readouterr().out
     assert (tmp_path / "plot.png").stat().st_size > 5000
+
+    # What the rows were trained on is not trained on behind their backs, nor is another row before that is noticed.
+    rows.first.steps = 8
+    with pytest.raises(InputError, match="row 'codes': config.first.steps=8: this row is trained on its codes already"):
+        ablate.ablate(rows, tmp_path)
+    rows.first.steps = 6
+    rows.a.steps = 8
+    facts = json.loads((tmp_path / "codes" / "run.json").read_text())
+    (tmp_path / "codes" / "run.json").write_text(json.dumps({**facts, "stage1": "0" * 64}))
+    with pytest.raises(InputError, match="row 'codes': config.stage1=.* has been retrained since this run was trained"):
+        ablate.ablate(rows, tmp_path)
+    assert json.loads((tmp_path / "a" / "config.json").read_text())["steps"] == 6
 
 
 @pytest.mark.parametrize(
@@ -72,6 +86,10 @@ def test_a_stopped_ablation_goes_on_where_it_stopped(rows, tmp_path, monkeypatch
         (
             lambda rows: rows.a.data.update(name="cifar10", data_dir="nowhere"),
             "row 'a': config.data.name='cifar10' is not",
+        ),
+        (
+            lambda rows: rows.a.data.update(validation=1e-4),
+            "row 'a': config.data.validation=0.0001 of 1437 images leaves",
         ),
     ],
 )

@@ -49,27 +49,44 @@ def test_a_prior_is_no_classifier(trained_stage1):
         ("RGB", (8, 8), (8, 8, 3), []),
         ("RGB", (8, 8), (8, 8, 1), ["converted from RGB to L"]),
         ("P", (8, 8), (8, 8, 3), ["converted from P to RGB"]),
-        ("LA", (20, 10), (8, 8, 1), ["converted from LA to L", "resized from 20 x 10 to 8 x 8 pixels"]),
+        ("CMYK", (20, 10), (8, 8, 1), ["converted from CMYK to L", "resized from 20 x 10 to 8 x 8 pixels"]),
         ("L", (12, 8), (8, 12, 1), []),  # Pillow's width comes first
     ],
 )
 def test_other_sizes_and_modes_are_converted_with_a_note(tmp_path, mode, size, shape, expected):
-    Image.new(mode, size).save(tmp_path / "image.png")
-    image, notes = read_image(tmp_path / "image.png", shape)
+    Image.new(mode, size).save(tmp_path / "image.tiff")
+    image, notes = read_image(tmp_path / "image.tiff", shape)
     assert image.shape == shape and image.dtype == np.uint8 and notes == expected
+
+
+def test_a_drawing_on_nothing_is_one_on_white(tmp_path):
+    drawing = Image.new("LA", (8, 8), (0, 0))
+    drawing.putpixel((3, 2), (0, 255))
+    drawing.save(tmp_path / "drawing.png")
+    image, notes = read_image(tmp_path / "drawing.png", (8, 8, 1))
+    assert image[2, 3, 0] == 0 and image.sum() == 63 * 255 and notes[0] == "transparency laid over white"
+
+
+def test_of_several_frames_the_first_is_taken(tmp_path):
+    frames = [Image.new("L", (8, 8), grey) for grey in (10, 200)]
+    frames[0].save(tmp_path / "film.tiff", save_all=True, append_images=frames[1:])
+    image, notes = read_image(tmp_path / "film.tiff", (8, 8, 1))
+    assert np.all(image == 10) and notes == ["the first of its frames"]
 
 
 def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "text.png").write_text("not an image")
     Image.new("I;16", (8, 8)).save(tmp_path / "deep.png")
+    Image.new("LAB", (8, 8)).save(tmp_path / "lab.tiff")
     whole = tmp_path / "whole.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(whole)
     (tmp_path / "half.png").write_bytes(whole.read_bytes()[:2000])
     for name, message in (
         ("nowhere.png", "no such file"),
         ("text.png", "not an image that can be read"),
+        ("lab.tiff", "expected a picture of 8 bits per channel, found mode 'LAB'"),
         ("half.png", "not an image that can be read"),
-        ("deep.png", "expected 8 bits per pixel and channel, found mode 'I;16'"),
+        ("deep.png", "expected a picture of 8 bits per channel, found mode 'I;16'"),
     ):
         with pytest.raises(InputError, match=f"{name}: {message}"):
             read_image(tmp_path / name, (8, 8, 1))

@@ -302,6 +302,23 @@ def test_a_signal_saves_the_last_step_and_the_run_goes_on(undisturbed, tmp_path,
     assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (undisturbed / "metrics.jsonl").read_text()
 
 
+def test_a_signal_in_the_last_step_is_not_forgotten(small_config, tmp_path, monkeypatch):
+    """The run is finished, and whoever runs several is told to stop."""
+    small_config.steps = 4
+    stop_after(monkeypatch, 4)
+    assert loop.train(small_config, tmp_path) == 143
+    assert saved(tmp_path)[0] == 4 and (tmp_path / "eval.json").exists()
+
+
+def test_a_damaged_eval_json_is_made_again(small_config, tmp_path):
+    small_config.steps = 4
+    assert loop.train(small_config, tmp_path) == 0
+    whole = (tmp_path / "eval.json").read_text()
+    (tmp_path / "eval.json").write_text(whole[:50])
+    assert loop.train(small_config, tmp_path) == 0
+    assert (tmp_path / "eval.json").read_text() == whole
+
+
 def test_lines_after_the_checkpoint_are_cut_off(small_config, tmp_path):
     """As after a SIGKILL: figures of steps that were lost, and half a line."""
     small_config.steps = 4
@@ -377,6 +394,11 @@ def test_evaluate_refuses_what_is_no_run(tmp_path):
 def test_help_names_the_flags():
     result = command("train.py", "--help")
     assert "--workdir" in result.stdout and "--config" in result.stdout
+    for module in ("ablate", "predict", "evaluate", "export"):
+        assert (
+            "--workdir"
+            in command("-m", f"vqjax.{module}", "--help" if module != "export" else "codes", "--help").stdout
+        )
 
 
 def test_sample_refuses_bad_input(digits, tmp_path):

@@ -3,10 +3,12 @@
 python -m vqjax.ablate --config configs/ablation/digits.py [--workdir DIR] [--config.<row>.steps=1000 ...]
 
 The config is {row: the config of a run}; a `stage1` that names an earlier row is that row's run. The same command again
-goes on where the last one stopped. DIR has a workdir per row, table.md, table.csv and, of rows that classify, plot.png.
+goes on where the last one stopped. DIR has a workdir per row, table.md, table.csv, and plot.png of their first figure.
 """
 
+import contextlib
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,47 +38,62 @@ def ablate(config: ConfigDict, directory: Path) -> int:
     Raises:
       InputError: before the first run starts, if a row cannot be built or its workdir holds another run.
     """
-    rows = _check(config, directory)
+    rows, table = _check(config, directory), []
     for number, (name, row) in enumerate(rows.items(), 1):
         print(f"\n{name}, row {number} of {len(rows)}")
-        status = loop.train(row, directory / name)
+        with _row(name):
+            status = loop.train(row, directory / name)
         if status:
             return status
         jax.clear_caches()  # the programs of a row are of no use to the next
-        write_table(directory, [_row(name, row, directory / name) for name, row in list(rows.items())[:number]])
+        table.append(_result(name, row, directory / name))
+        write_table(directory, table)
     print(f"\n{(directory / 'table.md').read_text()}\nin {directory}: table.md, table.csv, plot.png")
     return 0
+
+
+@contextlib.contextmanager
+def _row(name: str) -> Iterator[None]:
+    """What is wrong with a row is said with its name."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"row {name!r}: {error}") from error
 
 
 def _check(config: ConfigDict, directory: Path) -> dict[str, ConfigDict]:
     """The rows with the paths of their stages 1, each checked as far as that is possible before any has run."""
     if Workdir(directory).exists:
         raise InputError(f"--workdir={directory} holds a run: expected a directory for the rows' runs")
+    if not len(config):
+        raise InputError("--config: expected a config with rows, {row: the config of a run}")
     rows, read = {}, set()
     for name, row in config.items():
         if not isinstance(row, ConfigDict):
             raise InputError(f"config.{name}: expected the config of a run, found {row!r}")
-        try:
-            row, planned = ConfigDict(row.to_dict()), None
-            if row.get("stage1") in rows:
-                first = row.stage1
+        with _row(name):
+            row, workdir, planned = ConfigDict(row.to_dict()), Workdir(directory / name), None
+            first = row.get("stage1")
+            if first in rows:
                 row.stage1 = str((directory / first).absolute())
                 planned = Stage1.planned(rows[first], row.stage1)
             complete = loop.check(row, planned)
-            Workdir(directory / name).check(complete)
+            workdir.check(complete)
+            if workdir.begun:
+                if planned and Workdir(planned.path).config().steps != rows[first].steps:
+                    raise InputError(
+                        f"config.{first}.steps={rows[first].steps}: this row is trained on its codes already"
+                    )
+                tasks.make(complete, workdir.facts())
             source = complete.data.name, complete.data.data_dir
             if source not in read:  # a set that is missing is better missed now than after hours
                 data.read(complete, "test")
                 read.add(source)
-        except InputError as error:
-            raise InputError(f"row {name!r}: {error}") from error
         rows[name] = row
-    if not rows:
-        raise InputError("--config: expected a config with rows, {row: the config of a run}")
     return rows
 
 
-def _row(name: str, config: ConfigDict, workdir: Path) -> dict[str, Any]:
+def _result(name: str, config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """What the table says of a finished run."""
     figures = read_json(workdir / "eval.json")
     task = tasks.make(Workdir(workdir).config())
@@ -93,15 +110,14 @@ def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
-    lines = [names, ["---"] * len(names), *([_cell(row.get(name, "")) for name in names] for row in rows)]
+    header = [name.replace("_", " ") for name in names]
+    lines = [header, ["---"] * len(names), *([_cell(row.get(name, "")) for name in names] for row in rows)]
     with replacing(directory / "table.md") as temporary:
-        temporary.write_text("".join(f"| {' | '.join(line).replace('_', ' ')} |\n" for line in lines))
-    classified = [row for row in rows if "accuracy" in row]
-    if classified:
-        labels = [
-            f"{row['row']}, {row['codes_used']} codes" if "codes_used" in row else row["row"] for row in classified
-        ]
-        plots.save_comparison(directory / "plot.png", labels, [row["accuracy"] for row in classified], "test accuracy")
+        temporary.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    shown = next(name for name in FIGURES if any(name in row for row in rows))
+    rows = [row for row in rows if shown in row]
+    labels = [f"{row['row']}, {row['codes_used']} codes" if "codes_used" in row else row["row"] for row in rows]
+    plots.save_comparison(directory / "plot.png", labels, [row[shown] for row in rows], f"test {shown}")
 
 
 def _cell(value: Any) -> str:

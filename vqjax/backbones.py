@@ -126,7 +126,7 @@ class _Head(nn.Module):
 
     Attributes:
       num_classes: given by the data.
-      dtype: of the computation; logits are float32.
+      dtype: of the convolutions; the linear map is float32.
       dropout: share of the linear map's inputs that are left out in training.
     """
 
@@ -175,7 +175,7 @@ class Convolutional(_Head):
         for layer in range(self.layers):
             stride = 2 if layer % 2 and min(x.shape[1:3]) > 4 else 1
             x = nn.relu(_Normed(self.width, 3, stride, self.dtype)(x, train))
-        return self._logits(x.mean((1, 2)), keys)
+        return self._logits(x.astype(jnp.float32).mean((1, 2)), keys)
 
 
 HEADS = {"pooled": Pooled, "flattened": Flattened, "conv": Convolutional}

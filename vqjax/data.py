@@ -168,6 +168,14 @@ def facts(config: ConfigDict) -> dict[str, Any]:
     return {"dataset": config.data.name, "image_shape": dataset.shape, "class_names": dataset.class_names}
 
 
+def held_out(config: ConfigDict, count: int) -> int:
+    """How many of `count` training images are for validation. Raises InputError if that leaves a split empty."""
+    held_out = round(count * config.data.validation)
+    if config.data.validation and not 0 < held_out < count:
+        raise InputError(f"config.data.validation={config.data.validation} of {count} images leaves a split empty")
+    return held_out
+
+
 def read(config: ConfigDict, name: str) -> Split:
     """The images and labels of "train" or "test", whole. Raises InputError if they are not there or damaged."""
     dataset = describe(config)
@@ -187,14 +195,10 @@ def load(
     splits = {}
     if {"train", "validation"} & {*names}:
         whole = read(config, "train")
-        held_out = round(len(whole) * config.data.validation)
-        if config.data.validation and not 0 < held_out < len(whole):
-            raise InputError(
-                f"config.data.validation={config.data.validation} of {len(whole)} images leaves a split empty"
-            )
-        splits["train"] = whole[: len(whole) - held_out]
-        if held_out:
-            splits["validation"] = whole[len(whole) - held_out :]
+        rest = len(whole) - held_out(config, len(whole))
+        splits["train"] = whole[:rest]
+        if rest < len(whole):
+            splits["validation"] = whole[rest:]
     if "test" in names:
         splits["test"] = read(config, "test")
     return {name: split for name, split in splits.items() if name in names}

@@ -57,7 +57,8 @@ class Evaluator:
             plots.save_maps(self._workdir / "positions.png", by_position)
         if "confusion" in means:
             counts, names = np.round(len(split) * means["confusion"]).astype(int), self._task.class_names
-            details["accuracy_by_class"] = dict(zip(names, np.round(recall(counts), 5).tolist()))
+            shares = (None if np.isnan(share) else round(share, 5) for share in recall(counts).tolist())
+            details["accuracy_by_class"] = dict(zip(names, shares))
             plots.save_confusion(self._workdir / "confusion.png", counts, names)
         write_json(self._workdir / "eval.json", {"step": step, "split": name, **figures, **details})
         return figures

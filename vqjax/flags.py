@@ -14,9 +14,10 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "the directory (default: runs/<t
 def run(main: Callable[[ConfigDict, Path], int]) -> None:
     """Calls `main(config, workdir)` with what the command line says, and exits with the status that it returns.
 
-    `main` imports JAX, so that wrong flags are told at once, and may raise InputError, which is shown without a
-    traceback.
+    `main` may raise InputError, which is shown without a traceback.
     """
+    for flag in (_CONFIG, _WORKDIR):  # so that --help lists them
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
     app.run(lambda _: sys.exit(_call(main)), flags_parser=_parse)
 
 

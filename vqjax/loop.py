@@ -32,7 +32,7 @@ def check(config: ConfigDict, stage1: Stage1 | None = None) -> ConfigDict:
     `stage1` is the one of the config, if it is planned and not there yet.
     """
     config = tasks.complete(config, stage1)
-    data.describe(config)
+    data.held_out(config, data.describe(config).sizes["train"])
     check_name(parallel.PARALLEL, config.parallel, "config.parallel")
     optimizers.make(config)
     parallel.check_batch(config.batch_size)
@@ -65,7 +65,7 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
             print(f"stopped by {signal.Signals(interrupts.signal).name}; the same command goes on from here")
             return 128 + interrupts.signal
     _close(workdir)
-    return 0
+    return 128 + interrupts.signal if interrupts.signal else 0  # one that came in the last step
 
 
 def _finished(workdir: Workdir, config: ConfigDict) -> bool:
@@ -77,14 +77,17 @@ def _finished(workdir: Workdir, config: ConfigDict) -> bool:
     if latest < config.steps or not _tested(workdir, chosen):
         return False
     print(f"{workdir.path} is finished after {latest:,} steps: {_result(workdir)}")
-    print("To train on, raise --config.steps; to start afresh, name another --workdir.")
+    print("To train on, raise its config.steps; to start afresh, name another --workdir.")
     return True
 
 
 def _tested(workdir: Workdir, step: int) -> bool:
     """Whether eval.json is there and about this step on the test split."""
-    path = workdir.path / "eval.json"
-    return path.exists() and {"step": step, "split": "test"}.items() <= read_json(path).items()
+    try:
+        found = read_json(workdir.path / "eval.json")
+    except (OSError, ValueError):  # none, or a damaged one: it is made again
+        return False
+    return {"step": step, "split": "test"}.items() <= found.items()
 
 
 def _result(workdir: Workdir) -> str:

@@ -49,11 +49,12 @@ def psnr(mse: float) -> float:
 
 
 def recall(counts: np.ndarray) -> np.ndarray:
-    """The share of each class that is recognised, (C,), 0 for a class without examples.
+    """The share of each class that is recognised, (C,), NaN for a class without examples.
 
     `counts` (C, C) is the confusion matrix, true against predicted classes.
     """
-    return np.diag(counts) / np.maximum(counts.sum(1), 1)
+    totals = counts.sum(1)
+    return np.divide(np.diag(counts), totals, out=np.full(len(counts), np.nan), where=totals > 0)
 
 
 def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:

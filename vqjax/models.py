@@ -100,7 +100,10 @@ class Features(nn.Module):
 
 
 # Where the features (B, h, w, F) are quantized: the mean over the positions, or every position.
-QUANTIZED = {"one": lambda features: features.mean((1, 2), keepdims=True), "grid": lambda features: features}
+QUANTIZED = {
+    "one": lambda features: features.astype(jnp.float32).mean((1, 2), keepdims=True),
+    "grid": lambda features: features,
+}
 
 
 class Classifier(nn.Module):

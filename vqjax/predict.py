@@ -18,6 +18,7 @@ from vqjax.config import InputError
 from vqjax.data import Split
 
 _BATCH = 64  # images at a time
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 
 def predict(
@@ -59,14 +60,19 @@ def read_image(file: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarra
     height, width, channels = shape
     try:
         with Image.open(file) as image:
+            notes = ["the first of its frames"] if getattr(image, "n_frames", 1) > 1 else []
             image.load()
             image = ImageOps.exif_transpose(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else "not an image that can be read"
         raise InputError(f"{file}: {reason}") from error
-    if image.mode.startswith(("I", "F")):
-        raise InputError(f"{file}: expected 8 bits per pixel and channel, found mode {image.mode!r}")
-    notes, mode = [], "L" if channels == 1 else "RGB"
+    if image.mode not in _MODES:
+        raise InputError(f"{file}: expected a picture of 8 bits per channel, found mode {image.mode!r}")
+    if image.has_transparency_data:
+        notes.append("transparency laid over white")
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    mode = "L" if channels == 1 else "RGB"
     if image.mode != mode:
         notes.append(f"converted from {image.mode} to {mode}")
         image = image.convert(mode)

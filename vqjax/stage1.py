@@ -50,7 +50,8 @@ class Stage1:
             found = "no config.json in it" if path and workdir.path.is_dir() else "no such directory"
             raise InputError(
                 f"{where}: expected the workdir of a trained autoencoder, found {found}\n"
-                "Train one first, for example: python train.py --config configs/digits.py"
+                "Train one first, for example: python train.py --config configs/digits.py\n"
+                f"or, if it is now elsewhere, name the place in {key}"
             )
         self.config, self.facts = workdir.config(), workdir.facts()
         if self.config.get("task") != "autoencoder":
