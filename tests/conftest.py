@@ -19,6 +19,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 import dataclasses
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -40,6 +41,13 @@ def random_split(dataset: data.Dataset, split: str, data_dir: str) -> data.Split
     coarse = rng.integers(0, 256, (count, -(-height // 4), -(-width // 4), channels))
     images = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :height, :width].astype(np.uint8)
     return data.Split(image=images, label=rng.integers(0, len(dataset.class_names), count).astype(np.int32))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs():
+    """Dropped after each file: the memory maps of all the suite's programs together are more than a process may have."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture
