@@ -45,7 +45,7 @@ def random_split(dataset: data.Dataset, split: str, data_dir: str) -> data.Split
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_programs():
-    """Dropped after each file: the memory maps of all the suite's programs together are more than a process may have."""
+    """Dropped after each file: those of the whole suite need more memory maps than a process may have."""
     yield
     jax.clear_caches()
 

@@ -167,7 +167,7 @@ def test_a_retrained_stage_1_is_refused(prior_config, small_config, stage1, tmp_
     assert loop.train(small_config, stage1) == 0
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     prior_config.steps = 4
-    with pytest.raises(InputError, match="has been retrained since this prior was trained on it"):
+    with pytest.raises(InputError, match="has been retrained since this run was trained on it"):
         loop.train(prior_config, tmp_path / "prior")
     for use in (lambda path: evaluate(Workdir(path)), generate.load):
         with pytest.raises(InputError, match="has been retrained since"):
