@@ -335,8 +335,8 @@ def test_lines_after_the_checkpoint_are_cut_off(small_config, tmp_path):
 def test_the_best_checkpoint_on_validation_is_evaluated(small_config, tmp_path):
     small_config.data.validation = 0.2
     small_config.update({"steps": 40, "eval_every": 4, "log_every": 20, "save_every": 40})
-    # A rate this high soon makes things worse, so that the best step is not the last.
-    small_config.optimizer.update({"name": "adam", "learning_rate": 0.3})
+    # A rate that rises until it destroys what was learned, so that the best step is not the last.
+    small_config.optimizer.update({"name": "adam", "learning_rate": 3e-3, "schedule": "exponential", "final": 30.0})
     loop.train(small_config, tmp_path)
     scores = {
         line["step"]: line["mse"] for line in lines_of(tmp_path / "metrics.jsonl") if line["split"] == "validation"
