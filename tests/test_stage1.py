@@ -32,7 +32,7 @@ def test_encode_and_decode_are_the_autoencoders(stage1):
     found = frozen.encode(variables, images)
     np.testing.assert_array_equal(found, output.quantized.codes)
     assert found.shape == (8, *frozen.grid) and frozen.num_codes == task.module.quantizer.num_codes
-    expected = task.images(variables, {"image": images})["reconstructions"]
+    expected = task.images(variables, {"image": images})["reconstructions"].images
     np.testing.assert_allclose(frozen.decode(variables, found), expected, atol=1e-6)
 
 

@@ -80,9 +80,7 @@ def test_restarts_happen_in_that_run(busy_config, quantizer):
     )
 
 
-@pytest.mark.parametrize("quantizer", CODED)
-def test_pmap_is_shard_map(busy_config, quantizer):
-    busy_config.model.quantizer = quantizer
+def test_pmap_is_shard_map(busy_config):
     _, a, history_a = run(busy_config, "pmap", steps=5)
     _, b, history_b = run(busy_config, "shard_map", steps=5)
     assert_close((a, history_a), (b, history_b), 1e-6)
