@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from vqjax import data, metrics, models
-from vqjax.config import InputError, OneOf, Positive, build, check_fields
+from vqjax.config import InputError, OneOf, Positive, build, own_fields
 from vqjax.data import Pictures, Split
 from vqjax.likelihoods import LIKELIHOODS, unit
 from vqjax.networks import DECODERS, DTYPES, ENCODERS
@@ -51,9 +51,8 @@ class Autoencoder(ThroughQuantizer):
         Raises InputError for any field of `config.model` that is wrong, or a size that the stride does not divide.
         """
         shape, variance = data.describe(config).shape, facts["variance"] if facts else 1.0
-        tables = {**ENCODERS, **DECODERS, **QUANTIZERS, **LIKELIHOODS}
-        own = {name: value for name, value in config.model.items() if name not in tables}
-        fields = AutoencoderFields(**check_fields(AutoencoderFields, own, "config.model"))
+        tables = ENCODERS, DECODERS, QUANTIZERS, LIKELIHOODS
+        fields = own_fields(AutoencoderFields, config.model, "config.model", *tables)
         code_dim, dtype = fields.code_dim, DTYPES[fields.dtype]
         self.likelihood = build(LIKELIHOODS, config, "model.likelihood", variance=variance)
         encoder = build(ENCODERS, config, "model.encoder", features=code_dim, dtype=dtype)

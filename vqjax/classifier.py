@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 
 from vqjax import data, models
 from vqjax.backbones import BACKBONES, HEADS
-from vqjax.config import InputError, OneOf, Rate, SecondStage, build, check_fields
+from vqjax.config import InputError, OneOf, Rate, SecondStage, build, own_fields
 from vqjax.data import Pictures, Split
-from vqjax.likelihoods import unit
+from vqjax.likelihoods import centred, unit
 from vqjax.networks import DTYPES
 from vqjax.quantizers import QUANTIZERS, Identity
 from vqjax.stage1 import Stage1
@@ -24,7 +24,7 @@ from vqjax.through import ThroughQuantizer
 INPUTS = {
     "codes": lambda stage1, variables, images: stage1.lookup(variables, stage1.encode(variables, images)),
     "latents": lambda stage1, variables, images: stage1.latents(variables, images),
-    "pixels": lambda stage1, variables, images: 2 * unit(images) - 1,
+    "pixels": lambda stage1, variables, images: centred(images),
 }
 
 
@@ -50,12 +50,6 @@ class CodeClassifierFields:
     label_smoothing: Rate
 
 
-def _own_fields(kind: type, config: ConfigDict, *tables: Mapping) -> Any:
-    """The fields of `config.model` that belong to no entry of the tables, checked."""
-    own = {name: value for name, value in config.model.items() if not any(name in table for table in tables)}
-    return kind(**check_fields(kind, own, "config.model"))
-
-
 class Classifier(ThroughQuantizer):
     """Images to labels, end to end through a quantizer, by cross-entropy plus the quantizer's loss.
 
@@ -74,7 +68,7 @@ class Classifier(ThroughQuantizer):
 
         Raises InputError for any field of `config.model` that is wrong, or a data set without labels.
         """
-        fields = _own_fields(ClassifierFields, config, BACKBONES, QUANTIZERS, HEADS)
+        fields = own_fields(ClassifierFields, config.model, "config.model", BACKBONES, QUANTIZERS, HEADS)
         shape, dtype = data.describe(config).shape, DTYPES[fields.dtype]
         backbone = build(BACKBONES, config, "model.backbone", dtype=dtype)
         if (reason := backbone.misfit(*shape[:2])) is not None:
@@ -117,7 +111,7 @@ class Classifier(ThroughQuantizer):
 
     def inputs(self, batch: Mapping) -> jax.Array:
         """What the module is applied to: pixels on [-1, 1], (B, H, W, C)."""
-        return 2 * unit(batch["image"]) - 1
+        return centred(batch["image"])
 
     def objective(self, output: models.Classified, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss () and the metrics of a batch, means over its examples; only the loss has its labels smoothed."""
@@ -174,7 +168,7 @@ class CodeClassifier(Classifier):
         Raises InputError for any field of `config.model` that is wrong, a data set without labels, or if stage 1 is not
         the one in the facts.
         """
-        fields = _own_fields(CodeClassifierFields, config, HEADS)
+        fields = own_fields(CodeClassifierFields, config.model, "config.model", HEADS)
         self.stage1 = stage1 or Stage1(config.stage1)
         self.stage1.check(facts)
         of_latents = (*self.stage1.grid, self.stage1.code_dim)
@@ -190,8 +184,7 @@ class CodeClassifier(Classifier):
         return data.load(self._config, names, self._read)
 
     def _read(self, config: ConfigDict, name: str) -> Split:
-        augmented = name == "train" and any(self._augmentation.values())
-        kept = self._fields.inputs == "codes" and not augmented
+        kept = self._fields.inputs == "codes" and name not in super().prepares  # those that are not augmented
         return self.stage1.read(config, name) if kept else data.read(config, name)
 
     def facts(self, splits: Mapping[str, Split]) -> dict[str, Any]:

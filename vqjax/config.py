@@ -172,6 +172,12 @@ def check_fields(entry: Callable, fields: Mapping[str, Any], key: str, given: Ma
     return {name: check_value(value, hints[name], f"{key}.{name}") for name, value in fields.items()}
 
 
+def own_fields(kind: type, fields: ConfigDict, key: str, *tables: Mapping[str, Any]) -> Any:
+    """`kind` made of the fields of a section that belong to no entry of the tables, checked as by `check_fields`."""
+    own = {name: value for name, value in fields.items() if not any(name in table for table in tables)}
+    return kind(**check_fields(kind, own, key))
+
+
 def section(config: ConfigDict, path: str) -> ConfigDict:
     """The part of `config` at a dotted path; InputError if there is none."""
     for i, name in enumerate(path.split(".")):

@@ -4,7 +4,6 @@ python -m vqjax.evaluate --workdir W [--step N]
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,8 +30,14 @@ class Evaluator:
         self._task, self._program, self._batch_size, self._workdir = task, program, batch_size, workdir
         self._step, self._frozen = program.compile(eval_step(task)), frozen
         self._prepare = program.compile(lambda frozen, batch: task.prepare(batch, None, frozen), sharded=True)
-        params = jax.eval_shape(task.init, jax.random.key(0))["params"]
-        self._parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+    def evaluate(self, step: int, name: str, split: data.Split, variables: Any) -> dict[str, float]:
+        """Writes eval.json and the pictures of a split; returns the figures. `variables` replicated."""
+        on_host = self._program.collect(variables)
+        parameters = sum(map(np.size, jax.tree.leaves(on_host["params"])))
+        figures = self._report(step, name, split, self.measure(variables, split), parameters)
+        self._pictures(on_host, split)
+        return figures
 
     def measure(self, variables: Any, split: data.Split) -> dict[str, np.ndarray]:
         """The mean of every metric over the split, each example once; `variables` replicated."""
@@ -45,10 +50,12 @@ class Evaluator:
             totals.add(sums, count)
         return totals.means()
 
-    def report(self, step: int, name: str, split: data.Split, means: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def _report(
+        self, step: int, name: str, split: data.Split, means: Mapping[str, np.ndarray], parameters: int
+    ) -> dict[str, float]:
         """Writes eval.json and what can be drawn of a split's means; returns the figures."""
         means = {**means, **self._task.baselines(split)}
-        figures = {**summarize(means), "parameters": self._parameters}
+        figures = {**summarize(means), "parameters": parameters}
         by_position = {key: value for key, value in means.items() if key.endswith("_by_position")}
         details = {key: np.round(value, 5).tolist() for key, value in by_position.items()}
         if "code_frequency" in means:
@@ -63,7 +70,7 @@ class Evaluator:
         write_json(self._workdir / "eval.json", {"step": step, "split": name, **figures, **details})
         return figures
 
-    def pictures(self, variables: Any, split: data.Split) -> None:
+    def _pictures(self, variables: Any, split: data.Split) -> None:
         """Writes the task's picture grids of the first images of a split; `variables` on the host."""
         batch = next(data.evaluation_batches(split[:PICTURES], min(PICTURES, len(split))))
         for name, (images, captions) in self._task.images(variables, batch).items():
@@ -89,9 +96,7 @@ def evaluate(workdir: Workdir, step: int | None = None) -> tuple[int, dict[str, 
     # There may be another number of devices than in training; the last batch is padded anyway.
     batch_size, frozen = parallel.devices_multiple(config.batch_size), program.replicate(task.frozen)
     evaluator = Evaluator(task, program, batch_size, workdir.path, frozen)
-    figures = evaluator.report(step, "test", test, evaluator.measure(program.replicate(variables), test))
-    evaluator.pictures(variables, test)
-    return step, figures
+    return step, evaluator.evaluate(step, "test", test, program.replicate(variables))
 
 
 def show(figures: Mapping[str, float]) -> str:

@@ -20,6 +20,11 @@ def unit(images: jax.Array) -> jax.Array:
     return images.astype(jnp.float32) / 255
 
 
+def centred(images: jax.Array) -> jax.Array:
+    """uint8 images -> float32 pixels in [-1, 1], what networks see."""
+    return 2 * unit(images) - 1
+
+
 @dataclasses.dataclass(frozen=True)
 class _Pointwise:
     """A distance between the decoder's output and the image, both on [-1, 1].
@@ -39,7 +44,7 @@ class _Pointwise:
 
     def inputs(self, images: jax.Array) -> jax.Array:
         """(B, H, W, C) uint8 -> (B, H, W, C) float32 in [-1, 1]."""
-        return 2 * unit(images) - 1
+        return centred(images)
 
     def _pixels(self, output: jax.Array) -> jax.Array:
         output = output.astype(jnp.float32)
@@ -99,7 +104,7 @@ class LogitLaplace:
 
     def inputs(self, images: jax.Array) -> jax.Array:
         """(B, H, W, C) uint8 -> (B, H, W, C) float32 in [-1, 1]."""
-        return 2 * unit(images) - 1
+        return centred(images)
 
     def _location_and_scale(self, output: jax.Array) -> tuple[jax.Array, jax.Array]:
         """(..., 2 C) -> mu and ln b, (..., C) each."""

@@ -260,11 +260,8 @@ class _Run:
         """Figures and pictures of the validation share, or else the test split; returns the monitored figure."""
         started = time.perf_counter()
         name = "validation" if "validation" in self.splits else "test"
-        variables = state.variables
-        split = self.splits[name]
-        figures = self.evaluator.report(done, name, split, self.evaluator.measure(variables, split))
+        figures = self.evaluator.evaluate(done, name, self.splits[name], state.variables)
         self.writer.figures(done, name, figures)
-        self.evaluator.pictures(self.program.collect(variables), split)
         lines = read_lines(self.workdir.path / "metrics.jsonl")
         plots.save_curves(self.workdir.path / "curves.png", lines, self.task.curves)
         self.progress.write(f"step {done:,}, {name}: {show(figures)}")

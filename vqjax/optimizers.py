@@ -17,8 +17,8 @@ from vqjax.config import (
     OneOf,
     PositiveFloat,
     build,
-    check_fields,
     check_value,
+    own_fields,
 )
 from vqjax.schedules import SCHEDULES, Ramp, Schedule
 
@@ -87,8 +87,7 @@ def make(config: ConfigDict) -> tuple[optax.GradientTransformation, Schedule]:
     rest of `config.steps`. Gradients are clipped to the global norm `clip`, if that is not 0. A codebook that is
     trained by its gradient learns `codebook_rate` times as fast as the rest.
     """
-    own = {name: value for name, value in config.optimizer.items() if name not in OPTIMIZERS}
-    settings = Optimizer(**check_fields(Optimizer, own, "config.optimizer"))
+    settings = own_fields(Optimizer, config.optimizer, "config.optimizer", OPTIMIZERS)
     if settings.warmup >= config.steps:
         raise InputError(f"config.optimizer.warmup={settings.warmup}: expected less than config.steps={config.steps}")
     peak, steps = settings.learning_rate, config.steps - settings.warmup

@@ -19,7 +19,7 @@ import optax
 from ml_collections import ConfigDict
 
 from vqjax import data, metrics
-from vqjax.config import Decay, OneOf, SecondStage, build, check_fields
+from vqjax.config import Decay, OneOf, SecondStage, build, own_fields
 from vqjax.data import Pictures, Split
 from vqjax.networks import DTYPES
 from vqjax.pixelcnn import PixelCNN
@@ -61,8 +61,7 @@ class Prior:
 
         Raises InputError for any field of `config.model` that is wrong, or if stage 1 is not the one in the facts.
         """
-        own = {name: value for name, value in config.model.items() if name not in PRIORS}
-        fields = PriorFields(**check_fields(PriorFields, own, "config.model"))
+        fields = own_fields(PriorFields, config.model, "config.model", PRIORS)
         self.stage1 = stage1 or Stage1(config.stage1)
         self.stage1.check(facts)
         self.grid, self.class_names = self.stage1.grid, self.stage1.facts["class_names"]
