@@ -28,6 +28,8 @@ from vqjax import data, loop
 from vqjax.prior import PRIORS
 from vqjax.quantizers import QUANTIZERS
 
+pytest.register_assert_rewrite("helpers")
+
 SMALL_PRIORS = {"pixelcnn": {"width": 8, "layers": 2, "head": 16}}
 CODED = [name for name in QUANTIZERS if name != "none"]
 REPOSITORY = Path(__file__).parent.parent

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_prior import lines_of, made
-from test_run import assert_same, saved, stop_after
+from helpers import assert_same, lines_of, saved, stop_after
+from test_prior import made
 from test_steps import assert_close, run
 
 from vqjax import data, loop, models, optimizers, tasks
 from vqjax.backbones import BACKBONES, HEADS
-from vqjax.checkpoint import Workdir
+from vqjax.checkpoint import Checkpoints, Workdir
 from vqjax.classifier import INPUTS
 from vqjax.config import InputError
 from vqjax.evaluate import evaluate
@@ -129,12 +129,12 @@ def test_a_run_writes_what_describes_it(classifier_config, tmp_path):
     figures, facts = (json.loads((workdir / name).read_text()) for name in ("eval.json", "run.json"))
     assert facts["class_names"] == list("0123456789") and facts["dataset"] == "digits"
 
-    scores = {line["step"]: line["accuracy"] for line in lines_of(workdir) if line["split"] == "validation"}
+    scores = {
+        line["step"]: line["accuracy"] for line in lines_of(workdir / "metrics.jsonl") if line["split"] == "validation"
+    }
     assert figures["split"] == "test" and scores[figures["step"]] == max(scores.values())
 
     task = tasks.make(classifier_config, facts)
-    from vqjax.checkpoint import Checkpoints
-
     with Checkpoints(Workdir(workdir)) as checkpoints:
         variables = checkpoints.restore_variables()[1]
     test = task.load(("test",))["test"]
@@ -254,11 +254,7 @@ def test_a_run_on_a_frozen_stage_1(code_classifier_config, stage1, tmp_path, inp
     ],
 )
 def test_bad_input_is_refused(classifier_config, tmp_path, field, value, message):
-    *path, name = field.split(".")
-    part = classifier_config
-    for step in path:
-        part = part[step]
-    part[name] = value
+    classifier_config.update_from_flattened_dict({field: value})
     with pytest.raises(InputError) as refused:
         loop.train(classifier_config, tmp_path / "run")
     assert message in str(refused.value) and not (tmp_path / "run").exists()

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import assert_same, lines_of, saved, stop_after
 from test_steps import assert_close, run
 
 from vqjax import data, generate, loop, optimizers, tasks
@@ -18,10 +19,6 @@ from vqjax.networks import BATCH_AXIS
 from vqjax.prior import PRIORS
 from vqjax.stage1 import Stage1
 from vqjax.steps import initial_state, train_step
-
-
-def lines_of(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def made(config):
@@ -66,7 +63,11 @@ def test_a_run_writes_what_describes_it(prior_config, stage1, tmp_path):
     assert config["data"]["name"] == "digits" and config["stage1"] == str(stage1)
 
     figures = json.loads((workdir / "eval.json").read_text())
-    validation = {line["step"]: line["nats_per_code"] for line in lines_of(workdir) if line["split"] == "validation"}
+    validation = {
+        line["step"]: line["nats_per_code"]
+        for line in lines_of(workdir / "metrics.jsonl")
+        if line["split"] == "validation"
+    }
     assert figures["split"] == "test" and figures["step"] == min(validation, key=validation.get)
     codes = frozen.read(frozen.config, "test").arrays["codes"]
     p = np.bincount(codes.reshape(-1)) / codes.size
@@ -147,8 +148,6 @@ def test_neither_state_nor_step_holds_stage_1(prior_config):
 
 
 def test_a_resumed_run_is_bit_identical(prior_config, tmp_path, monkeypatch):
-    from test_run import assert_same, saved, stop_after
-
     prior_config.model.pixelcnn.dropout = 0.5
     prior_config.data.crop = 1
     assert loop.train(prior_config, tmp_path / "whole") == 0
@@ -201,11 +200,7 @@ def test_a_stage_1_that_has_moved_is_found_by_its_new_path(prior_config, stage1,
     ],
 )
 def test_bad_input_is_refused(prior_config, tmp_path, field, value, message):
-    *path, name = field.split(".")
-    part = prior_config
-    for step in path:
-        part = part[step]
-    part[name] = value
+    prior_config.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=message):
         loop.train(prior_config, tmp_path / "prior")
     assert not (tmp_path / "prior").exists()

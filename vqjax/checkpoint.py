@@ -8,6 +8,7 @@ checkpoints/   <step>/{model,optimizer,window}: variables, Optax's state, the me
 import importlib.metadata
 import logging
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ RESUMABLE = ("steps", "parallel", "log_every", "eval_every", "save_every", "data
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs a paragraph per save
+
+# Of the reads that fail together when a checkpoint is damaged, Orbax raises one error. The others are reported from
+# other threads when its event loop has gone, at any time until the process ends.
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+_unraisable = sys.unraisablehook
+sys.unraisablehook = lambda error: str(error.exc_value) == "Event loop is closed" or _unraisable(error)
 
 
 def git_commit() -> str:
@@ -200,7 +207,7 @@ class Checkpoints:
           target: a state whose leaves have the shapes and dtypes to expect.
 
         Raises:
-          InputError: a leaf on disk has another shape or dtype.
+          InputError: a leaf on disk has another shape or dtype, or the checkpoint is damaged.
         """
         step = self.latest
         items = ocp.args.Composite(
@@ -208,7 +215,7 @@ class Checkpoints:
             optimizer=ocp.args.StandardRestore(_host_zeros(target.opt_state)),
             window=ocp.args.StandardRestore(),
         )
-        restored = self._manager.restore(step, args=items)
+        restored = self._read(step, items)
         variables = dict(restored["model"])
         params = variables.pop("params")
         state = TrainState(np.int32(step), params, variables, restored["optimizer"])
@@ -226,9 +233,11 @@ class Checkpoints:
         if step not in self._manager.all_steps():
             kept = ", ".join(map(str, sorted(self._manager.all_steps())))
             raise InputError(f"--step={step}: no such checkpoint in {self.directory}\nKept: {kept}")
-        items = ocp.args.Composite(model=ocp.args.StandardRestore())
+        return step, self._read(step, ocp.args.Composite(model=ocp.args.StandardRestore()))["model"]
+
+    def _read(self, step: int, items: ocp.args.Composite) -> Mapping[str, Any]:
         try:
-            return step, self._manager.restore(step, args=items)["model"]
+            return self._manager.restore(step, args=items)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).partition("\n")[0][:200]
             raise InputError(f"{self.directory}/{step} cannot be read: {reason}") from error
