@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from vqjax import data, loop, tasks
-from vqjax.checkpoint import Checkpoints, Workdir
+from vqjax.checkpoint import Workdir, restore_variables
 from vqjax.config import InputError
 from vqjax.predict import predict, read_image
 
@@ -14,9 +14,7 @@ def probabilities(workdir, images):
     """Of images (N, H, W, C), by the task itself."""
     run = Workdir(workdir)
     task = tasks.make(run.config(), run.facts())
-    with Checkpoints(run) as checkpoints:
-        variables = checkpoints.restore_variables()[1]
-    return task.probabilities(variables, task.frozen, {"image": images})
+    return task.probabilities(restore_variables(run, task)[1], task.frozen, {"image": images})
 
 
 @pytest.mark.parametrize("kind", ["classifier_config", "code_classifier_config"])

@@ -4,16 +4,22 @@ import csv
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from conftest import REPOSITORY
 from helpers import ENVIRONMENT, TINY, assert_refused, command, lines_of, train
 from PIL import Image
+
+
+def seconds_of_two_cores():
+    """How long two cores have worked on what the commands did, whatever else they had to do."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (usage.ru_utime + usage.ru_stime) / 2
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +31,10 @@ def digits(tmp_path_factory):
     readme = (REPOSITORY / "README.md").read_text()
     line = re.search(r"^pip install -r requirements.txt && python (train.py --config configs/digits.py)$", readme, re.M)
     fresh = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
-    started = time.monotonic()
+    started = seconds_of_two_cores()
     result = command(*line[1].split(), cwd=folder, env=fresh)
     assert result.returncode == 0, result.stderr
-    return folder / "runs" / "digits", result, time.monotonic() - started
+    return folder / "runs" / "digits", result, seconds_of_two_cores() - started
 
 
 def test_the_main_job(digits):
@@ -59,10 +65,10 @@ def digits_prior(digits):
     readme = (REPOSITORY / "README.md").read_text()
     first, *rest = re.findall(r"^python ((?:train|sample).py .*digits.*)$", readme, re.M)[:3]
     assert first == "train.py --config configs/digits.py" and len(rest) == 2
-    started = time.monotonic()
+    started = seconds_of_two_cores()
     results = [command(*line.split(), cwd=folder) for line in rest]
     assert [result.returncode for result in results] == [0, 0], results
-    return folder / "runs" / "digits_prior", results, time.monotonic() - started
+    return folder / "runs" / "digits_prior", results, seconds_of_two_cores() - started
 
 
 def arrays(path):
@@ -114,10 +120,10 @@ def ablation(digits):
     """The README's comparison of quantizers on digits."""
     folder, readme = digits[0].parent.parent, (REPOSITORY / "README.md").read_text()
     line = re.search(r"^python (-m vqjax.ablate --config configs/ablation/digits.py)$", readme, re.M)
-    started = time.monotonic()
+    started = seconds_of_two_cores()
     result = command(*line[1].split(), cwd=folder)
     assert result.returncode == 0, result.stderr
-    return folder / "runs" / "ablation" / "digits", result, time.monotonic() - started
+    return folder / "runs" / "ablation" / "digits", result, seconds_of_two_cores() - started
 
 
 def test_quantizers_are_compared(ablation):

@@ -12,6 +12,7 @@ from vqjax import codes, data, loop, tasks
 from vqjax.checkpoint import Checkpoints, Workdir
 from vqjax.config import InputError
 from vqjax.data import Split
+from vqjax.evaluate import evaluate
 from vqjax.parallel import PARALLEL
 from vqjax.stage1 import Stage1
 
@@ -168,6 +169,23 @@ def test_a_damaged_checkpoint_is_refused(stage1, tmp_path, damage):
     assert_refused(command("train.py", "--config", as_it_was(stage1), "--workdir", stage1, "--config.steps=7"), refused)
     often = command("-c", READ_OFTEN, stage1)
     assert often.stdout.split() == 50 * ["refused"] and often.stderr == ""
+
+
+@pytest.mark.parametrize("read", [lambda path: evaluate(Workdir(path)), lambda path: Stage1(path).variables])
+def test_a_checkpoint_of_another_model_is_refused(stage1, read):
+    config = json.loads((stage1 / "config.json").read_text())
+    config["model"]["deepmind"]["width"] = 6
+    rewrite(stage1 / "config.json", model=config["model"])
+    with pytest.raises(InputError, match=r"checkpoints/6: .*'kernel'.* is float32\(.*8.*\), expected float32\(.*6.*\)"):
+        read(stage1)
+
+
+def test_a_description_with_something_missing_is_refused(stage1):
+    facts = json.loads((stage1 / "run.json").read_text())
+    del facts["variance"]
+    (stage1 / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="run.json of the run has no 'variance'"):
+        evaluate(Workdir(stage1))
 
 
 def test_a_stage_1_that_cannot_be_built_is_named(stage1):

@@ -111,12 +111,12 @@ class Workdir:
             raise InputError(f"--workdir={self.path}: expected a run, found no config.json")
         return ConfigDict(self._read("config.json"))
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> "Facts":
         """run.json. Raises InputError if it is of a format that this version cannot read."""
         run = self._read("run.json")
         if run.get("format") != FORMAT:
             raise InputError(f"{self.path}: format {run.get('format')}, but this version reads {FORMAT}")
-        return run
+        return Facts(run)
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
@@ -130,6 +130,30 @@ def _plain(config: ConfigDict) -> dict[str, Any]:
     return jax.tree.map(
         lambda x: list(x) if isinstance(x, tuple) else x, config.to_dict(), is_leaf=lambda x: isinstance(x, tuple)
     )
+
+
+class Facts(dict):
+    """What run.json says. Raises InputError for what it does not say."""
+
+    def __missing__(self, name: str) -> Any:
+        raise InputError(f"run.json of the run has no {name!r}")
+
+
+def restore_variables(workdir: Workdir, task: Any, step: int | None = None) -> tuple[int, dict[str, Any]]:
+    """The step and the variables {"params", collection, ...} of a checkpoint of a trained run.
+
+    Args:
+      workdir: of the run.
+      task: made of its config.
+      step: of the checkpoint; by default the best one by the validation share, or else the last.
+
+    Raises:
+      InputError: there is no such checkpoint, it is damaged, or it is not of the task's model.
+    """
+    with Checkpoints(workdir) as checkpoints:
+        step, variables = checkpoints.restore_variables(step)
+    _check_leaves(variables, jax.eval_shape(task.init, jax.random.key(0)), f"{checkpoints.directory}/{step}")
+    return step, variables
 
 
 class Checkpoints:
@@ -259,4 +283,4 @@ def _check_leaves(state: Any, target: Any, where: str) -> None:
         return {jax.tree_util.keystr(path): f"{leaf.dtype}{tuple(leaf.shape)}" for path, leaf in leaves}
 
     for name, (found, expected) in differences(kinds(state), kinds(target)).items():
-        raise InputError(f"{where}: {name} is {found}, expected {expected}")
+        raise InputError(f"{where}: {name} is {found or 'missing'}, expected {expected or 'nothing of that name'}")

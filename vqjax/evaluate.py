@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from vqjax import data, parallel, plots, tasks
-from vqjax.checkpoint import Checkpoints, Workdir
+from vqjax.checkpoint import Workdir, restore_variables
 from vqjax.config import InputError
 from vqjax.files import write_json
 from vqjax.metrics import Mean, recall, summarize
@@ -89,8 +89,7 @@ def evaluate(workdir: Workdir, step: int | None = None) -> tuple[int, dict[str, 
     """
     config = workdir.config()
     task = tasks.make(config, workdir.facts())
-    with Checkpoints(workdir) as checkpoints:
-        step, variables = checkpoints.restore_variables(step)
+    step, variables = restore_variables(workdir, task, step)
     test = task.load(("test",))["test"]
     program = parallel.PARALLEL[config.parallel]()
     # There may be another number of devices than in training; the last batch is padded anyway.

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from vqjax import data, parallel, plots, tasks
-from vqjax.checkpoint import Checkpoints, Workdir
+from vqjax.checkpoint import Workdir, restore_variables
 from vqjax.config import InputError, check_value, nearest
 from vqjax.files import replacing
 from vqjax.prior import Prior
@@ -90,8 +90,7 @@ def load(path: str, stage1: str | None = None, step: int | None = None) -> tuple
     elif not Path(config.stage1).is_dir():
         raise InputError(f"stage 1 is no longer in {config.stage1}: name the place with --stage1")
     prior = tasks.make(config, workdir.facts())
-    with Checkpoints(workdir) as checkpoints:
-        return prior, checkpoints.restore_variables(step)[1], config
+    return prior, restore_variables(workdir, prior, step)[1], config
 
 
 def class_numbers(text: str | None, prior: Prior) -> list[int]:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from vqjax import parallel, tasks
-from vqjax.checkpoint import Checkpoints, Workdir
+from vqjax.checkpoint import Workdir, restore_variables
 from vqjax.classifier import Classifier
 from vqjax.config import InputError
 from vqjax.data import Split
@@ -44,8 +44,7 @@ def predict(
     facts = run.facts()
     images, notes = zip(*(read_image(file, tuple(facts["image_shape"])) for file in files))
     task = tasks.make(config, facts)
-    with Checkpoints(run) as checkpoints:
-        variables = checkpoints.restore_variables(step)[1]
+    variables = restore_variables(run, task, step)[1]
 
     def probabilities(fixed, batch):
         return task.probabilities(fixed["variables"], fixed["frozen"], batch)

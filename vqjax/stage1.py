@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from vqjax import codes, data, parallel
 from vqjax.autoencoder import Autoencoder
-from vqjax.checkpoint import Checkpoints, Workdir
+from vqjax.checkpoint import Checkpoints, Workdir, restore_variables
 from vqjax.config import InputError
 from vqjax.data import Split
 
@@ -132,8 +132,7 @@ class Stage1:
     @functools.cached_property
     def variables(self) -> dict[str, Any]:
         """{"params", collection, ...}, on the host."""
-        with Checkpoints(self._workdir) as checkpoints:
-            return checkpoints.restore_variables(self._chosen)[1]
+        return restore_variables(self._workdir, self._task, self._chosen)[1]
 
     @functools.cached_property
     def fingerprint(self) -> str:
