@@ -115,3 +115,12 @@ def test_the_workdir_of_another_run_is_left_alone(rows, trained_stage1, tmp_path
     with pytest.raises(InputError, match="row 'codes': --workdir=.* expected a run or an empty directory"):
         ablate.ablate(rows, tmp_path)
     assert not (tmp_path / "first").exists()
+
+
+def test_figures_have_as_many_digits_as_each_other(tmp_path):
+    rows = [{"row": "a", "accuracy": 0.995, "parameters": 1234}, {"row": "b", "accuracy": 0.99331, "codes_used": 7}]
+    ablate.write_table(tmp_path, rows)
+    assert (tmp_path / "table.md").read_text().splitlines()[2:] == [
+        "| a | 0.9950 |  | 1,234 |",
+        "| b | 0.9933 | 7 |  |",
+    ]

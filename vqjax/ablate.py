@@ -122,7 +122,7 @@ def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:#.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

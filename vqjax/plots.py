@@ -134,7 +134,7 @@ def save_comparison(path: Path, labels: Sequence[str], values: Sequence[float], 
     figure, panel = plt.subplots(figsize=(8, 1.2 + 0.35 * len(labels)), layout="constrained")
     panel.plot(values, range(len(values)), "o")
     for line, value in enumerate(values):
-        panel.annotate(f"{value:.4g}", (value, line), xytext=(8, 0), textcoords="offset points", va="center")
+        panel.annotate(f"{value:#.4g}", (value, line), xytext=(8, 0), textcoords="offset points", va="center")
     panel.set_yticks(range(len(labels)), labels)
     panel.set(xlabel=title, ylim=(len(values) - 0.5, -0.5))
     panel.margins(x=0.15)
