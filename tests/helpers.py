@@ -1,5 +1,6 @@
 """What tests of whole runs share: commands as a user types them, and what a run has left."""
 
+import itertools
 import json
 import os
 import signal
@@ -33,6 +34,11 @@ def command(*arguments, cwd=REPOSITORY, **options):
 
 def train(workdir, *arguments, **options):
     return command("train.py", "--config", "configs/digits.py", "--workdir", workdir, *arguments, **options)
+
+
+def covering(*choices):
+    """As few combinations of one of each as have every choice in them."""
+    return list(itertools.islice(zip(*map(itertools.cycle, choices)), max(map(len, choices))))
 
 
 def lines_of(path):

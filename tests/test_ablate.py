@@ -79,7 +79,7 @@ def test_a_stopped_ablation_goes_on_where_it_stopped(rows, tmp_path, monkeypatch
         (lambda rows: rows.a.model.update(backbone="resnet"), "row 'a': config.model.backbone='resnet' is unknown"),
         (lambda rows: rows.a.data.update(name="mnis"), "row 'a': config.data.name='mnis' is unknown"),
         (lambda rows: rows.codes.update(stage1="second"), "row 'codes': config.stage1=second: expected the workdir"),
-        (lambda rows: rows.codes.update(stage1="a"), "row 'codes': config.stage1=a: expected the workdir"),
+        (lambda rows: rows.codes.update(stage1="a"), "row 'codes': config.stage1=a: that row must come before this"),
         (lambda rows: rows.codes.data.update(name="mnist"), "row 'codes': config.data.name='mnist', but"),
         (lambda rows: rows.codes.model.update(head="con"), "row 'codes': config.model.head='con' is unknown. Did you"),
         (lambda rows: rows.first.model.update(quantizer="none"), "row 'codes': config.stage1=.* has no codes"),

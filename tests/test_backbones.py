@@ -75,6 +75,19 @@ def test_heads_give_float32_logits_for_any_grid(name, grid):
     assert logits.shape == (2, 7) and logits.dtype == jnp.float32
 
 
+@pytest.mark.parametrize(
+    "table, path, name", [(BACKBONES, "backbone", name) for name in BACKBONES] + [(HEADS, "head", "conv")]
+)
+def test_bfloat16_is_computed_in(table, path, name):
+    given = {"num_classes": 5} if table is HEADS else {}
+    module, x = built(table, path, name, **given).clone(dtype=jnp.bfloat16), jnp.zeros((2, 8, 8, 3))
+    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), x, False))
+    program = jax.make_jaxpr(lambda variables: module.apply(variables, x, False))(variables)
+    convolved = [str(e.outvars[0].aval.dtype) for e in program.eqns if e.primitive.name == "conv_general_dilated"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert "bf16" in str(program) and set(convolved) <= {"bfloat16"}
+
+
 def test_linear_heads_by_hand():
     features = np.random.default_rng(0).normal(size=(2, 2, 3, 4)).astype(np.float32)
     for name, flat in (("pooled", features.mean((1, 2))), ("flattened", features.reshape(2, -1))):

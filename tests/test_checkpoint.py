@@ -147,6 +147,16 @@ def test_what_may_change_on_resume_and_what_may_not(workdir, small_config):
         workdir.check(small_config)
 
 
+def test_steps_are_not_taken_back(workdir, small_config):
+    with Checkpoints(workdir, create=True) as checkpoints:
+        checkpoints.save(state_of(4), {"count": np.float64(0), "sums": {}})
+    small_config.steps = 4
+    assert workdir.check(small_config) == {"steps": (6, 4)}
+    small_config.steps = 3
+    with pytest.raises(InputError, match="config.steps=3: the run in .* has 4 already"):
+        workdir.check(small_config)
+
+
 def test_a_directory_of_other_files_is_not_taken(tmp_path, small_config):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(InputError, match="expected a run or an empty directory, found other files"):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_same, lines_of, saved, stop_after
+from helpers import assert_same, covering, lines_of, saved, stop_after
 from test_prior import made
 from test_steps import assert_close, run
 
@@ -90,7 +90,7 @@ def test_eight_devices_are_one(classifier_config, backbone):
     By gradient descent: Adam turns the rounding of gradients that are 0 into steps, and before any bias is learned the
     scale of the features, which are normalised, has such a gradient.
     """
-    quantizer, quantize = PAIRS[backbone]
+    quantizer, quantize = PAIRS.get(backbone, ("ema", "one"))
     classifier_config.optimizer.name = "sgd"
     classifier_config.model.update({"backbone": backbone, "quantizer": quantizer, "quantize": quantize})
     config = loop.check(classifier_config)
@@ -103,7 +103,7 @@ def test_eight_devices_are_one(classifier_config, backbone):
     assert all(np.any(leaf) for path, leaf in leaves if path[-1].key == "mean")  # they start at 0
 
 
-@pytest.mark.parametrize("backbone, head", list(zip(BACKBONES, HEADS)))
+@pytest.mark.parametrize("backbone, head", covering(BACKBONES, HEADS))
 def test_bfloat16_is_of_the_networks_alone(classifier_config, backbone, head):
     """Half precision inside; parameters, statistics, what is quantized, logits and losses in float32."""
     classifier_config.model.update({"dtype": "bfloat16", "backbone": backbone, "head": head})
@@ -163,7 +163,7 @@ def test_a_resumed_run_is_bit_identical(classifier_config, tmp_path, monkeypatch
     assert (tmp_path / "whole" / "metrics.jsonl").read_text() == (tmp_path / "cut" / "metrics.jsonl").read_text()
 
 
-@pytest.mark.parametrize("inputs, head, augmented", list(zip(INPUTS, HEADS, (False, True, True))))
+@pytest.mark.parametrize("inputs, head, augmented", covering(INPUTS, HEADS, (False, True, True)))
 def test_on_a_frozen_stage_1_eight_devices_are_one(code_classifier_config, inputs, head, augmented):
     code_classifier_config.model.update({"inputs": inputs, "head": head})
     code_classifier_config.data.update({"flip": augmented, "crop": int(augmented)})

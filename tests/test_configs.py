@@ -18,6 +18,10 @@ BASES = ("autoencoder", "prior")  # not run as they are
 VARIANTS = [name for name in CONFIGS if hasattr(importlib.import_module(f"configs.{name}"), "VARIANTS")]
 
 
+def sizes_of(ablation):
+    return getattr(importlib.import_module(f"configs.ablation.{ablation}"), "SIZES", ())
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Of all runs, so that each stage 1 is trained once."""
@@ -75,10 +79,10 @@ def test_an_unknown_variant_is_refused(name):
         importlib.import_module(f"configs.{name}").get_config("digit")
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
-def test_every_ablation_can_be_built(name, mock_data, tmp_path):
+@pytest.mark.parametrize("name, size", [(name, size) for name in ABLATIONS for size in (None, *sizes_of(name))])
+def test_every_ablation_can_be_built(name, size, mock_data, tmp_path):
     """A stage 1 from elsewhere is taken for a row before the others. No row is another's double."""
-    config = importlib.import_module(f"configs.ablation.{name}").get_config()
+    config = importlib.import_module(f"configs.ablation.{name}").get_config(*filter(None, [size]))
     assert len({row.to_json(sort_keys=True) for row in config.values()}) == len(config)
     before = {}
     for row in config.values():
@@ -86,6 +90,11 @@ def test_every_ablation_can_be_built(name, mock_data, tmp_path):
             row.stage1 = Path(row.stage1).name
             before[row.stage1] = importlib.import_module(f"configs.{row.stage1}").get_config()
     assert len(ablate._check(ConfigDict({**before, **config}, sort_keys=False), tmp_path)) == len(before) + len(config)
+
+
+def test_an_unknown_size_is_refused():
+    with pytest.raises(ValueError, match="configs/ablation/cifar10.py:wider: expected narrow or wide"):
+        importlib.import_module("configs.ablation.cifar10").get_config("wider")
 
 
 def test_every_docstring_has_the_command_the_hardware_the_time_and_the_result():

@@ -35,7 +35,7 @@ def test_files_get_the_probabilities_of_their_pixels(kind, request, tmp_path):
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
 
 
-def test_a_prior_is_no_classifier(trained_stage1):
+def test_an_autoencoder_is_no_classifier(trained_stage1):
     with pytest.raises(InputError, match="holds a run of task 'autoencoder', expected a classifier's"):
         predict(str(trained_stage1), ["image.png"])
 
@@ -79,11 +79,16 @@ def test_what_is_no_image_is_refused(tmp_path):
     whole = tmp_path / "whole.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(whole)
     (tmp_path / "half.png").write_bytes(whole.read_bytes()[:2000])
+    frames = [Image.new("L", (8, 8), grey) for grey in (10, 200)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    film = (tmp_path / "film.gif").read_bytes()
+    (tmp_path / "film.gif").write_bytes(film[: film.rindex(b",") + 1])  # the second frame ends after its first byte
     for name, message in (
         ("nowhere.png", "no such file"),
         ("text.png", "not an image that can be read"),
         ("lab.tiff", "expected a picture of 8 bits per channel, found mode 'LAB'"),
         ("half.png", "not an image that can be read"),
+        ("film.gif", "not an image that can be read"),
         ("deep.png", "expected a picture of 8 bits per channel, found mode 'I;16'"),
     ):
         with pytest.raises(InputError, match=f"{name}: {message}"):

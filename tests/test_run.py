@@ -15,6 +15,9 @@ from conftest import REPOSITORY
 from helpers import ENVIRONMENT, TINY, assert_refused, command, lines_of, train
 from PIL import Image
 
+# What a user has: one device, nothing compiled before.
+FRESH = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
+
 
 def seconds_of_two_cores():
     """How long two cores have worked on what the commands did, whatever else they had to do."""
@@ -30,9 +33,8 @@ def digits(tmp_path_factory):
         (folder / name).symlink_to(REPOSITORY / name)
     readme = (REPOSITORY / "README.md").read_text()
     line = re.search(r"^pip install -r requirements.txt && python (train.py --config configs/digits.py)$", readme, re.M)
-    fresh = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
     started = seconds_of_two_cores()
-    result = command(*line[1].split(), cwd=folder, env=fresh)
+    result = command(*line[1].split(), cwd=folder, env=FRESH)
     assert result.returncode == 0, result.stderr
     return folder / "runs" / "digits", result, seconds_of_two_cores() - started
 
@@ -121,7 +123,7 @@ def ablation(digits):
     folder, readme = digits[0].parent.parent, (REPOSITORY / "README.md").read_text()
     line = re.search(r"^python (-m vqjax.ablate --config configs/ablation/digits.py)$", readme, re.M)
     started = seconds_of_two_cores()
-    result = command(*line[1].split(), cwd=folder)
+    result = command(*line[1].split(), cwd=folder, env=FRESH)
     assert result.returncode == 0, result.stderr
     return folder / "runs" / "ablation" / "digits", result, seconds_of_two_cores() - started
 

@@ -74,6 +74,8 @@ def _check(config: ConfigDict, directory: Path) -> dict[str, ConfigDict]:
         with _row(name):
             row, workdir, planned = ConfigDict(row.to_dict()), Workdir(directory / name), None
             first = row.get("stage1")
+            if first in config and first not in rows:
+                raise InputError(f"config.stage1={first}: that row must come before this one")
             if first in rows:
                 row.stage1 = str((directory / first).absolute())
                 planned = Stage1.planned(rows[first], row.stage1)
@@ -99,7 +101,7 @@ def _result(name: str, config: ConfigDict, workdir: Path) -> dict[str, Any]:
     task = tasks.make(Workdir(workdir).config())
     seconds = sum(line["seconds"] for line in read_lines(workdir / "timing.jsonl"))
     found = {key: figures[key] for key in FIGURES if key in figures}
-    return {"row": name, **task.traits, "seed": config.seed, **found, "training minutes": round(seconds / 60, 2)}
+    return {"row": name, **task.traits, "seed": str(config.seed), **found, "training minutes": f"{seconds / 60:.1f}"}
 
 
 def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:

@@ -69,7 +69,7 @@ class Workdir:
     def check(self, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
         """The differences that a resume with `config` may have from the run that lives here.
 
-        Raises InputError if the path holds another run or something that is no run.
+        Raises InputError if the path holds another run, one with more steps already, or something that is no run.
         """
         if not self.exists:
             if self.path.exists() and not self.path.is_dir():
@@ -83,6 +83,11 @@ class Workdir:
             shown = [f"config.{key}={new!r}, there {old!r}" for key, (old, new) in list(changed.items())[:3]]
             more = [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
             raise InputError("\n".join([f"--workdir={self.path} holds another run:", *shown, *more]))
+        if "steps" in found and (self.path / "checkpoints").is_dir():
+            with Checkpoints(self) as checkpoints:
+                latest = checkpoints.latest or 0
+            if latest > config.steps:
+                raise InputError(f"config.steps={config.steps}: the run in {self.path} has {latest} already")
         return found
 
     def create(self, config: ConfigDict, facts: Mapping[str, Any]) -> None:

@@ -62,7 +62,7 @@ def read_image(file: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarra
             notes = ["the first of its frames"] if getattr(image, "n_frames", 1) > 1 else []
             image.load()
             image = ImageOps.exif_transpose(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's readers fail in any way on a damaged file
         reason = "no such file" if isinstance(error, FileNotFoundError) else "not an image that can be read"
         raise InputError(f"{file}: {reason}") from error
     if image.mode not in _MODES:

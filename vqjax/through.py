@@ -1,4 +1,4 @@
-"""What the tasks have in common that train a network through a quantizer, on images."""
+"""What the tasks have in common that train a network through a quantizer, be it `none`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from vqjax.data import Split
 
 
 class ThroughQuantizer:
-    """A task whose module takes images and has a quantizer; the rest of what `vqjax.tasks` lists is its subclass's.
+    """A task on images whose module has a quantizer; the rest of what `vqjax.tasks` lists is its subclass's.
 
     A subclass has `inputs(batch)`, what the module is applied to, and calls `bind`.
     """
