@@ -2,8 +2,8 @@
 
 python train.py --config configs/mnist.py && python -m vqjax.ablate --config configs/ablation/mnist.py
 
-2 cores (Xeon, AVX-512), 12 min a row beside other jobs: test accuracy 0.9950 without, 0.9933 with one EMA code;
-the other rows were not run here.
+2 cores (Xeon, AVX-512), 37 min beside other jobs: test accuracy 0.9950 without a quantizer, 0.9933 with one EMA code,
+0.9939 with a grid; from frozen codes 0.9757, the latents before them 0.9752, pixels under the same head 0.8413.
 """
 
 from ml_collections import ConfigDict
