@@ -6,11 +6,15 @@ python sample.py --workdir runs/digits_prior [--num 80] [--classes 3,7] [--seed 
 import argparse
 import sys
 
+from vqjax.command import status
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sample.py", description="Draw images from a trained prior.")
+    parser = argparse.ArgumentParser(
+        prog="sample.py", usage="sample.py --workdir DIR [options]", description="Draw images from a trained prior."
+    )
     parser.add_argument("--workdir", required=True, help="the prior's run")
-    parser.add_argument("--num", type=int, default=80, help="images in all (default: 80)")
+    parser.add_argument("--num", type=int, default=80, help="images in all (default: 80); the picture shows up to 400")
     parser.add_argument("--classes", help="names or numbers with commas between, to cycle over (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the noise: same seed, same images (default: 0)")
     parser.add_argument("--batch", type=int, default=64, help="images that are drawn at a time (default: 64)")
@@ -24,21 +28,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> int:
+def main() -> None:
     arguments = _parser().parse_args()
     from vqjax import generate  # JAX starts here, after the flags are known to be right
-    from vqjax.config import InputError
 
-    try:
-        written = generate.main(**vars(arguments))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # the files are written whole, at the end
-        return 130
-    print("written to " + " and ".join(map(str, written)))
-    return 0
+    print("written to " + " and ".join(map(str, generate.main(**vars(arguments)))))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status(main))

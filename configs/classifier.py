@@ -67,7 +67,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
                 quantizer="ema",  # or vq, gumbel; none: a plain classifier
                 **quantizers,
                 quantize="one",  # the mean over positions; or grid: every position, before that mean
-                head="pooled",  # or flattened, conv
+                head="pooled",  # or, of a grid, flattened, conv
                 pooled=dict(dropout=0.2),
                 flattened=dict(dropout=0.2),
                 conv=dict(width=64, layers=2, dropout=0.2),

@@ -135,5 +135,5 @@ def prior_config(stage1):
     config.update({"stage1": str(stage1), "steps": 6, "batch_size": 16})
     config.update({"log_every": 2, "eval_every": 4, "save_every": 4})
     for name in PRIORS:
-        config.model[name].update(SMALL_PRIORS[name])
+        config.model[name].update(SMALL_PRIORS.get(name, {}))
     return config

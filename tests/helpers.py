@@ -45,6 +45,11 @@ def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def rewrite(path, **fields):
+    """Changes fields of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
 def saved(workdir):
     """All arrays of the latest checkpoint, by name."""
     import orbax.checkpoint as ocp

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_same, covering, lines_of, saved, stop_after
+from helpers import assert_same, covering, lines_of, rewrite, saved, stop_after
 from test_prior import made
 from test_steps import assert_close, run
 
+from configs import code_classifier
 from vqjax import data, loop, models, optimizers, tasks
 from vqjax.backbones import BACKBONES, HEADS
 from vqjax.checkpoint import Checkpoints, Workdir
@@ -106,7 +107,7 @@ def test_eight_devices_are_one(classifier_config, backbone):
 @pytest.mark.parametrize("backbone, head", covering(BACKBONES, HEADS))
 def test_bfloat16_is_of_the_networks_alone(classifier_config, backbone, head):
     """Half precision inside; parameters, statistics, what is quantized, logits and losses in float32."""
-    classifier_config.model.update({"dtype": "bfloat16", "backbone": backbone, "head": head})
+    classifier_config.model.update({"dtype": "bfloat16", "backbone": backbone, "head": head, "quantize": "grid"})
     task = made(classifier_config)
     variables = jax.eval_shape(task.init, jax.random.key(0))
     batch = {"image": np.zeros((4, 8, 8, 1), np.uint8), "label": np.arange(4), "example": np.arange(4)}
@@ -240,6 +241,7 @@ def test_a_run_on_a_frozen_stage_1(code_classifier_config, stage1, tmp_path, inp
     [
         ("model.backbone", "resnet", "config.model.backbone='resnet' is unknown. Did you mean \"resnet18\"?"),
         ("model.head", "linear", "config.model.head='linear' is unknown"),
+        ("model.head", "conv", "config.model.head='conv': config.model.quantize='one' leaves it one position"),
         ("model.quantizer", "non", "config.model.quantizer='non' is unknown. Did you mean \"none\"?"),
         ("model.quantize", "all", "config.model.quantize='all': expected one of one, grid"),
         ("model.label_smoothing", 1.0, "config.model.label_smoothing=1.0: expected at least 0 and less than 1"),
@@ -260,8 +262,9 @@ def test_bad_input_is_refused(classifier_config, tmp_path, field, value, message
     assert message in str(refused.value) and not (tmp_path / "run").exists()
 
 
-def test_a_dataset_without_labels_is_refused(classifier_config, code_classifier_config, monkeypatch, tmp_path):
+def test_a_dataset_without_labels_is_refused(classifier_config, code_classifier_config, stage1, monkeypatch, tmp_path):
     monkeypatch.setitem(data.DATASETS, "digits", dataclasses.replace(data.DATASETS["digits"], class_names=()))
+    rewrite(stage1 / "run.json", class_names=[])
     for config in (classifier_config, code_classifier_config):
         with pytest.raises(InputError, match="config.data.name='digits' has no labels: there is nothing to classify"):
             loop.train(config, tmp_path / "run")
@@ -269,11 +272,14 @@ def test_a_dataset_without_labels_is_refused(classifier_config, code_classifier_
 
 
 def test_a_stage_1_of_other_images_is_refused(code_classifier_config, stage1, tmp_path, monkeypatch):
+    for name in code_classifier.VARIANTS.keys() - {"digits"}:
+        config = code_classifier.get_config(name)
+        config.stage1 = str(stage1)
+        with pytest.raises(
+            InputError, match=f"config.data.name='{name}', but config.stage1=.* was trained on 'digits'"
+        ):
+            loop.train(config, tmp_path / "run")
     config = code_classifier_config
-    config.data.name = "mnist"
-    with pytest.raises(InputError, match="config.data.name='mnist', but config.stage1=.* was trained on 'digits'"):
-        loop.train(config, tmp_path / "run")
-    config.data.name = ""
     other = dataclasses.replace(data.DATASETS["digits"], shape=(16, 16, 1))
     with monkeypatch.context() as patch:
         patch.setitem(data.DATASETS, "digits", other)

@@ -48,6 +48,17 @@ def test_an_unknown_entry_lists_the_known_ones():
         c.build({"entry": entry}, config, "part.choice")
 
 
+@pytest.mark.parametrize("name", ["MNIST", "mnsit", "Mnist"])
+def test_the_nearest_name_is_found_in_any_case(name):
+    assert c.nearest(name, ("digits", "mnist")) == ' Did you mean "mnist"?'
+
+
+def test_what_is_no_section_is_named(small_config):
+    small_config.model.ema = None
+    with pytest.raises(c.InputError, match="config.model.ema=None: expected the fields of ema, a dict"):
+        loop.check(small_config)
+
+
 def test_differences_are_dotted():
     old, new = {"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 4, "e": 5}}
     assert c.differences(old, new) == {"b.c": (2, 4), "b.d": (3, None), "b.e": (None, 5)}

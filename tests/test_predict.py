@@ -1,7 +1,10 @@
 """Classes of image files."""
 
+import os
+
 import numpy as np
 import pytest
+from helpers import rewrite
 from PIL import Image
 
 from vqjax import data, loop, tasks
@@ -29,10 +32,16 @@ def test_files_get_the_probabilities_of_their_pixels(kind, request, tmp_path):
     for i, image in enumerate(images):
         files.append(tmp_path / f"{i}.png")
         Image.fromarray(image[..., 0]).save(files[-1])
+    shown = [f"digit {i}" for i in range(10)]  # the names in the workdir, whatever the table calls them by now
+    rewrite(tmp_path / "run" / "run.json", class_names=shown)
     found, names, notes = predict(str(tmp_path / "run"), files)
-    assert found.shape == (5, 10) and names == tuple("0123456789") and notes == [[]] * 5
+    assert found.shape == (5, 10) and names == tuple(shown) and notes == [[]] * 5
     np.testing.assert_allclose(found, probabilities(tmp_path / "run", images), atol=1e-6)
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+    if kind == "code_classifier_config":
+        os.rename(config.stage1, tmp_path / "elsewhere")
+        again = predict(str(tmp_path / "run"), files, stage1=str(tmp_path / "elsewhere"))[0]
+        np.testing.assert_array_equal(again, found)
 
 
 def test_an_autoencoder_is_no_classifier(trained_stage1):
@@ -72,6 +81,14 @@ def test_of_several_frames_the_first_is_taken(tmp_path):
     assert np.all(image == 10) and notes == ["the first of its frames"]
 
 
+@pytest.mark.parametrize("pixels", [50, 20])  # of 64: Pillow warns, or refuses from twice as many on
+def test_an_image_that_is_too_large_is_refused(tmp_path, monkeypatch, pixels):
+    Image.new("L", (8, 8)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)
+    with pytest.raises(InputError, match=f"large.png: too large, expected at most {pixels} pixels"):
+        read_image(tmp_path / "large.png", (8, 8, 1))
+
+
 def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "text.png").write_text("not an image")
     Image.new("I;16", (8, 8)).save(tmp_path / "deep.png")
@@ -85,6 +102,7 @@ def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "film.gif").write_bytes(film[: film.rindex(b",") + 1])  # the second frame ends after its first byte
     for name, message in (
         ("nowhere.png", "no such file"),
+        ("", "a directory, expected a file"),
         ("text.png", "not an image that can be read"),
         ("lab.tiff", "expected a picture of 8 bits per channel, found mode 'LAB'"),
         ("half.png", "not an image that can be read"),

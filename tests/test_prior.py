@@ -1,5 +1,6 @@
 """The task on the codes of a frozen stage 1."""
 
+import functools
 import json
 import os
 
@@ -101,6 +102,17 @@ def test_the_average_of_the_weights_by_hand(prior_config):
     assert task.weights({"params": weights(2.0)}) == {"params": weights(2.0)}
 
 
+def test_the_average_of_the_weights_is_what_is_evaluated_and_sampled_from(prior_config):
+    task = made(prior_config)
+    one, two = (task.init(jax.random.key(seed))["params"] for seed in (0, 1))
+    one, two = (jax.tree.map(lambda x: 3 * x, params) for params in (one, two))
+    batch = next(data.evaluation_batches(task.load(("test",))["test"][:16], 16))
+    for use in (task.evaluate, functools.partial(task.sample, seed=0)):
+        found = use({"params": one, "average": two}, batch)
+        np.testing.assert_array_equal(found, use({"params": two}, batch))
+        assert np.any(found != use({"params": one}, batch))
+
+
 @pytest.mark.parametrize("parallel, augmented", [("pmap", False), ("pmap", True), ("shard_map", True)])
 @pytest.mark.parametrize("name", PRIORS)
 def test_eight_devices_are_one(prior_config, name, parallel, augmented):
@@ -180,6 +192,11 @@ def test_a_stage_1_that_has_moved_is_found_by_its_new_path(prior_config, stage1,
     os.rename(stage1, tmp_path / "elsewhere")
     with pytest.raises(InputError, match="no such directory"):
         loop.train(prior_config, tmp_path / "prior")
+    with pytest.raises(InputError, match="stage 1 is no longer in .*: name the place with --stage1"):
+        evaluate(Workdir(tmp_path / "prior"))
+    evaluate(Workdir(tmp_path / "prior"), stage1=tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="--stage1=.*elsewhere: .* holds a run of task 'autoencoder', which has none"):
+        evaluate(Workdir(tmp_path / "elsewhere"), stage1=tmp_path / "elsewhere")
     prior_config.stage1 = str(tmp_path / "elsewhere")
     assert loop.train(prior_config, tmp_path / "prior") == 0  # it is finished, and now knows the place
     evaluate(Workdir(tmp_path / "prior"))

@@ -8,6 +8,7 @@ from conftest import SMALL_PRIORS
 
 from configs import prior as base
 from vqjax.config import build
+from vqjax.pixelcnn import _Layer
 from vqjax.prior import PRIORS
 from vqjax.sampling import ANCESTRAL, noise, sample
 
@@ -18,7 +19,7 @@ def built(name, grid, dtype=jnp.float32, num_classes=CLASSES, **fields):
     """An entry of PRIORS, small, and variables for it with nothing left at 0."""
     config = base.get_config()
     config.model.prior = name
-    config.model[name].update({**SMALL_PRIORS[name], "layers": 4, "dropout": 0.0, **fields})
+    config.model[name].update({**SMALL_PRIORS.get(name, {}), "layers": 4, "dropout": 0.0, **fields})
     given = {"num_codes": K, "num_classes": num_classes, "grid": grid, "dtype": dtype}
     prior = build(PRIORS, config, "model.prior", **given)
     variables = prior.init(jax.random.key(0), jnp.zeros((1, *grid), jnp.int32), jnp.zeros((1,), jnp.int32))
@@ -148,6 +149,32 @@ def test_the_convolutions_of_other_back_ends_are_those_of_the_cpu(monkeypatch):
     text = str(jax.make_jaxpr(prior.apply)(variables, codes, labels))
     assert text.count("conv_general_dilated[") == 8
     np.testing.assert_allclose(prior.apply(variables, codes, labels), expected, atol=1e-5)
+
+
+def test_a_layer_of_a_pixelcnn_by_hand():
+    """Eq. 4 in both stacks; the horizontal one sees what the vertical one was before its gate, and its own input."""
+    width, labels, rng = 2, np.array([2, 0]), np.random.default_rng(0)
+    layer = _Layer(width, False, CLASSES, 0.0, jnp.float32)
+    above, left, here = (rng.normal(size=(2, *size, width)) for size in ((4, 7), (3, 6), (3, 5)))
+
+    def call(layer, above, left, here, labels):
+        v, across = layer.vertical(above, layer.condition(labels))
+        return v, layer.horizontal(left, here, across)
+
+    variables = layer.init(jax.random.key(0), above, left, here, labels, method=call)
+    variables = jax.tree.map(lambda x: rng.normal(size=x.shape), variables)
+    found = layer.apply(variables, above, left, here, labels, method=call)
+
+    p = variables["params"]
+    gate = lambda x: np.tanh(x[..., :width]) / (1 + np.exp(-x[..., width:]))  # noqa: E731
+    dense = lambda x, of: x @ of["kernel"] + of["bias"]  # noqa: E731
+    shifted = [(i, j, above[:, i : i + 3, j : j + 5]) for i in range(2) for j in range(3)]
+    x = sum(rows @ p["above"]["kernel"][i, j] for i, j, rows in shifted) + p["above"]["bias"]
+    row = sum(left[:, :, j : j + 5] @ p["left"]["kernel"][0, j] for j in range(2)) + p["left"]["bias"]
+    of_class = p["classes"]["embedding"][labels][:, None, None]
+    horizontal = here + dense(gate(row + dense(x, p["across"]) + of_class), p["residual"])
+    np.testing.assert_allclose(found[0], gate(x + of_class), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[1], horizontal, rtol=1e-4, atol=1e-5)
 
 
 def test_parameters_of_a_pixelcnn_by_hand():

@@ -10,7 +10,9 @@ import pytest
 from conftest import CODED, REPOSITORY
 from helpers import ENVIRONMENT, TINY, assert_same, lines_of, saved, stop_after, train
 
-from vqjax import loop
+from vqjax import loop, tasks
+from vqjax.checkpoint import Workdir, restore_variables
+from vqjax.stage1 import Stage1
 
 
 @pytest.mark.parametrize("quantizer", CODED)
@@ -97,7 +99,7 @@ def test_lines_after_the_checkpoint_are_cut_off(small_config, tmp_path):
     assert [line["step"] for line in lines_of(tmp_path / "metrics.jsonl")] == [2, 4, 4, 6, 6]
 
 
-def test_the_best_checkpoint_on_validation_is_evaluated(small_config, tmp_path):
+def test_the_best_checkpoint_on_validation_is_evaluated_and_used_by_later_stages(small_config, tmp_path):
     small_config.data.validation = 0.2
     small_config.update({"steps": 40, "eval_every": 4, "log_every": 20, "save_every": 40})
     # A rate that rises until it destroys what was learned, so that the best step is not the last.
@@ -110,3 +112,6 @@ def test_the_best_checkpoint_on_validation_is_evaluated(small_config, tmp_path):
     figures = json.loads((tmp_path / "eval.json").read_text())
     assert len(scores) == 10 and best != 40
     assert figures["step"] == best and figures["split"] == "test"
+    stage1 = Stage1(tmp_path)
+    task = tasks.make(stage1.config, stage1.facts)
+    assert_same(stage1.variables, restore_variables(Workdir(tmp_path), task, best)[1])

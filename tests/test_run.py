@@ -210,8 +210,9 @@ def test_xla_flags_of_the_user_are_kept(tmp_path, parallel):
     [
         ([], ["--config is missing"]),
         (["--config", "configs/digit.py"], ["configs/digit.py"]),
-        (["--config", "configs/digits.py", "--config.stesp=3"], ["stesp", '"steps"']),
-        (["--config", "configs/digits.py", "--config.model.ema.num_code=3"], ["num_code", '"num_codes"']),
+        (["--config", "configs/digits.py", "--config.stesp=3"], ["--config.stesp: ", '. Did you mean "steps"']),
+        (["--config", "configs/digits.py", "--config.model.ema.num_code=3"], ["ema.num_code: ", '"num_codes"']),
+        (["--config", "configs/digits.py", "--config.modle.code_dim", "3"], ["--config.modle.code_dim: ", '"model"']),
         (["--config", "configs/digits.py", "--config.steps=many"], ["steps", "many"]),
         (["--config", "configs/digits.py", "--config.steps=0"], ["config.steps=0", "at least 1"]),
         (["--config", "configs/digits.py", "--config.data.name=digit"], ["config.data.name='digit'", '"digits"']),

@@ -6,7 +6,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from helpers import assert_refused, command
+from helpers import assert_refused, command, rewrite
 
 from vqjax import codes, data, loop, tasks
 from vqjax.checkpoint import Checkpoints, Workdir
@@ -15,11 +15,6 @@ from vqjax.data import Split
 from vqjax.evaluate import evaluate
 from vqjax.parallel import PARALLEL
 from vqjax.stage1 import Stage1
-
-
-def rewrite(path, **fields):
-    """Changes fields of a JSON file."""
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
 
 
 def test_encode_and_decode_are_the_autoencoders(stage1):

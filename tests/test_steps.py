@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 from conftest import CODED
+from helpers import lines_of
 
 from configs import autoencoder
-from vqjax import data, optimizers, tasks
+from vqjax import data, loop, optimizers, tasks
 from vqjax.evaluate import Evaluator
 from vqjax.parallel import PARALLEL
 from vqjax.steps import initial_state, prepare_step, train_step
@@ -122,8 +123,18 @@ def test_batch_norm_takes_the_statistics_of_the_global_batch(busy_config):
     assert any(np.any(leaf) for leaf in jax.tree.leaves(one.extra["batch_stats"]["encoder"]))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("quantizer", CODED)
+def test_schedules_follow_the_run(small_config, tmp_path):
+    small_config.model.quantizer = "gumbel"
+    small_config.model.gumbel.temperature.update({"start": 2.0, "end": 0.5, "schedule": "linear", "share": 1.0})
+    small_config.log_every = 1
+    loop.train(small_config, tmp_path)
+    found = [line["temperature"] for line in lines_of(tmp_path / "metrics.jsonl") if line["split"] == "train"]
+    np.testing.assert_allclose(found, [2 - 1.5 * step / 6 for step in range(6)], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "quantizer", [pytest.param(name, marks=[pytest.mark.slow] * (name != "ema")) for name in CODED]
+)
 def test_bfloat16_learns_what_float32_learns(small_config, quantizer):
     """After 500 steps the loss, averaged over the last 100, is within 3 %; the codebook stays float32."""
     small_config.model.quantizer = quantizer

@@ -80,7 +80,12 @@ class Classifier(ThroughQuantizer):
         quantizer.check(f"config.model.{fields.quantizer}")
         codes = fields.quantize if quantizer.num_codes else "none"
         self._traits = {"stages": "end to end", "quantizer": fields.quantizer, "codes": codes}
-        self._build(config, fields, backbone, quantizer, fields.quantize, shape)
+        if fields.quantize == "one" and fields.head != "pooled":
+            raise InputError(
+                f"config.model.head={fields.head!r}: config.model.quantize='one' leaves it one position; "
+                "expected pooled, or config.model.quantize='grid'"
+            )
+        self._build(config, fields, backbone, quantizer, fields.quantize, shape, facts or data.facts(config))
 
     def _build(
         self,
@@ -90,9 +95,10 @@ class Classifier(ThroughQuantizer):
         quantizer: Any,
         quantize: str,
         shape: tuple[int, int, int],
+        facts: Mapping[str, Any],
     ) -> None:
-        """What both tasks have: the module, for inputs of a shape (H, W, C), and what is known of the data."""
-        self.class_names = data.describe(config).class_names
+        """What both tasks have: the module, for inputs of a shape (H, W, C), and what run.json says of the data."""
+        self.class_names = tuple(facts["class_names"])
         if not self.class_names:
             raise InputError(f"config.data.name={config.data.name!r} has no labels: there is nothing to classify")
         head = build(HEADS, config, "model.head", num_classes=len(self.class_names), dtype=DTYPES[fields.dtype])
@@ -173,7 +179,7 @@ class CodeClassifier(Classifier):
         self.stage1.check(facts)
         of_latents = (*self.stage1.grid, self.stage1.code_dim)
         shape = data.describe(config).shape if fields.inputs == "pixels" else of_latents
-        self._build(config, fields, models.Features(), Identity(shape[-1]), "grid", shape)
+        self._build(config, fields, models.Features(), Identity(shape[-1]), "grid", shape, facts or self.stage1.facts)
 
     @property
     def frozen(self) -> Mapping[str, Any]:

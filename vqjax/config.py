@@ -120,8 +120,9 @@ class SecondStage(Run):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean "X"?' for a misspelt name, or nothing when no known name is close."""
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f' Did you mean "{match[0]}"?' if match else ""
+    folded = {each.casefold(): each for each in known}
+    match = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return f' Did you mean "{folded[match[0]]}"?' if match else ""
 
 
 def check_name(table: Mapping[str, Any], name: Any, key: str) -> None:
@@ -205,7 +206,10 @@ def build(table: Mapping[str, Callable], config: ConfigDict, path: str, **given:
     check_name(table, name, f"config.{path}")
     parent = path.rpartition(".")[0]
     where = f"{parent}.{name}" if parent else name
-    fields = check_fields(table[name], section(config, where).to_dict(), f"config.{where}", given)
+    fields = section(config, where)
+    if not isinstance(fields, ConfigDict):
+        raise InputError(f"config.{where}={fields!r}: expected the fields of {name}, a dict")
+    fields = check_fields(table[name], fields.to_dict(), f"config.{where}", given)
     return table[name](**fields, **given)
 
 

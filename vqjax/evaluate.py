@@ -1,6 +1,6 @@
 """Evaluation of a whole split; as a command, of a trained run:
 
-python -m vqjax.evaluate --workdir W [--step N]
+python -m vqjax.evaluate --workdir W [--step N] [--stage1 DIR]
 """
 
 import argparse
@@ -14,7 +14,7 @@ import numpy as np
 
 from vqjax import data, parallel, plots, tasks
 from vqjax.checkpoint import Workdir, restore_variables
-from vqjax.config import InputError
+from vqjax.command import status
 from vqjax.files import write_json
 from vqjax.metrics import Mean, recall, summarize
 from vqjax.steps import eval_step
@@ -77,18 +77,18 @@ class Evaluator:
             plots.save_grid(self._workdir / f"{name}.png", np.asarray(images), captions=captions)
 
 
-def evaluate(workdir: Workdir, step: int | None = None) -> tuple[int, dict[str, float]]:
+def evaluate(workdir: Workdir, step: int | None = None, stage1: str | None = None) -> tuple[int, dict[str, float]]:
     """Evaluates a checkpoint of a trained run on its test split and rewrites eval.json and the pictures.
 
     Args:
       workdir: of the run.
       step: of the checkpoint; by default the best one by the validation share, or else the last.
+      stage1: as of `tasks.trained`.
 
     Returns:
       The step and the figures. Raises InputError if there is no such run or checkpoint.
     """
-    config = workdir.config()
-    task = tasks.make(config, workdir.facts())
+    config, task = tasks.trained(workdir, stage1)
     step, variables = restore_variables(workdir, task, step)
     test = task.load(("test",))["test"]
     program = parallel.PARALLEL[config.parallel]()
@@ -105,20 +105,16 @@ def show(figures: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {shown[name]}" for name in figures if name in shown)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m vqjax.evaluate", description="Evaluate a run on its test split.")
     parser.add_argument("--workdir", required=True, help="the run's directory")
     parser.add_argument("--step", type=int, help="of the checkpoint (default: the best, or else the last)")
+    parser.add_argument("--stage1", help="the autoencoder's run, if it is not where the run was trained on it")
     arguments = parser.parse_args()
-    try:
-        workdir = Workdir(arguments.workdir)
-        step, figures = evaluate(workdir, arguments.step)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    workdir = Workdir(arguments.workdir)
+    step, figures = evaluate(workdir, arguments.step, arguments.stage1)
     print(f"test, step {step}: {show(figures)}\nwritten to {workdir.path / 'eval.json'}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status(main))

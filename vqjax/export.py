@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from vqjax import codes, data
+from vqjax.command import status
 from vqjax.config import InputError
 from vqjax.stage1 import Stage1
 
@@ -51,7 +52,7 @@ def _usable(directory: Path, fingerprint: str) -> bool:
         return False
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m vqjax.export", description="Write what other programs can read.")
     kinds = parser.add_subparsers(dest="kind", required=True)
     kind = kinds.add_parser("codes", help="the codes of a split, as NumPy files and a meta.json")
@@ -59,14 +60,9 @@ def main() -> int:
     kind.add_argument("--split", choices=("train", "validation", "test"), default="train")
     kind.add_argument("--out", required=True, help="a directory")
     arguments = parser.parse_args()
-    try:
-        directory = export_codes(arguments.workdir, arguments.split, arguments.out)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    directory = export_codes(arguments.workdir, arguments.split, arguments.out)
     print(f"in {directory}: {', '.join(sorted(path.name for path in directory.iterdir()))}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status(main))

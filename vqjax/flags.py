@@ -7,6 +7,8 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from vqjax.command import status
+
 _CONFIG = config_flags.DEFINE_config_file("config", None, "the config file, path[:argument]", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "the directory (default: runs/<the config's name and argument>)")
 
@@ -18,20 +20,13 @@ def run(main: Callable[[ConfigDict, Path], int]) -> None:
     """
     for flag in (_CONFIG, _WORKDIR):  # so that --help lists them
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
-    app.run(lambda _: sys.exit(_call(main)), flags_parser=_parse)
+    app.run(lambda _: sys.exit(status(lambda: _call(main))), flags_parser=_parse)
 
 
-def _call(main: Callable[[ConfigDict, Path], int]) -> int | str:
+def _call(main: Callable[[ConfigDict, Path], int]) -> int:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)
-    from vqjax.config import InputError
-
-    try:
-        return main(_CONFIG.value, Path(_WORKDIR.value or _default_workdir()))
-    except InputError as error:
-        return f"error: {error}"
-    except KeyboardInterrupt:  # before the first step: there is nothing to save
-        return 130
+    return main(_CONFIG.value, Path(_WORKDIR.value or _default_workdir()))
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -42,12 +37,24 @@ def _parse(argv: list[str]) -> list[str]:
             sys.exit("error: --config is missing; expected a file, for example --config configs/digits.py")
         getattr(_CONFIG.value, "keys", None)  # a file that could not be loaded raises its error at the first use
     except Exception as error:  # a config is code: it can fail in any way
-        sys.exit(f"error: {_brief(error)}")
+        sys.exit(f"error: {_unknown(error, argv) or _brief(error)}")
     if not isinstance(_CONFIG.value, ConfigDict):
         sys.exit(f"error: get_config() of --config must return a ConfigDict, not {type(_CONFIG.value).__name__}")
     if rest[1:]:
         sys.exit(f"error: unexpected argument {rest[1]!r}; fields of the config are set as --config.name=value")
     return rest
+
+
+def _unknown(error: Exception, argv: list[str]) -> str:
+    """What is wrong if a flag sets a field that the config does not have: ml_collections names the field alone."""
+    if error.args and isinstance(error.args[0], KeyError):
+        error = error.args[0]
+    if not isinstance(error, KeyError):
+        return ""
+    field, _, hint = str(error.args[0]).partition("\n")
+    names = (argument.partition("=")[0] for argument in argv)
+    flag = next((name for name in names if field.strip("'") in name.split(".")), "")
+    return flag and f"{flag}: there is no field {field}. {hint}"
 
 
 def _brief(error: Exception) -> str:

@@ -14,7 +14,6 @@ from vqjax.config import InputError, check_value, nearest
 from vqjax.files import replacing
 from vqjax.prior import Prior
 from vqjax.sampling import ANCESTRAL, Sampling
-from vqjax.stage1 import Stage1
 
 _CHUNK = 10_000  # training images that are compared with the samples at a time
 _SHOWN = 400  # samples in the picture; the arrays have all
@@ -82,14 +81,9 @@ def load(path: str, stage1: str | None = None, step: int | None = None) -> tuple
     Raises InputError if the workdir holds no prior, no such checkpoint, or its stage 1 is gone or another one.
     """
     workdir = Workdir(path)
-    config = workdir.config()
-    if config.get("task") != "prior":
-        raise InputError(f"--workdir={path} holds a run of task {config.get('task')!r}, expected 'prior'")
-    if stage1:
-        config.stage1 = str(Stage1(stage1, "--stage1").path)
-    elif not Path(config.stage1).is_dir():
-        raise InputError(f"stage 1 is no longer in {config.stage1}: name the place with --stage1")
-    prior = tasks.make(config, workdir.facts())
+    if (task := workdir.config().get("task")) != "prior":
+        raise InputError(f"--workdir={path} holds a run of task {task!r}, expected 'prior'")
+    config, prior = tasks.trained(workdir, stage1)
     return prior, restore_variables(workdir, prior, step)[1], config
 
 

@@ -1,10 +1,11 @@
 """The classes of image files, by a trained classifier:
 
-python -m vqjax.predict --workdir W image.png [more.jpg ...]
+python -m vqjax.predict --workdir W [--step N] [--stage1 DIR] image.png [more.jpg ...]
 """
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image, ImageOps
 from vqjax import parallel, tasks
 from vqjax.checkpoint import Workdir, restore_variables
 from vqjax.classifier import Classifier
+from vqjax.command import status
 from vqjax.config import InputError
 from vqjax.data import Split
 
@@ -22,7 +24,7 @@ _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 
 def predict(
-    workdir: str, files: Sequence[str | Path], step: int | None = None
+    workdir: str, files: Sequence[str | Path], step: int | None = None, stage1: str | None = None
 ) -> tuple[np.ndarray, tuple[str, ...], list[list[str]]]:
     """Classifies image files.
 
@@ -30,6 +32,7 @@ def predict(
       workdir: of a run of one of the classifiers.
       files: images that Pillow can read; those of another size or mode are converted, with a note.
       step: of the checkpoint; by default the best one by the validation share, or else the last.
+      stage1: as of `tasks.trained`.
 
     Returns:
       Probabilities (N, classes), the names of the classes, and the notes on each file.
@@ -38,12 +41,12 @@ def predict(
       InputError: the workdir holds no usable classifier, or a file is no image.
     """
     run = Workdir(workdir)
-    config = run.config()
-    if not issubclass(tasks.TASKS.get(config.get("task"), object), Classifier):
-        raise InputError(f"--workdir={workdir} holds a run of task {config.get('task')!r}, expected a classifier's")
-    facts = run.facts()
-    images, notes = zip(*(read_image(file, tuple(facts["image_shape"])) for file in files))
-    task = tasks.make(config, facts)
+    if not issubclass(tasks.TASKS.get(run.config().get("task"), object), Classifier):
+        raise InputError(
+            f"--workdir={workdir} holds a run of task {run.config().get('task')!r}, expected a classifier's"
+        )
+    images, notes = zip(*(read_image(file, tuple(run.facts()["image_shape"])) for file in files))
+    config, task = tasks.trained(run, stage1)
     variables = restore_variables(run, task, step)[1]
 
     def probabilities(fixed, batch):
@@ -58,13 +61,15 @@ def read_image(file: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarra
     """An image file as uint8 (H, W, C) of the shape, and notes on what that took. Raises InputError if it is none."""
     height, width, channels = shape
     try:
-        with Image.open(file) as image:
+        with (
+            warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
+            Image.open(file) as image,
+        ):
             notes = ["the first of its frames"] if getattr(image, "n_frames", 1) > 1 else []
             image.load()
             image = ImageOps.exif_transpose(image)
     except Exception as error:  # Pillow's readers fail in any way on a damaged file
-        reason = "no such file" if isinstance(error, FileNotFoundError) else "not an image that can be read"
-        raise InputError(f"{file}: {reason}") from error
+        raise InputError(f"{file}: {_reason(error)}") from error
     if image.mode not in _MODES:
         raise InputError(f"{file}: expected a picture of 8 bits per channel, found mode {image.mode!r}")
     if image.has_transparency_data:
@@ -81,22 +86,26 @@ def read_image(file: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarra
     return np.asarray(image, np.uint8).reshape(shape), notes
 
 
-def main() -> int:
+def _reason(error: Exception) -> str:
+    """Why a file gave no image."""
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"too large, expected at most {Image.MAX_IMAGE_PIXELS:,} pixels"
+    reasons = {FileNotFoundError: "no such file", IsADirectoryError: "a directory, expected a file"}
+    return reasons.get(type(error), "not an image that can be read")
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m vqjax.predict", description="Classify image files.")
     parser.add_argument("--workdir", required=True, help="the run of a classifier")
     parser.add_argument("--step", type=int, help="of the checkpoint (default: the best, or else the last)")
+    parser.add_argument("--stage1", help="the autoencoder's run, if it is not where the classifier was trained on it")
     parser.add_argument("images", nargs="+", type=Path, metavar="image", help="a file")
     arguments = parser.parse_args()
-    try:
-        probabilities, names, notes = predict(arguments.workdir, arguments.images, arguments.step)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    probabilities, names, notes = predict(arguments.workdir, arguments.images, arguments.step, arguments.stage1)
     for file, row, note in zip(arguments.images, probabilities, notes):
         best = ", ".join(f"{names[i]} {row[i]:.1%}" for i in np.argsort(-row, kind="stable")[:5])
         print(f"{file}: {best}" + "".join(f" ({text})" for text in note))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status(main))

@@ -102,7 +102,7 @@ class Stage1:
         if config.data.name not in ("", dataset):
             raise InputError(
                 f"config.data.name={config.data.name!r}, but config.stage1={config.stage1} was trained on {dataset!r}"
-                "\nLeave it empty: the data of a second stage is that of the first"
+                "\nThe data of a second stage is that of the first: expected the same name, or an empty one"
             )
         config.data.name, config.stage1 = dataset, str(self.path)
         config.data.data_dir = config.data.data_dir or self.config.data.data_dir

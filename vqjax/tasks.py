@@ -14,11 +14,13 @@ Those with `SecondStage` fields are made with a `stage1`, the others without.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from vqjax.autoencoder import Autoencoder
+from vqjax.checkpoint import Workdir
 from vqjax.classifier import Classifier, CodeClassifier
 from vqjax.config import InputError, SecondStage, check_name, check_run
 from vqjax.prior import Prior
@@ -37,12 +39,18 @@ def complete(config: ConfigDict, stage1: Stage1 | None = None) -> ConfigDict:
     Raises:
       InputError: a field outside `model` and `optimizer` is wrong, or stage 1 is unfit.
     """
+    if not _is_second(config):
+        return config
+    return (stage1 or Stage1(config.stage1)).complete(config)
+
+
+def _is_second(config: ConfigDict) -> bool:
+    """Whether a run of the config has a stage 1; InputError if a field outside `model` and `optimizer` is wrong."""
     if "task" not in config:
         raise InputError("config.task is missing from the config")
     check_name(TASKS, config.task, "config.task")
-    fields = TASKS[config.task].fields
-    check_run(config, fields)
-    return (stage1 or Stage1(config.stage1)).complete(config) if fields is SecondStage else config
+    check_run(config, TASKS[config.task].fields)
+    return TASKS[config.task].fields is SecondStage
 
 
 def make(config: ConfigDict, facts: Mapping[str, Any] | None = None, stage1: Stage1 | None = None) -> Any:
@@ -59,3 +67,23 @@ def make(config: ConfigDict, facts: Mapping[str, Any] | None = None, stage1: Sta
     check_name(TASKS, config.task, "config.task")
     task = TASKS[config.task]
     return task(config, facts, stage1) if task.fields is SecondStage else task(config, facts)
+
+
+def trained(workdir: Workdir, stage1: str | None = None) -> tuple[ConfigDict, Any]:
+    """The config and the task of a run that was trained.
+
+    Args:
+      workdir: of the run.
+      stage1: the workdir of its stage 1, if that is no longer where the config says.
+
+    Raises:
+      InputError: there is no such run, it cannot be built, or its stage 1 is gone or another one.
+    """
+    config, found = workdir.config(), None
+    if _is_second(config):
+        if not stage1 and not Path(config.stage1).is_dir():
+            raise InputError(f"stage 1 is no longer in {config.stage1}: name the place with --stage1")
+        found = Stage1(stage1 or config.stage1, "--stage1")
+    elif stage1:
+        raise InputError(f"--stage1={stage1}: {workdir.path} holds a run of task {config.task!r}, which has none")
+    return config, make(config, workdir.facts(), found)
