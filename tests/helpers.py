@@ -28,7 +28,7 @@ TINY = [
 
 def command(*arguments, cwd=REPOSITORY, **options):
     """Runs a Python command line of this project to its end."""
-    settings = {"env": ENVIRONMENT, "capture_output": True, "text": True, "timeout": 300, **options}
+    settings = {"env": ENVIRONMENT, "capture_output": True, "text": True, "timeout": 600, **options}
     return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, **settings)
 
 

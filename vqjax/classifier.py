@@ -80,12 +80,12 @@ class Classifier(ThroughQuantizer):
         quantizer.check(f"config.model.{fields.quantizer}")
         codes = fields.quantize if quantizer.num_codes else "none"
         self._traits = {"stages": "end to end", "quantizer": fields.quantizer, "codes": codes}
+        self._build(config, fields, backbone, quantizer, fields.quantize, shape, facts or data.facts(config))
         if fields.quantize == "one" and fields.head != "pooled":
             raise InputError(
                 f"config.model.head={fields.head!r}: config.model.quantize='one' leaves it one position; "
                 "expected pooled, or config.model.quantize='grid'"
             )
-        self._build(config, fields, backbone, quantizer, fields.quantize, shape, facts or data.facts(config))
 
     def _build(
         self,
