@@ -1,16 +1,7 @@
-"""Trains what a config describes:
+"""Trains what a config describes: python train.py --config configs/digits.py [--workdir DIR] [--config.steps=9 ...]"""
 
-python train.py --config configs/digits.py [--workdir DIR] [--config.steps=1000 ...]
-"""
-
-from vqjax import flags
-
-
-def main(config, workdir) -> int:
-    from vqjax import loop  # JAX starts here, after the flags are known to be right
-
-    return loop.train(config, workdir)
-
+from vqjax.__main__ import train
+from vqjax.core.command import run
 
 if __name__ == "__main__":
-    flags.run(main)
+    run(train)

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import torch_pixelcnn
-from vqjax.pixelcnn import PixelCNN
-from vqjax.sampling import ANCESTRAL, sample
+from vqjax.networks.pixelcnn import PixelCNN
+from vqjax.tasks.sampling import ANCESTRAL, sample
 
 K, CLASSES, WIDTH, LAYERS, HEAD = 512, 10, 64, 15, 512
 SIZES = [((8, 8), 64), ((16, 16), 16)]  # grid, batch

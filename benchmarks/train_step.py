@@ -16,9 +16,11 @@ from tqdm import trange
 
 from benchmarks.torch_twin import Autoencoder
 from configs import cifar10_ema
-from vqjax import optimizers, tasks
-from vqjax.parallel import PARALLEL
-from vqjax.steps import initial_state, train_step
+from vqjax import tasks
+from vqjax.runs.devices import PARALLEL
+from vqjax.runs.state import initial_state
+from vqjax.training import optimizers
+from vqjax.training.steps import train_step
 
 VARIANCE = 0.0627
 
@@ -26,7 +28,8 @@ VARIANCE = 0.0627
 def vqjax_runner(images: np.ndarray) -> Callable[[int], None]:
     """A function that takes n steps, the batch coming from the host each time."""
     config = cifar10_ema.get_config()
-    task = tasks.make(config, {"variance": VARIANCE})
+    task = tasks.build(config)
+    task.facts = {**task.facts, "variance": VARIANCE}
     optimizer, schedule = optimizers.make(config)
     program = PARALLEL[config.parallel]()
     step = program.compile(train_step(task, optimizer, schedule, *jax.random.split(jax.random.key(1))), donate=True)

@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
                     blocks=2,  # per group
                     kernel_init="lecun",  # or xavier, kaiming
                 ),
-                quantizer="ema",  # or vq, gumbel; none: an autoencoder without codes
+                quantizer="ema",  # or vq, gumbel, fsq; without codes: none, or gaussian, a variational autoencoder
                 none=dict(),
                 ema=dict(
                     num_codes=512,  # K
@@ -61,6 +61,11 @@ def get_config() -> ConfigDict:
                     kl_weight=dict(schedule="exponential", start=0.03, end=1e-4, share=0.5),
                     diversity_weight=0.1,  # of the codes' even use
                     decay=0.99,  # of the running mean of that use
+                ),
+                fsq=dict(levels=(8, 8, 8)),  # of each number that is rounded; K is their product
+                gaussian=dict(
+                    latent_dim=16,  # numbers per position
+                    kl_weight=dict(schedule="linear", start=0.0, end=0.01, share=0.2),  # of the nats per position
                 ),
                 likelihood="mse",  # or l1, logit_laplace
                 mse=dict(weight=4.0, tanh=False),  # loss = weight * MSE / variance, pixels in [0, 1]

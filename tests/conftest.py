@@ -24,25 +24,37 @@ import numpy as np
 import pytest
 
 from configs import autoencoder, classifier, code_classifier, prior
-from vqjax import data, loop
-from vqjax.prior import PRIORS
+from vqjax.core.config import build
+from vqjax.data import datasets
+from vqjax.data.splits import Split
 from vqjax.quantizers import QUANTIZERS
+from vqjax.tasks.prior import PRIORS
+from vqjax.training import loop
 
 pytest.register_assert_rewrite("helpers")
 
 SMALL_PRIORS = {"pixelcnn": {"width": 8, "layers": 2, "head": 16}}
-CODED = [name for name in QUANTIZERS if name != "none"]
 REPOSITORY = Path(__file__).parent.parent
 
 
-def random_split(dataset: data.Dataset, split: str, data_dir: str) -> data.Split:
+def num_codes(quantizer: str) -> int:
+    """Of a quantizer as the base config has it."""
+    config = autoencoder.get_config()
+    config.model.quantizer = quantizer
+    return build(QUANTIZERS, config, "model.quantizer", code_dim=config.model.code_dim).num_codes
+
+
+CODED = [name for name in QUANTIZERS if num_codes(name)]
+
+
+def random_split(dataset: datasets.Dataset, split: str, data_dir: str) -> Split:
     """Smooth random images in place of a dataset that is not here: 96 for train, 40 for test."""
     count = {"train": 96, "test": 40}[split]
     rng = np.random.default_rng(count)
     height, width, channels = dataset.shape
     coarse = rng.integers(0, 256, (count, -(-height // 4), -(-width // 4), channels))
     images = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :height, :width].astype(np.uint8)
-    return data.Split(image=images, label=rng.integers(0, len(dataset.class_names), count).astype(np.int32))
+    return Split(image=images, label=rng.integers(0, len(dataset.class_names), count).astype(np.int32))
 
 
 def pytest_collection_modifyitems(items):
@@ -60,9 +72,15 @@ def compiled_programs():
 @pytest.fixture
 def mock_data(monkeypatch):
     """Every dataset that would be read from disk has random images."""
-    for name, row in data.DATASETS.items():
+    for name, row in datasets.DATASETS.items():
         if name != "digits":
-            monkeypatch.setitem(data.DATASETS, name, dataclasses.replace(row, load=random_split))
+            monkeypatch.setitem(datasets.DATASETS, name, dataclasses.replace(row, load=random_split))
+
+
+def give_16_codes(model):
+    """To every quantizer that has codes."""
+    for entry in (model[name] for name in QUANTIZERS if name in model):
+        entry.update({name: value for name, value in (("num_codes", 16), ("levels", (4, 4))) if name in entry})
 
 
 def small_autoencoder():
@@ -73,8 +91,7 @@ def small_autoencoder():
     config.model.code_dim = 8
     config.model.deepmind.update({"width": 8, "residual_width": 4, "blocks": 1, "stages": 1})
     config.model.openai.update({"width": 4, "groups": 2, "blocks": 1})
-    for quantizer in CODED:
-        config.model[quantizer].num_codes = 16
+    give_16_codes(config.model)
     return config
 
 
@@ -86,8 +103,7 @@ def small_classifier():
     config.model.resnet18.width = 2
     config.model.small.update({"width": 4, "stages": 1})
     config.model.deepmind.update({"features": 8, "width": 8, "residual_width": 4, "blocks": 1, "stages": 1})
-    for quantizer in CODED:
-        config.model[quantizer].num_codes = 16
+    give_16_codes(config.model)
     return config
 
 

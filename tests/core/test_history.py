@@ -1,0 +1,104 @@
+"""Runs that are older than some of the fields that a config has by now."""
+
+import hashlib
+import json
+
+import jax
+import numpy as np
+import pytest
+from helpers import train
+
+from configs import autoencoder, classifier
+from vqjax.core.config import section
+from vqjax.core.history import ADDED, completed
+from vqjax.runs.workdir import Workdir
+from vqjax.tasks.stage1 import Stage1
+from vqjax.training import loop
+from vqjax.training.evaluation import evaluate
+
+LATER = ("fsq", "gaussian")  # quantizers that came after the first runs
+
+
+@pytest.mark.parametrize("base", [autoencoder, classifier])
+def test_what_is_filled_in_is_what_the_base_config_has(base):
+    """So that the command of an older run is still its command."""
+    config = base.get_config()
+    for key, value in ADDED[config.task].items():
+        assert section(config, key).to_dict() == value
+        parent, _, name = key.rpartition(".")
+        del section(config, parent)[name]
+    assert completed(config).to_dict() == base.get_config().to_dict() != config.to_dict()
+
+
+def forget(workdir):
+    """Makes config.json that of an older run; returns its model."""
+    config = json.loads((workdir / "config.json").read_text())
+    for name in LATER:
+        del config["model"][name]
+    (workdir / "config.json").write_text(json.dumps(config))
+    return config["model"]
+
+
+def digest(model, variables):
+    """SHA-256 over a model's config and variables, as it was computed when there was nothing to fill in."""
+    found = hashlib.sha256(json.dumps(model, sort_keys=True).encode())
+    for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
+        found.update(f"{jax.tree_util.keystr(path)} {leaf.dtype}{leaf.shape}".encode())
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()
+
+
+@pytest.fixture
+def base_config(small_config):
+    """Small, but with the later quantizers as the base config has them."""
+    for name in LATER:
+        small_config.model[name] = autoencoder.get_config().model[name]
+    return small_config
+
+
+def test_an_older_run_is_evaluated_used_and_resumed(base_config, prior_config, tmp_path):
+    assert loop.train(base_config, tmp_path / "old") == 0
+    model, workdir = forget(tmp_path / "old"), Workdir(tmp_path / "old")
+    before = json.loads((tmp_path / "old" / "eval.json").read_text())
+    assert workdir.differences(base_config) == {} and not set(LATER) & set(model)
+    assert evaluate(workdir)[1]["psnr"] == pytest.approx(before["psnr"])
+    stage1 = Stage1(tmp_path / "old")
+    assert stage1.fingerprint == digest(model, stage1.variables)
+    prior_config.stage1 = str(tmp_path / "old")
+    assert loop.train(prior_config, tmp_path / "prior") == 0
+    base_config.steps = 10
+    assert loop.train(base_config, tmp_path / "old") == 0
+    recorded = json.loads((tmp_path / "old" / "config.json").read_text())
+    assert recorded["steps"] == 10 and recorded["model"] == model
+    resumed = Stage1(tmp_path / "old")
+    assert resumed.fingerprint == digest(model, resumed.variables) != stage1.fingerprint
+    assert json.loads((tmp_path / "old" / "eval.json").read_text())["step"] == 10
+
+
+def test_an_older_classifier_goes_on(classifier_config, tmp_path):
+    for name in LATER:
+        classifier_config.model[name] = classifier.get_config().model[name]
+    assert loop.train(classifier_config, tmp_path) == 0
+    model = forget(tmp_path)
+    classifier_config.steps = 8
+    assert loop.train(classifier_config, tmp_path) == 0
+    assert json.loads((tmp_path / "config.json").read_text())["model"] == model
+
+
+def test_an_older_run_with_another_setting_is_another_run(base_config, tmp_path):
+    """Only what it would have had by default is the same."""
+    assert loop.train(base_config, tmp_path) == 0
+    forget(tmp_path)
+    base_config.model.fsq.levels = (5, 5)
+    assert Workdir(tmp_path).differences(base_config) == {"model.fsq.levels": ([8, 8, 8], [5, 5])}
+
+
+@pytest.mark.slow
+def test_levels_on_the_command_line(tmp_path):
+    """The same command again finds its run, though config.json has them as a list."""
+    words = ["--config.model.quantizer=fsq", "--config.model.fsq.levels=(4, 3)", "--config.steps=4"]
+    for _ in range(2):
+        result = train(tmp_path, *words)
+        assert result.returncode == 0, result.stderr
+    assert "is finished after 4 steps" in result.stdout
+    assert json.loads((tmp_path / "config.json").read_text())["model"]["fsq"] == {"levels": [4, 3]}

@@ -1,0 +1,186 @@
+import os
+
+import jax
+import numpy as np
+import pytest
+
+from vqjax.core.config import InputError
+from vqjax.data import datasets
+from vqjax.data.augmentation import augment
+from vqjax.data.batches import batch_rows, batches, evaluation_batches
+from vqjax.data.splits import Split
+
+REAL = os.environ.get("TFDS_DATA_DIR", "../shared/tfds")
+
+
+def split_of(size):
+    images = np.arange(size * 4, dtype=np.uint8).reshape(size, 2, 2, 1)
+    return Split(image=images, label=np.arange(size, dtype=np.int32))
+
+
+def test_digits_are_scikit_learns(small_config):
+    from sklearn.datasets import load_digits
+
+    splits = datasets.load(small_config)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 1437, "test": 360}
+    raw = load_digits()
+    np.testing.assert_array_equal(splits["test"].arrays["label"], raw.target[1437:])
+    np.testing.assert_array_equal(splits["train"].arrays["image"][7, :, :, 0], np.round(255 * raw.images[7] / 16))
+    assert splits["train"].arrays["image"].dtype == np.uint8
+
+
+def test_variance_is_of_the_pixels_in_0_1(small_config):
+    split = datasets.load(small_config, ("train",))["train"]
+    np.testing.assert_allclose(split.variance(), np.var(split.arrays["image"] / 255), rtol=1e-9)
+
+
+def test_validation_is_the_last_share_of_train(small_config):
+    whole = datasets.load(small_config)["train"]
+    small_config.data.validation = 0.1
+    splits = datasets.load(small_config)
+    assert len(splits["validation"]) == 144
+    np.testing.assert_array_equal(splits["train"].arrays["image"], whole.arrays["image"][:-144])
+    np.testing.assert_array_equal(splits["validation"].arrays["label"], whole.arrays["label"][-144:])
+
+
+def test_a_share_too_small_is_refused(small_config):
+    small_config.data.validation = 1e-6
+    with pytest.raises(InputError, match="config.data.validation=1e-06 of 1437 images"):
+        datasets.load(small_config)
+
+
+@pytest.mark.parametrize("batch_size", [3, 7, 25])
+def test_each_epoch_has_each_row_once_and_its_own_order(batch_size):
+    stream = np.concatenate([batch_rows(10, batch_size, step, 0, True) for step in range(20)])
+    first, second = stream[:10], stream[10:20]
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert list(first) != list(second) and list(first) != list(range(10))
+
+
+def test_batches_are_a_function_of_seed_and_step():
+    whole = batches(split_of(10), 4, seed=1, shuffle=True)
+    rows = [next(whole)["label"] for _ in range(9)]
+    resumed = next(batches(split_of(10), 4, seed=1, shuffle=True, start=7))
+    np.testing.assert_array_equal(resumed["label"], rows[7])
+    other = next(batches(split_of(10), 4, seed=2, shuffle=True))
+    assert list(other["label"]) != list(rows[0])
+    np.testing.assert_array_equal(resumed["example"], np.arange(4))
+
+
+def test_without_shuffling_batches_follow_the_file():
+    stream = batches(split_of(5), 3, seed=0, shuffle=False)
+    assert [list(next(stream)["label"]) for _ in range(3)] == [[0, 1, 2], [3, 4, 0], [1, 2, 3]]
+
+
+def test_evaluation_covers_the_split_once():
+    found = list(evaluation_batches(split_of(10), 4))
+    assert all(len(batch["label"]) == 4 for batch in found)
+    labels = np.concatenate([batch["label"][batch["real"]] for batch in found])
+    np.testing.assert_array_equal(labels, np.arange(10))
+
+
+def augmented(images, example, flip=True, crop=2, seed=0):
+    return np.asarray(augment(images, np.asarray(example), jax.random.key(seed), flip, crop))
+
+
+def test_augmentation_is_keyed_by_the_position_in_the_global_batch():
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3)).astype(np.uint8)
+    whole = augmented(images, range(6))
+    parts = [augmented(images[i : i + 2], range(i, i + 2)) for i in (0, 2, 4)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert np.any(augmented(images, range(6), seed=1) != whole)
+
+
+def test_flips_and_crops_are_what_they_say():
+    image = np.random.default_rng(0).integers(0, 256, (1, 6, 4, 1)).astype(np.uint8).repeat(200, 0)
+    flips = {x.tobytes() for x in augmented(image, range(200), crop=0)}
+    assert flips == {image[0].tobytes(), image[0][:, ::-1].tobytes()}
+    padded = np.pad(image[0], ((1, 1), (1, 1), (0, 0)), mode="reflect")
+    windows = {padded[i : i + 6, j : j + 4].tobytes() for i in range(3) for j in range(3)}
+    assert {x.tobytes() for x in augmented(image, range(200), flip=False, crop=1)} == windows
+    np.testing.assert_array_equal(augmented(image, range(200), flip=False, crop=0), image)
+
+
+def test_an_unknown_dataset_is_named(small_config):
+    small_config.data.name = "cifar"
+    with pytest.raises(InputError, match=r"config.data.name='cifar' is unknown. Did you mean"):
+        datasets.describe(small_config)
+
+
+@pytest.mark.parametrize("name", [name for name in datasets.DATASETS if name != "digits"])
+def test_a_set_that_is_not_there_says_at_once_how_to_get_it(small_config, tmp_path, name):
+    small_config.data.name, small_config.data.data_dir = name, str(tmp_path)
+    with pytest.raises(InputError) as error:
+        datasets.load(small_config)
+    message = str(error.value)
+    assert f"config.data.name='{name}'" in message and str(tmp_path) in message and "TFDS_DATA_DIR" in message
+    assert f"tfds build {name}" in message and "pip install tensorflow-cpu" in message
+    assert len(message.splitlines()) <= 5 and not any(tmp_path.iterdir())
+
+
+def test_with_tensorflow_a_missing_set_is_prepared(small_config, tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def fail(builder):
+        raise OSError(f"no network for {builder.name}\nand a long story")
+
+    monkeypatch.setattr(datasets.importlib.util, "find_spec", lambda name: name == "tensorflow")
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+    small_config.data.name, small_config.data.data_dir = "mnist", str(tmp_path)
+    with pytest.raises(InputError, match=r"'mnist' could not be prepared in .*: no network for mnist$"):
+        datasets.load(small_config)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_real_sets(small_config, name):
+    import tensorflow_datasets as tfds
+
+    if not os.path.isdir(os.path.join(REAL, name)):
+        pytest.skip(f"{name} is not prepared in {REAL}")
+    small_config.data.name, small_config.data.data_dir = name, REAL
+    row = datasets.describe(small_config)
+    test = datasets.load(small_config, ("test",))["test"]
+    assert test.arrays["image"].shape == (row.sizes["test"], *row.shape)
+    assert set(test.arrays["label"]) == set(range(len(row.class_names)))
+    assert tuple(tfds.builder(row.source, data_dir=REAL).info.features["label"].names) == row.class_names
+
+
+@pytest.mark.parametrize("name", [name for name in datasets.DATASETS if name != "digits"])
+def test_rows_agree_with_tfds(name):
+    """Shape and classes, from TFDS's own description (no data, no network)."""
+    import tensorflow_datasets as tfds
+
+    row = datasets.DATASETS[name]
+    features = tfds.builder(row.source, data_dir=os.devnull + "/none").info.features
+    assert features["image"].shape == row.shape
+    assert features["label"].num_classes == len(row.class_names)
+    if name == "fashion_mnist":
+        assert tuple(features["label"].names) == row.class_names
+    if name == "cifar100":
+        assert list(row.class_names) == sorted(set(row.class_names))
+
+
+def test_a_set_in_another_file_format_says_so(small_config, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def refuse(*_, **__):
+        raise ValueError("File format is already set to FileFormat.TFRECORD")
+
+    monkeypatch.setattr(tfds, "builder", refuse)
+    small_config.data.name = "mnist"
+    with pytest.raises(InputError, match=r"'mnist': expected ArrayRecord in .*TFRECORD\nPrepare it in another"):
+        datasets.load(small_config)
+
+
+def test_a_truncated_set_is_refused(small_config, tmp_path):
+    import shutil
+
+    if not os.path.isdir(os.path.join(REAL, "mnist")):
+        pytest.skip(f"mnist is not prepared in {REAL}")
+    shutil.copytree(os.path.join(REAL, "mnist"), tmp_path / "mnist")
+    for path in (tmp_path / "mnist").rglob("*test.array_record*"):
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:100_000])
+    small_config.data.name, small_config.data.data_dir = "mnist", str(tmp_path)
+    with pytest.raises(InputError, match=r"'mnist' in .* is damaged"):
+        datasets.load(small_config, ("test",))

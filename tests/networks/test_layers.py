@@ -1,0 +1,95 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vqjax.networks import layers
+
+
+def direct_conv(x, kernel, stride):
+    """The definition, in NumPy: zero padding (k - s + 1) // 2, one output position at a time."""
+    k, _, _, o = kernel.shape
+    pad = (k - stride + 1) // 2
+    b, h, w, _ = x.shape
+    padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    y = np.zeros((b, h // stride, w // stride, o))
+    for i in range(h // stride):
+        for j in range(w // stride):
+            patch = padded[:, i * stride : i * stride + k, j * stride : j * stride + k]
+            y[:, i, j] = np.tensordot(patch, kernel, axes=3)
+    return y
+
+
+def direct_conv_transpose(x, kernel, stride):
+    """The definition, in NumPy: every input position adds its k x k patch, then s / 2 is cut off all round."""
+    k, _, _, o = kernel.shape
+    b, h, w, _ = x.shape
+    y = np.zeros((b, (h - 1) * stride + k, (w - 1) * stride + k, o))
+    for i in range(h):
+        for j in range(w):
+            patch = np.einsum("bc,uvco->buvo", x[:, i, j], kernel)
+            y[:, i * stride : i * stride + k, j * stride : j * stride + k] += patch
+    cut = stride // 2
+    return y[:, cut:-cut, cut:-cut]
+
+
+CASES = [(layers.conv, direct_conv, k, s) for k, s in ((1, 1), (3, 1), (4, 2), (7, 1), (8, 4))]
+CASES += [(layers.conv_transpose, direct_conv_transpose, 2 * s, s) for s in (2, 4)]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("function, direct, kernel_size, stride", CASES)
+def test_convolutions_and_their_gradients_are_the_definition(
+    monkeypatch, backend, function, direct, kernel_size, stride
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)  # the formulation, not the device
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(2, 8, 12, 3)), rng.normal(size=(kernel_size, kernel_size, 3, 5))
+    y, pull = jax.vjp(lambda *a: function(*a, stride), jnp.float32(x), jnp.float32(kernel))
+    np.testing.assert_allclose(y, direct(x, kernel, stride), atol=1e-4)
+    # Both maps are bilinear, so <g, f(dx, k)> = <f*_x(g), dx>, and likewise in k.
+    g, dx, dk = rng.normal(size=y.shape), rng.normal(size=x.shape), rng.normal(size=kernel.shape)
+    grad_x, grad_kernel = pull(jnp.float32(g))
+    np.testing.assert_allclose(np.sum(grad_x * dx), np.sum(g * direct(dx, kernel, stride)), rtol=1e-4)
+    np.testing.assert_allclose(np.sum(grad_kernel * dk), np.sum(g * direct(x, dk, stride)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [layers.Conv, layers.ConvTranspose])
+def test_weight_norm_starts_as_the_plain_layer_and_fixes_the_kernels_norm(layer):
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    plain, normed = (layer(5, 4, 2, weight_norm=flag) for flag in (False, True))
+    variables = normed.init(jax.random.key(1), x)
+    y = normed.apply(variables, x)
+    np.testing.assert_allclose(y, plain.apply(plain.init(jax.random.key(1), x), x), atol=1e-5)
+    params = variables["params"]
+    assert {name: value.shape for name, value in params.items()} == {
+        "kernel": (4, 4, 3, 5),
+        "scale": (5,),
+        "bias": (5,),
+    }
+    longer = {"params": {**params, "kernel": 3 * params["kernel"]}}
+    np.testing.assert_allclose(normed.apply(longer, x), y, atol=1e-5)
+    louder = {"params": {**params, "scale": 3 * params["scale"]}}
+    np.testing.assert_allclose(normed.apply(louder, x), 3 * y, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", layers.INITIALIZERS)
+@pytest.mark.parametrize(
+    "layer, kernel_size, stride", [(layers.Conv, 3, 1), (layers.Conv, 4, 2), (layers.ConvTranspose, 4, 2)]
+)
+def test_initializers_keep_the_scale_they_promise(layer, kernel_size, stride, name):
+    """Output variance of unit input: lecun 1, kaiming 2, xavier 2 fan_in / (fan_in + fan_out), away from the border."""
+    x = jax.random.normal(jax.random.key(0), (32, 16, 16, 64))
+    module = layer(32, kernel_size, stride, kernel_init=name)
+    y = module.init_with_output(jax.random.key(1), x)[0][:, 2:-2, 2:-2]
+    taps = (kernel_size // stride) ** 2 if layer is layers.ConvTranspose else kernel_size**2
+    outputs = taps * 32 * stride**2 if layer is layers.ConvTranspose else taps * 32
+    expected = {"lecun": 1, "kaiming": 2, "xavier": 2 * taps * 64 / (taps * 64 + outputs)}[name]
+    np.testing.assert_allclose(np.var(y), expected, rtol=0.1)
+
+
+def test_compute_dtype_leaves_parameters_in_float32():
+    module = layers.Conv(4, 3, dtype=jnp.bfloat16)
+    y, variables = module.init_with_output(jax.random.key(0), jnp.ones((1, 4, 4, 2)))
+    assert y.dtype == jnp.bfloat16
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))

@@ -1,0 +1,177 @@
+"""The codebooks of vectors, by gradient and by running means: values, gradients, k-means and restarts by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from quantizing import call
+
+from vqjax.core.config import InputError
+from vqjax.quantizers import EMA, VQ
+from vqjax.quantizers.codebook import squared_distances
+from vqjax.quantizers.kmeans import kmeans
+
+FIELDS = dict(code_dim=2, num_codes=3, beta=0.25, kmeans=False, restart=0.0, decay=0.9)
+CODEBOOK = np.array([[0.0, 0.0], [1.0, 1.0], [4.0, 0.0]], np.float32)
+# Nearest codes by hand: 1 (distances 1.0, 0.2, 9.8 squared), 0, 2, 1.
+Z = np.array([[[[1.0, 0.6], [0.2, -0.4]], [[3.0, 0.0], [1.0, 2.0]]]], np.float32)
+CODES = np.array([[[1, 0], [2, 1]]])
+ERRORS = Z - CODEBOOK[CODES]  # z - e
+MEAN_SQUARE = (0.4**2 + 0.2**2 + 0.4**2 + 1.0 + 1.0) / 8
+
+
+CODEBOOKS = [VQ, EMA]
+
+
+def with_codebook(quantizer, codebook=CODEBOOK):
+    """Variables whose codebook is given."""
+    variables = quantizer.init(jax.random.key(0), jnp.zeros((1, 1, 1, codebook.shape[1])), False)
+    everything = np.ones((len(codebook), 1), bool)
+    return quantizer.apply(variables, everything, jnp.asarray(codebook), method="_replace", mutable=True)[1]
+
+
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
+def test_forward_by_hand(quantizer):
+    quantizer = quantizer(**FIELDS)
+    quantized, _ = call(quantizer, with_codebook(quantizer), Z)
+    np.testing.assert_array_equal(quantized.codes, CODES)
+    assert quantized.codes.dtype == jnp.int32
+    np.testing.assert_allclose(quantized.z_q, CODEBOOK[CODES], atol=1e-6)
+    np.testing.assert_allclose(quantized.metrics["code_frequency"], [0.25, 0.5, 0.25])
+    np.testing.assert_allclose(quantized.metrics["commitment_loss"], MEAN_SQUARE, rtol=1e-6)
+    expected = {VQ: 1.25 * MEAN_SQUARE, EMA: 0.25 * MEAN_SQUARE}[type(quantizer)]
+    np.testing.assert_allclose(quantized.loss, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
+def test_gradient_of_z_by_hand(quantizer):
+    """d/dz of sum(w z_q) + loss is w, straight through, plus 2 beta (z - e) / N: commitment, and nothing else."""
+    quantizer = quantizer(**FIELDS)
+    variables = with_codebook(quantizer)
+    w = np.arange(8, dtype=np.float32).reshape(Z.shape)
+
+    def objective(z):
+        quantized, _ = call(quantizer, variables, z)
+        return jnp.sum(w * quantized.z_q) + quantized.loss
+
+    np.testing.assert_allclose(jax.grad(objective)(Z), w + 2 * 0.25 * ERRORS / Z.size, rtol=1e-5, atol=1e-6)
+
+
+def test_gradient_of_the_vq_codebook_by_hand():
+    """d loss / d e_k = sum over its positions of 2 (e_k - z) / N, without beta; the decoder's gradient passes by."""
+    quantizer = VQ(**FIELDS)
+    variables = with_codebook(quantizer)
+
+    def objective(params):
+        quantized, _ = call(quantizer, {**variables, "params": params}, Z)
+        return 100 * jnp.sum(quantized.z_q) + quantized.loss
+
+    gradient = jax.grad(objective)(variables["params"])["codebook"]
+    expected = np.zeros((3, 2))
+    np.add.at(expected, CODES.reshape(-1), -2 * ERRORS.reshape(-1, 2) / Z.size)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_ema_codebook_has_no_parameters():
+    quantizer = EMA(**FIELDS)
+    assert "params" not in with_codebook(quantizer)
+
+
+def test_ema_update_against_numpy():
+    """Ten steps: the counts and sums of the paper's appendix, per position; quantize first, update after."""
+    rng = np.random.default_rng(0)
+    quantizer = EMA(**FIELDS)
+    variables = with_codebook(quantizer)
+    frequency, mean, codebook = np.full(3, 1 / 3), CODEBOOK / 3, CODEBOOK.astype(np.float64)
+    for _ in range(10):
+        z = rng.normal(1.0, 1.5, (4, 3, 5, 2)).astype(np.float32)
+        flat = z.reshape(-1, 2)
+        nearest = np.argmin(((flat[:, None] - codebook) ** 2).sum(-1), axis=1)
+        quantized, variables = call(quantizer, variables, z, train=True)
+        np.testing.assert_array_equal(quantized.codes.reshape(-1), nearest)
+        one_hot = np.eye(3)[nearest]
+        frequency = 0.9 * frequency + 0.1 * one_hot.mean(0)
+        mean = 0.9 * mean + 0.1 * one_hot.T @ flat / len(flat)
+        codebook = mean / frequency[:, None]
+    np.testing.assert_allclose(quantizer.apply(variables, method="codebook"), codebook, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(variables["codebook"]["frequency"], frequency, rtol=1e-5)
+
+
+def test_an_unused_ema_code_stays_where_it_is():
+    quantizer = EMA(**{**FIELDS, "decay": 0.5})
+    variables = with_codebook(quantizer)
+    step = jax.jit(lambda v: call(quantizer, v, jnp.zeros((1, 2, 2, 2)), train=True)[1])
+    for _ in range(300):  # 0.5 ** 300 is below the smallest float32
+        variables = step(variables)
+    np.testing.assert_allclose(quantizer.apply(variables, method="codebook"), CODEBOOK, atol=1e-5)
+
+
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
+def test_bfloat16_vectors_meet_a_float32_codebook(quantizer):
+    quantizer = quantizer(**FIELDS)
+    variables = with_codebook(quantizer, CODEBOOK + 0.001)  # 4.001 is 4 in bfloat16
+    quantized, after = call(quantizer, variables, jnp.asarray(Z, jnp.bfloat16), train=True)
+    assert quantized.z_q.dtype == jnp.bfloat16 and quantized.loss.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves({**variables, **after})} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(quantizer.apply(variables, method="codebook"), CODEBOOK + 0.001, rtol=1e-6)
+
+
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
+def test_restart_replaces_dead_codes_and_only_those(quantizer):
+    quantizer = quantizer(**{**FIELDS, "restart": 0.5})
+    variables = with_codebook(quantizer, np.array([[0, 0], [1, 1], [1000, 0]], np.float32))
+    for _ in range(20):
+        _, updated = call(quantizer, variables, Z, train=True)
+        variables = {**variables, **updated}
+    before = quantizer.apply(variables, method="codebook")
+    _, after = quantizer.apply(variables, jnp.asarray(Z), jax.random.key(0), method="refresh", mutable=True)
+    codebook = quantizer.apply(after, method="codebook")
+    np.testing.assert_array_equal(codebook[:2], before[:2])
+    assert np.min(np.abs(Z.reshape(-1, 2) - codebook[2]).sum(-1)) < 1e-5  # one of the batch's vectors
+    np.testing.assert_allclose(after["codebook"]["frequency"][2], 1 / 3)
+    # It survives the next step, update and refresh included.
+    _, updated = call(quantizer, after, Z, train=True)
+    _, again = quantizer.apply({**after, **updated}, Z, jax.random.key(1), method="refresh", mutable=True)
+    assert again["codebook"]["frequency"][2] >= 0.9 / 3
+
+
+def test_distances_rank_as_the_direct_ones():
+    rng = np.random.default_rng(0)
+    z, codebook = rng.normal(size=(50, 7)), rng.normal(size=(11, 7))
+    direct = ((z[:, None] - codebook) ** 2).sum(-1) - (z**2).sum(-1, keepdims=True)
+    np.testing.assert_allclose(squared_distances(jnp.float32(z), jnp.float32(codebook)), direct, atol=1e-4)
+
+
+def test_kmeans_finds_separate_clusters_and_repeats_itself():
+    rng = np.random.default_rng(0)
+    centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], np.float32)
+    vectors = (centres.repeat(100, 0) + 0.1 * rng.normal(size=(400, 2))).astype(np.float32)
+    found = kmeans(vectors, 4, seed=3)
+    np.testing.assert_allclose(found[np.lexsort(found.round().T)], centres[np.lexsort(centres.T)], atol=0.05)
+    np.testing.assert_array_equal(found, kmeans(vectors, 4, seed=3))
+
+
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
+def test_initialise_puts_the_codebook_on_the_centres(quantizer):
+    quantizer = quantizer(**{**FIELDS, "kmeans": True})
+    vectors = np.array([[0, 0], [5, 5], [9, 0]] * 10, np.float32)
+    _, variables = quantizer.apply(with_codebook(quantizer), vectors, 0, method="initialise", mutable=True)
+    codebook = quantizer.apply(variables, method="codebook")
+    np.testing.assert_allclose(sorted(map(tuple, np.round(codebook, 4))), [(0, 0), (5, 5), (9, 0)])
+    assert quantizer.initial_vectors and not quantizer.copy(kmeans=False).initial_vectors
+
+
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
+def test_more_codes_than_kmeans_has_vectors_are_refused(quantizer):
+    fields = {**FIELDS, "num_codes": 20_001}
+    quantizer(**fields).check("config.model.q")
+    with pytest.raises(InputError, match=r"config.model.q.num_codes=20001: expected at most 20000 with .*kmeans=True"):
+        quantizer(**{**fields, "kmeans": True}).check("config.model.q")
+
+
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
+def test_one_code_and_one_dimension(quantizer):
+    quantizer = quantizer(**{**FIELDS, "num_codes": 1, "code_dim": 1, "restart": 0.01})
+    variables = with_codebook(quantizer, np.array([[2.0]], np.float32))
+    quantized, _ = call(quantizer, variables, Z[..., :1], train=True)
+    assert np.all(quantized.codes == 0) and np.all(quantized.metrics["code_frequency"] == 1)

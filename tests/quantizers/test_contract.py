@@ -1,0 +1,163 @@
+"""What every quantizer promises; and a new one, written here on the contract alone, through every stage."""
+
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import CODED, small_autoencoder
+from helpers import lines_of
+from quantizing import built, call
+
+from vqjax.core.config import NonNegativeFloat
+from vqjax.quantizers import QUANTIZERS, Identity, Quantized, Quantizer
+from vqjax.quantizers.contract import straight_through
+from vqjax.runs.workdir import Workdir
+from vqjax.tasks.stage1 import Stage1
+from vqjax.training import loop
+from vqjax.training.evaluation import evaluate
+
+
+class Signs(Quantizer):
+    """Lookup-free quantization: the sign of each number is a bit (Yu et al. 2023, sec. 3.1)."""
+
+    beta: NonNegativeFloat
+
+    @property
+    def num_codes(self) -> int:
+        return 2**self.code_dim
+
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
+        codes = (z > 0).astype(jnp.int32) @ (1 << jnp.arange(self.code_dim))
+        z_q = self.lookup(codes)
+        loss = self.beta * jnp.mean((z - z_q) ** 2, dtype=jnp.float32)
+        frequency = jnp.bincount(codes.reshape(-1), length=self.num_codes) / codes.size
+        return Quantized(straight_through(z, z_q).astype(z.dtype), codes, loss, {"code_frequency": frequency})
+
+    def lookup(self, codes: jax.Array) -> jax.Array:
+        return 2.0 * (codes[..., None] >> jnp.arange(self.code_dim) & 1) - 1
+
+
+SIGNS = {"beta": 0.25}
+NAMES, WITH_CODES = [*QUANTIZERS, "signs"], [*CODED, "signs"]
+
+
+@pytest.fixture(autouse=True)
+def signs(monkeypatch):
+    """What a new quantizer takes beside its class: a line in the table and a dict in the config."""
+    monkeypatch.setitem(QUANTIZERS, "signs", Signs)
+
+
+@pytest.fixture
+def signs_config():
+    config = small_autoencoder()
+    config.model.update({"quantizer": "signs", "signs": SIGNS, "code_dim": 4})
+    return config
+
+
+def made(name, dtype=jnp.float32):
+    """A quantizer by name, its variables, and vectors (3, 4, 6, 2) for it."""
+    quantizer = Signs(2, **SIGNS) if name == "signs" else built(name)
+    z = jax.random.normal(jax.random.key(0), (3, 4, 6, 2), dtype)
+    return quantizer, quantizer.init(jax.random.key(1), z, False), z
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_quantizer_keeps_shape_and_dtype(name):
+    for dtype in (jnp.float32, jnp.bfloat16):
+        quantizer, variables, z = made(name, dtype)
+        for train in (False, True):
+            quantized, after = call(quantizer, variables, z, train)
+            assert quantized.z_q.shape == z.shape and quantized.z_q.dtype == dtype
+            assert quantized.loss.shape == () and np.isfinite(quantized.loss)
+            floats = {leaf.dtype for leaf in jax.tree.leaves((variables, after, quantized.loss, quantized.metrics))}
+            assert floats == {jnp.dtype("float32")}
+            assert (
+                (quantized.codes is None) == (quantizer.num_codes == 0) == ("code_frequency" not in quantized.metrics)
+            )
+
+
+@pytest.mark.parametrize("name", WITH_CODES)
+def test_codes_are_what_the_decoder_sees(name):
+    quantizer, variables, z = made(name)
+    quantized, _ = call(quantizer, variables, z)
+    codes, K = quantized.codes, quantizer.num_codes
+    assert codes.shape == z.shape[:3] and codes.dtype == jnp.int32 and codes.min() >= 0 and codes.max() < K
+    found = quantizer.apply(variables, codes, method="lookup")
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, quantized.z_q, atol=1e-6)
+    flat = quantizer.apply(variables, codes.reshape(-1)[:5], method="lookup")  # of any shape
+    np.testing.assert_allclose(flat, found.reshape(-1, 2)[:5], atol=1e-6)
+    frequency = np.bincount(codes.reshape(-1), minlength=K) / codes.size
+    np.testing.assert_allclose(quantized.metrics["code_frequency"], frequency, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_evaluation_draws_nothing_and_changes_nothing(name):
+    """Not even with keys; the schedules are at their end."""
+    quantizer, variables, z = made(name)
+    quantized, after = call(quantizer, variables, z)
+    jax.tree.map(np.testing.assert_array_equal, after, {k: v for k, v in variables.items() if k == "codebook"})
+    jax.tree.map(np.testing.assert_array_equal, quantizer.apply(variables, z, False), quantized)
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_metrics_are_means_over_examples(name, train):
+    """So are the loss and the collections: what is exact on any number of devices, and leaves padding out."""
+    quantizer, variables, z = made(name)
+    noise = jax.random.split(jax.random.key(0), len(z))
+
+    def of(z, noise):
+        quantized, after = quantizer.apply(variables, z, train, 0.5, noise, mutable=["codebook"])
+        return (quantized.z_q, quantized.codes), (quantized.loss, quantized.metrics, after)
+
+    whole = of(z, noise)
+    one_by_one = jax.vmap(of)(z[:, None], noise[:, None])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b[:, 0], atol=1e-6), whole[0], one_by_one[0])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b.mean(0), atol=1e-6), whole[1], one_by_one[1])
+
+
+@pytest.mark.parametrize("name", [name for name in CODED if "num_codes" in small_autoencoder().model[name]])
+def test_one_code_has_frequency_one(name):
+    quantizer, z = built(name, num_codes=1), jnp.ones((1, 1, 3, 2))
+    quantized, _ = call(quantizer, quantizer.init(jax.random.key(1), z, False), z, train=True)
+    assert np.all(quantized.codes == 0) and np.all(quantized.metrics["code_frequency"] == 1)
+    assert np.isfinite(quantized.loss)
+
+
+def test_none_is_the_identity():
+    quantizer, _, z = made("none")
+    quantized = quantizer.apply({}, z, True, 0.5, None)
+    np.testing.assert_array_equal(quantized.z_q, z)
+    assert quantized.codes is None and quantized.loss == 0 and Identity(2).num_codes == 0
+
+
+def test_straight_through():
+    z, e = jnp.array([1.0, 2.0]), jnp.array([3.0, 5.0])
+    value, gradient = jax.value_and_grad(lambda z: jnp.sum(straight_through(z, e) ** 2))(z)
+    assert value == 34
+    np.testing.assert_allclose(gradient, 2 * e)
+
+
+def test_a_new_quantizer_is_trained_resumed_and_has_a_second_stage(signs_config, prior_config, tmp_path):
+    assert loop.train(signs_config, tmp_path / "first") == 0
+    signs_config.steps = 40
+    assert loop.train(signs_config, tmp_path / "first") == 0
+    losses = [line["mse"] for line in lines_of(tmp_path / "first" / "metrics.jsonl") if line["split"] == "train"]
+    assert losses[-1] < losses[0]
+    _, figures = evaluate(Workdir(tmp_path / "first"))
+    assert figures["codes_used"] > 1 and figures["perplexity"] <= 16
+    stage1 = Stage1(tmp_path / "first")
+    assert stage1.num_codes == 16 and stage1.traits["codes"] == "grid"
+    prior_config.stage1 = str(tmp_path / "first")
+    assert loop.train(prior_config, tmp_path / "second") == 0
+    figures = json.loads((tmp_path / "second" / "eval.json").read_text())
+    assert 0 < figures["nats_per_code"] < 2 * np.log(16)
+
+
+def test_a_new_quantizer_is_built_into_a_classifier(classifier_config, tmp_path):
+    classifier_config.model.update({"quantizer": "signs", "signs": SIGNS, "backbone": "small", "quantize": "one"})
+    assert loop.check(classifier_config).module.quantizer.num_codes == 2**4

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from scipy.ndimage import uniform_filter
+
+from vqjax.runs import metrics
+
+
+def test_perplexity_is_derived_after_averaging():
+    """Two batches on disjoint halves of 8 codes: 4 each, 8 together."""
+    first, second = np.repeat([0.25, 0.0], 4), np.repeat([0.0, 0.25], 4)
+    mean = metrics.Mean()
+    for frequency in (first, second):
+        assert metrics.perplexity(frequency) == pytest.approx(4)
+        mean.add({"code_frequency": frequency, "mse": 0.01 * frequency[0]})
+    figures = metrics.summarize(mean.means())
+    assert figures["perplexity"] == pytest.approx(8) and figures["codes_used"] == 8
+    assert figures["psnr"] == pytest.approx(10 * np.log10(1 / 0.00125))
+    assert "code_frequency" not in figures
+
+
+def test_one_code_has_perplexity_one():
+    assert metrics.perplexity(np.array([0.0, 1.0])) == 1
+
+
+def test_mean_goes_on_from_its_state():
+    whole, part = metrics.Mean(), metrics.Mean()
+    rows = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    for i, row in enumerate(rows):
+        if i == 2:
+            part = metrics.Mean(part.state)
+        for mean in (whole, part):
+            mean.add({"x": row}, count=2)
+    np.testing.assert_array_equal(whole.means()["x"], part.means()["x"])
+    np.testing.assert_allclose(whole.means()["x"], rows.sum(0) / 10, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (12, 20, 3)])
+def test_ssim_against_scipys_filter(shape):
+    rng = np.random.default_rng(0)
+    x = rng.random((4, *shape))
+    y = np.clip(x + 0.2 * rng.normal(size=x.shape), 0, 1)
+
+    def reference(a, b):
+        """scikit-image's defaults, written with SciPy: 7 x 7, sample covariance, border cut off."""
+        mean = lambda v: uniform_filter(v, 7)[3:-3, 3:-3]  # noqa: E731
+        n = 49 / 48
+        ma, mb = mean(a), mean(b)
+        va, vb, cab = n * (mean(a * a) - ma**2), n * (mean(b * b) - mb**2), n * (mean(a * b) - ma * mb)
+        c1, c2 = 0.01**2, 0.03**2
+        return np.mean((2 * ma * mb + c1) * (2 * cab + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2)))
+
+    expected = [np.mean([reference(a[..., c], b[..., c]) for c in range(shape[-1])]) for a, b in zip(x, y)]
+    np.testing.assert_allclose(metrics.ssim(x.astype(np.float32), y.astype(np.float32)), expected, atol=1e-5)
+
+
+def test_ssim_of_an_image_with_itself_is_one():
+    x = np.random.default_rng(0).random((2, 5, 9, 3)).astype(np.float32)
+    np.testing.assert_allclose(metrics.ssim(x, x), 1, atol=1e-6)

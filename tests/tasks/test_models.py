@@ -1,0 +1,50 @@
+import jax
+import numpy as np
+import pytest
+from conftest import CODED
+
+from vqjax.core import axes
+from vqjax.data import datasets
+from vqjax.tasks.quantized import initialise
+from vqjax.training import loop
+
+
+@pytest.mark.parametrize("quantizer", CODED)
+def test_codes_carry_the_whole_image(small_config, quantizer):
+    """decode(encode(x)) is what the autoencoder makes of x, in evaluation."""
+    small_config.model.quantizer = quantizer
+    task = loop.check(small_config)
+    variables = jax.jit(task.init)(jax.random.key(0))
+    x = task.likelihood.inputs(datasets.load(small_config, ("test",))["test"].arrays["image"][:8])
+    codes = task.module.apply(variables, x, method="encode")
+    assert codes.shape == (8, *task.grid) and codes.dtype == np.int32
+    assert codes.min() >= 0 and codes.max() < task.module.quantizer.num_codes
+    output = task.module.apply(variables, codes, method="decode")
+    np.testing.assert_allclose(output, task.module.apply(variables, x, False).output, atol=1e-6)
+
+
+def test_the_codebook_starts_on_vectors_of_training(small_config):
+    """With batch norm too: k-means sees what the first step will see, not the output under running statistics."""
+    small_config.model.deepmind.batch_norm = True
+    small_config.model.ema.num_codes = 4
+    task = loop.check(small_config)
+    variables = jax.jit(task.init)(jax.random.key(0))
+    images = datasets.load(small_config, ("test",))["test"].arrays["image"][:16]
+    batch = {"image": images, "example": np.arange(16)}
+    after = task.initialise(variables, iter([batch]), 0)
+    step = jax.vmap(lambda batch: task.train(variables, batch, 0, jax.random.key(1))[0].z, axis_name=axes.BATCH)
+    z = step(jax.tree.map(lambda x: x[None], batch)).reshape(-1, 8)
+    codebook = task.module.apply(after, np.arange(4), method="lookup")
+    nearest = np.argmin(((z[:, None] - codebook) ** 2).sum(-1), axis=1)
+    for code in range(4):  # a centre is the mean of what is nearest to it, as far as 20 iterations have come
+        assert np.linalg.norm(z[nearest == code].mean(0) - codebook[code]) < 0.1 * np.linalg.norm(codebook[code])
+
+
+def test_too_few_vectors_are_taken_again(small_config):
+    """A codebook of more codes than one epoch has vectors still starts."""
+    task = loop.check(small_config)
+    variables = jax.jit(task.init)(jax.random.key(0))
+    few = iter([np.zeros((1, 4, 4, 1), np.float32)])  # 2 x 2 vectors for 16 codes
+    after = initialise(task.module, variables, few, 0)
+    codebook = task.module.apply(after, np.arange(16), method="lookup")
+    assert np.all(np.isfinite(codebook))

@@ -1,0 +1,233 @@
+"""The task on the codes of a frozen stage 1."""
+
+import functools
+import json
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_close, assert_same, lines_of, run, saved, stop_after
+
+from vqjax.core import axes
+from vqjax.core.config import InputError
+from vqjax.data.augmentation import augment
+from vqjax.data.batches import batches, evaluation_batches
+from vqjax.data.splits import Split
+from vqjax.runs.state import initial_state
+from vqjax.runs.workdir import Workdir
+from vqjax.tasks import generation
+from vqjax.tasks.prior import PRIORS
+from vqjax.tasks.stage1 import Stage1
+from vqjax.training import loop, optimizers
+from vqjax.training.evaluation import evaluate
+from vqjax.training.steps import train_step
+
+
+def test_the_likelihood_by_hand(prior_config):
+    """Two codes, probabilities 1/2 and 1/8: (ln 2 + ln 8) / 2 nats per code, over 8 x 8 pixels."""
+    task = loop.check(prior_config)
+    K = task.module.num_codes
+    logits = np.full((1, 1, 2, K), -np.inf, np.float32)
+    logits[0, 0, 0, [3, 4]] = 5.0
+    logits[0, 0, 1, :8] = -1.0
+    batch = {"codes": np.array([[[3, 7]]], np.uint8)}
+    loss, metrics = task.objective(jnp.asarray(logits), batch)
+    nats = (np.log(2) + np.log(8)) / 2
+    np.testing.assert_allclose([loss, metrics["nats_per_code"]], nats, rtol=1e-6)
+    np.testing.assert_allclose(metrics["bits_per_dim"], nats / np.log(2) * np.prod(task.grid) / 64, rtol=1e-6)
+    np.testing.assert_allclose(task.assess(jnp.asarray(logits), batch)["nats_by_position"], [[np.log(2), np.log(8)]])
+
+
+def test_order_0_entropies_by_hand(prior_config):
+    """Six positions, all 0 but one that is 0 or 5 with equal chances: 5 is one code in twelve."""
+    task = loop.check(prior_config)
+    task.grid = (2, 3)
+    codes = np.zeros((4, 2, 3), np.uint8)
+    codes[::2, 1, 0] = 5
+    found = task.baselines(Split(codes=codes))
+    np.testing.assert_allclose(found["order0_nats_by_position"], [[0, 0, 0], [np.log(2), 0, 0]])
+    np.testing.assert_allclose(found["order0_nats_per_code"], -(11 * np.log(11 / 12) + np.log(1 / 12)) / 12)
+
+
+def test_a_run_writes_what_describes_it(prior_config, stage1, tmp_path):
+    assert loop.train(prior_config, tmp_path / "prior") == 0
+    workdir = tmp_path / "prior"
+    names = {path.name for path in workdir.iterdir()}
+    assert {"generated.png", "decoded.png", "positions.png", "curves.png", "eval.json", "config.json"} <= names
+    facts, frozen = json.loads((workdir / "run.json").read_text()), Stage1(stage1)
+    assert facts["stage1"] == frozen.fingerprint and facts["class_names"] == list("0123456789")
+    assert facts["grid"] == list(frozen.grid) and facts["dataset"] == "digits"
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["data"]["name"] == "digits" and config["stage1"] == str(stage1)
+
+    figures = json.loads((workdir / "eval.json").read_text())
+    validation = {
+        line["step"]: line["nats_per_code"]
+        for line in lines_of(workdir / "metrics.jsonl")
+        if line["split"] == "validation"
+    }
+    assert figures["split"] == "test" and figures["step"] == min(validation, key=validation.get)
+    codes = frozen.read(frozen.config, "test").arrays["codes"]
+    p = np.bincount(codes.reshape(-1)) / codes.size
+    np.testing.assert_allclose(figures["order0_nats_per_code"], -(p[p > 0] * np.log(p[p > 0])).sum(), rtol=1e-6)
+    np.testing.assert_allclose(figures["perplexity"], np.exp(figures["nats_per_code"]), rtol=1e-6)
+    for name in ("nats_by_position", "order0_nats_by_position"):
+        assert np.shape(figures[name]) == frozen.grid
+    np.testing.assert_allclose(np.mean(figures["nats_by_position"]), figures["nats_per_code"], rtol=1e-4)
+    assert np.mean(figures["order0_nats_by_position"]) <= figures["order0_nats_per_code"]
+
+    (workdir / "eval.json").unlink()
+    again = evaluate(Workdir(workdir))[1]
+    assert again == pytest.approx({name: figures[name] for name in again}, rel=1e-5)
+
+
+def test_the_average_of_the_weights_by_hand(prior_config):
+    """It moves by 1 - min(decay, (1 + t) / (10 + t)) towards the weights, and is what evaluation applies."""
+    prior_config.model.average = 0.15
+    task = loop.check(prior_config)
+    weights = lambda x: {"w": np.float32(x)}  # noqa: E731
+    variables = {"params": weights(2.0), "average": weights(1.0)}
+    for step, decay in ((0, 0.1), (1, 0.15), (50, 0.15)):
+        after = task.refresh(variables, None, None, step, None)
+        np.testing.assert_allclose(after["average"]["w"], 2 - decay, rtol=1e-6)
+        assert after["params"]["w"] == 2
+    assert task.weights(variables) == {"params": weights(1.0)}
+
+    prior_config.model.average = 0.0
+    task = loop.check(prior_config)
+    assert set(task.init(jax.random.key(0))) == {"params"}
+    assert task.weights({"params": weights(2.0)}) == {"params": weights(2.0)}
+
+
+def test_the_average_of_the_weights_is_what_is_evaluated_and_sampled_from(prior_config):
+    task = loop.check(prior_config)
+    one, two = (task.init(jax.random.key(seed))["params"] for seed in (0, 1))
+    one, two = (jax.tree.map(lambda x: 3 * x, params) for params in (one, two))
+    batch = next(evaluation_batches(task.load(("test",))["test"][:16], 16))
+    for use in (task.evaluate, functools.partial(task.sample, seed=0)):
+        found = use({"params": one, "average": two}, batch)
+        np.testing.assert_array_equal(found, use({"params": two}, batch))
+        assert np.any(found != use({"params": one}, batch))
+
+
+@pytest.mark.parametrize("parallel, augmented", [("pmap", False), ("pmap", True), ("shard_map", True)])
+@pytest.mark.parametrize("name", PRIORS)
+def test_eight_devices_are_one(prior_config, name, parallel, augmented):
+    """Dropout, averaged weights and codes made on the fly included."""
+    prior_config.model.prior = name
+    prior_config.model[name].dropout = 0.5
+    prior_config.data.update({"flip": augmented, "crop": int(augmented)})
+    _, eight, history = run(prior_config, parallel, devices=8, steps=4)
+    _, one, history_of_one = run(prior_config, devices=1, steps=4)
+    assert_close((eight.params, eight.extra), (one.params, one.extra), 1e-5)
+    for a, b in zip(history, history_of_one):
+        assert_close(a, b, 1e-5)
+
+
+def test_codes_on_the_fly_are_those_of_the_augmented_images(prior_config):
+    prior_config.data.update({"flip": True, "crop": 1})
+    task = loop.check(prior_config)
+    splits = task.load()
+    batch = next(batches(splits["train"], 16, 0, True))
+    key = jax.random.key(3)
+    prepared = task.prepare(batch, key, task.frozen)
+    images = augment(batch["image"], batch["example"], key, True, 1)
+    np.testing.assert_array_equal(prepared["codes"], task.stage1.encode(task.stage1.variables, images))
+    assert np.any(prepared["codes"] != batch["codes"])
+    # Without augmentation they are those of the images themselves, and stage 1 is not needed for a step.
+    prior_config.data.update({"flip": False, "crop": 0})
+    task = loop.check(prior_config)
+    kept = next(batches(task.load()["train"], 16, 0, True))
+    np.testing.assert_array_equal(kept["codes"], batch["codes"])
+    assert task.frozen == {} and set(kept) == {"codes", "label", "example"}
+
+
+def test_neither_state_nor_step_holds_stage_1(prior_config):
+    prior_config.data.flip = True
+    task, (optimizer, schedule) = loop.check(prior_config), optimizers.make(prior_config)
+    state = initial_state(task.init(jax.random.key(0)), optimizer)
+    keys = jax.random.split(jax.random.key(1))
+    batch = {"codes": np.zeros((4, *task.grid), np.int32), "label": np.zeros(4, np.int32), "example": np.arange(4)}
+    step = jax.make_jaxpr(train_step(task, optimizer, schedule, *keys), axis_env=[(axes.BATCH, 1)])(state, batch)
+    assert sum(map(np.size, step.consts)) < 100 < sum(map(np.size, jax.tree.leaves(task.stage1.variables)))
+    assert set(state.extra) == {"average"}
+    assert jax.tree.structure(state.extra["average"]) == jax.tree.structure(state.params)
+
+
+def test_a_resumed_run_is_bit_identical(prior_config, tmp_path, monkeypatch):
+    prior_config.model.pixelcnn.dropout = 0.5
+    prior_config.data.crop = 1
+    assert loop.train(prior_config, tmp_path / "whole") == 0
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        assert loop.train(prior_config, tmp_path / "cut") == 143
+    assert loop.train(prior_config, tmp_path / "cut") == 0
+    assert_same(saved(tmp_path / "whole"), saved(tmp_path / "cut"))
+    assert (tmp_path / "whole" / "metrics.jsonl").read_text() == (tmp_path / "cut" / "metrics.jsonl").read_text()
+
+
+def test_a_retrained_stage_1_is_refused(prior_config, small_config, stage1, tmp_path):
+    prior_config.steps = 2
+    assert loop.train(prior_config, tmp_path / "prior") == 0
+    small_config.steps = 8
+    assert loop.train(small_config, stage1) == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    prior_config.steps = 4
+    with pytest.raises(InputError, match="has been retrained since this run was trained on it"):
+        loop.train(prior_config, tmp_path / "prior")
+    for use in (lambda path: evaluate(Workdir(path)), generation.load):
+        with pytest.raises(InputError, match="has been retrained since"):
+            use(tmp_path / "prior")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_stage_1_that_has_moved_is_found_by_its_new_path(prior_config, stage1, tmp_path):
+    prior_config.steps = 2
+    assert loop.train(prior_config, tmp_path / "prior") == 0
+    os.rename(stage1, tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="no such directory"):
+        loop.train(prior_config, tmp_path / "prior")
+    with pytest.raises(InputError, match="stage 1 is no longer in .*: name the place with --stage1"):
+        evaluate(Workdir(tmp_path / "prior"))
+    evaluate(Workdir(tmp_path / "prior"), stage1=tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="--stage1=.*elsewhere: .* holds a run of task 'autoencoder', which has none"):
+        evaluate(Workdir(tmp_path / "elsewhere"), stage1=tmp_path / "elsewhere")
+    prior_config.stage1 = str(tmp_path / "elsewhere")
+    assert loop.train(prior_config, tmp_path / "prior") == 0  # it is finished, and now knows the place
+    evaluate(Workdir(tmp_path / "prior"))
+    prior_config.steps = 4
+    assert loop.train(prior_config, tmp_path / "prior") == 0
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("data.name", "mnist", "config.data.name='mnist', but config.stage1=.* was trained on 'digits'"),
+        ("model.prior", "pixelcn", "config.model.prior='pixelcn' is unknown. Did you mean \"pixelcnn\"?"),
+        ("model.average", 1.0, "config.model.average=1.0: expected at least 0 and less than 1"),
+        ("model.pixelcnn.layers", 0, "config.model.pixelcnn.layers=0: expected at least 1"),
+        ("model.pixelcnn.dropout", 1.0, "config.model.pixelcnn.dropout=1.0"),
+        ("stage1", "nowhere", "config.stage1=nowhere: expected the workdir of a trained autoencoder"),
+        ("data.crop", 8, "config.data.crop=8: expected less than the image's 8"),
+    ],
+)
+def test_bad_input_is_refused(prior_config, tmp_path, field, value, message):
+    prior_config.update_from_flattened_dict({field: value})
+    with pytest.raises(InputError, match=message):
+        loop.train(prior_config, tmp_path / "prior")
+    assert not (tmp_path / "prior").exists()
+
+
+def test_pictures_show_the_same_classes_side_by_side(prior_config):
+    task = loop.check(prior_config)
+    test = task.load(("test",))["test"]
+    variables = jax.device_get(jax.jit(task.init)(jax.random.key(0)))
+    batch = next(evaluation_batches(test[:10], 10))
+    pictures = {name: shown.images for name, shown in task.images(variables, batch).items()}
+    expected = task.stage1.decode(task.stage1.variables, batch["codes"].astype(np.int32))
+    np.testing.assert_allclose(pictures["decoded"], expected, atol=1e-6)
+    assert pictures["generated"].shape == expected.shape == (10, 8, 8, 1)
+    others = task.images(variables, {**batch, "label": 9 - batch["label"]})
+    assert np.any(pictures["generated"] != others["generated"].images)

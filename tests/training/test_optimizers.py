@@ -1,0 +1,109 @@
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vqjax.core.config import InputError
+from vqjax.training import optimizers
+
+PARAMS = {
+    "encoder": {"kernel": jnp.array([[3.0, 4.0]]), "bias": jnp.array([1.0])},
+    "quantizer": {"codebook": jnp.array([[1.0]])},
+}
+
+
+@pytest.fixture(autouse=True)
+def one_rate(small_config):
+    small_config.optimizer.codebook_rate = 1.0
+
+
+def updates(config, gradient, steps=1):
+    optimizer, _ = optimizers.make(config)
+    params, state = PARAMS, optimizer.init(PARAMS)
+    for _ in range(steps):
+        delta, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, delta)
+    return delta
+
+
+@pytest.mark.parametrize("schedule, middle", [("constant", 1.0), ("linear", 0.55), ("cosine", 0.55)])
+def test_learning_rates_by_hand(small_config, schedule, middle):
+    small_config.steps = 110
+    small_config.optimizer.update({"schedule": schedule, "warmup": 10, "learning_rate": 1.0, "final": 0.1})
+    _, rate = optimizers.make(small_config)
+    np.testing.assert_allclose([rate(0), rate(5), rate(10), rate(60)], [0, 0.5, 1, middle], atol=1e-6)
+    np.testing.assert_allclose(rate(110), {"constant": 1.0}.get(schedule, 0.1), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_only_kernels_decay_and_not_under_every_optimizer(small_config, name):
+    decays = {"adamw": {"weight_decay": 0.5}, "sgd": {"weight_decay": 0.5, "momentum": 0.0, "nesterov": False}}
+    small_config.optimizer.update({"name": name, "learning_rate": 0.1, **decays})
+    zeros = {
+        "encoder": {"kernel": jnp.zeros((1, 2)), "bias": jnp.zeros(1)},
+        "quantizer": {"codebook": jnp.zeros((1, 1))},
+    }
+    delta = updates(small_config, zeros)
+    np.testing.assert_allclose(delta["encoder"]["kernel"], [[-0.15, -0.2]] if name in decays else [[0, 0]], rtol=1e-6)
+    assert delta["encoder"]["bias"] == 0 and delta["quantizer"]["codebook"] == 0
+
+
+@pytest.mark.parametrize("name", [name for name in optimizers.OPTIMIZERS if name != "sgd"])
+def test_the_first_step_is_the_learning_rate_and_the_codebook_has_its_own(small_config, name):
+    small_config.optimizer.update(
+        {"name": name, "learning_rate": 0.1, "codebook_rate": 5.0, "adamw": {"weight_decay": 0.0}}
+    )
+    delta = updates(small_config, PARAMS)
+    np.testing.assert_allclose(delta["encoder"]["kernel"], [[-0.1, -0.1]], rtol=1e-5)
+    np.testing.assert_allclose(delta["quantizer"]["codebook"], [[-0.5]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("nesterov, second", [(False, -0.19), (True, -0.271)])
+def test_momentum_by_hand(small_config, nesterov, second):
+    """v = g, then 0.9 g + g; the step is -0.1 v, or with Nesterov's -0.1 (g + 0.9 v). The codebook's gradient is 1."""
+    small_config.optimizer.update({"name": "sgd", "learning_rate": 0.1, "codebook_rate": 1.0})
+    small_config.optimizer.sgd.update({"momentum": 0.9, "nesterov": nesterov})
+    optimizer, _ = optimizers.make(small_config)
+    gradient = {"encoder": PARAMS["encoder"], "quantizer": {"codebook": jnp.ones((1, 1))}}
+    state, steps = optimizer.init(PARAMS), []
+    for _ in range(2):
+        delta, state = optimizer.update(gradient, state, PARAMS)
+        steps.append(float(delta["quantizer"]["codebook"][0, 0]))
+    assert steps == pytest.approx([-0.19 if nesterov else -0.1, second], rel=1e-5)
+
+
+def test_amsgrad_remembers_the_largest_gradient(small_config):
+    """After a large gradient and many small ones Adam steps on, AMSGrad is held back."""
+    steps = {}
+    for name in ("adam", "amsgrad"):
+        small_config.optimizer.update({"name": name, "learning_rate": 1.0})
+        small_config.optimizer[name].update({"b1": 0.0, "b2": 0.5})
+        optimizer, _ = optimizers.make(small_config)
+        state = optimizer.init(PARAMS)
+        for scale in (100.0,) + (1.0,) * 30:
+            gradient = {"encoder": PARAMS["encoder"], "quantizer": {"codebook": jnp.array([[scale]])}}
+            delta, state = optimizer.update(gradient, state, PARAMS)
+        steps[name] = float(delta["quantizer"]["codebook"][0, 0])
+    assert steps["adam"] == pytest.approx(-1, rel=0.01)
+    assert steps["amsgrad"] == pytest.approx(-1 / np.sqrt(0.5 * 100**2), rel=0.01)
+
+
+def test_clipping_bounds_the_global_norm(small_config):
+    small_config.optimizer.clip = 1.0
+    optimizer, _ = optimizers.make(small_config)
+    clipped, plain = optimizer.init(PARAMS), optimizer.init(PARAMS)
+    norm = float(optax.tree.norm(PARAMS))
+    scaled = {k: {n: v / norm for n, v in part.items()} for k, part in PARAMS.items()}
+    _, clipped = optimizer.update(PARAMS, clipped, PARAMS)
+    _, plain = optimizer.update(scaled, plain, PARAMS)
+    np.testing.assert_allclose(
+        optax.tree_utils.tree_get(clipped, "mu")["encoder"]["kernel"],
+        optax.tree_utils.tree_get(plain, "mu")["encoder"]["kernel"],
+        rtol=1e-6,
+    )
+
+
+def test_an_exponential_to_zero_is_refused(small_config):
+    small_config.optimizer.update({"schedule": "exponential", "final": 0.0})
+    with pytest.raises(InputError, match=r"^config.optimizer.schedule: an exponential from .*: expected both greater"):
+        optimizers.make(small_config)

@@ -1,0 +1,117 @@
+"""Runs that are stopped, and go on."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import CODED, REPOSITORY
+from helpers import ENVIRONMENT, TINY, assert_same, lines_of, saved, stop_after, train
+
+from vqjax import tasks
+from vqjax.runs.workdir import Workdir
+from vqjax.tasks.stage1 import Stage1
+from vqjax.training import loop
+
+
+@pytest.mark.parametrize("quantizer", CODED)
+def test_a_resumed_run_is_bit_identical(small_config, tmp_path, monkeypatch, quantizer):
+    """12 steps at once against 4 + 8, cut at a save, and 5 + 7, cut in the middle of a logging window."""
+    small_config.steps = 12
+    small_config.model.quantizer = quantizer
+    small_config.optimizer.schedule = "cosine"
+    small_config.data.update({"flip": True, "crop": 1})
+    if "restart" in small_config.model[quantizer]:
+        small_config.model[quantizer].restart = 0.9
+    assert loop.train(small_config, tmp_path / "whole") == 0
+    for cut in (4, 5):
+        with monkeypatch.context() as patch:
+            stop_after(patch, cut)
+            assert loop.train(small_config, tmp_path / str(cut)) == 143
+        assert saved(tmp_path / str(cut))[0] == cut
+        assert loop.train(small_config, tmp_path / str(cut)) == 0
+        assert_same(saved(tmp_path / "whole"), saved(tmp_path / str(cut)))
+        whole, resumed = ((tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", str(cut)))
+        assert whole == resumed
+
+
+LONG = [*TINY, "--config.steps=2000"]
+LONG += [f"--config.{name}={steps}" for name, steps in (("log_every", 500), ("eval_every", 2000), ("save_every", 2000))]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A run of LONG that nothing stopped."""
+    workdir = tmp_path_factory.mktemp("long") / "whole"
+    assert train(workdir, *LONG).returncode == 0
+    return workdir
+
+
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+def test_a_signal_saves_the_last_step_and_the_run_goes_on(undisturbed, tmp_path, number):
+    """Stopped wherever it was, then finished: the same files as a run that was not stopped."""
+    arguments = [sys.executable, "train.py", "--config", "configs/digits.py", "--workdir", str(tmp_path / "cut"), *LONG]
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(arguments, cwd=REPOSITORY, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 120
+        metrics = tmp_path / "cut" / "metrics.jsonl"
+        while not (metrics.exists() and metrics.stat().st_size):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    assert f"stopped by {number.name}" in (tmp_path / "log").read_text()
+    step, _ = saved(tmp_path / "cut")
+    assert 500 <= step < 2000
+    assert train(tmp_path / "cut", *LONG).returncode == 0
+    assert_same(saved(tmp_path / "cut"), saved(undisturbed))
+    assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (undisturbed / "metrics.jsonl").read_text()
+
+
+def test_a_signal_in_the_last_step_is_not_forgotten(small_config, tmp_path, monkeypatch):
+    """The run is finished, and whoever runs several is told to stop."""
+    small_config.steps = 4
+    stop_after(monkeypatch, 4)
+    assert loop.train(small_config, tmp_path) == 143
+    assert saved(tmp_path)[0] == 4 and (tmp_path / "eval.json").exists()
+
+
+def test_a_damaged_eval_json_is_made_again(small_config, tmp_path):
+    small_config.steps = 4
+    assert loop.train(small_config, tmp_path) == 0
+    whole = (tmp_path / "eval.json").read_text()
+    (tmp_path / "eval.json").write_text(whole[:50])
+    assert loop.train(small_config, tmp_path) == 0
+    assert (tmp_path / "eval.json").read_text() == whole
+
+
+def test_lines_after_the_checkpoint_are_cut_off(small_config, tmp_path):
+    """As after a SIGKILL: figures of steps that were lost, and half a line."""
+    small_config.steps = 4
+    loop.train(small_config, tmp_path)
+    good = (tmp_path / "metrics.jsonl").read_text()
+    (tmp_path / "metrics.jsonl").write_text(good + '{"step": 5, "split": "train"}\n{"step": 6, "spl')
+    small_config.steps = 6
+    loop.train(small_config, tmp_path)
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert text.startswith(good)
+    assert [line["step"] for line in lines_of(tmp_path / "metrics.jsonl")] == [2, 4, 4, 6, 6]
+
+
+def test_the_best_checkpoint_on_validation_is_evaluated_and_used_by_later_stages(small_config, tmp_path):
+    small_config.data.validation = 0.2
+    small_config.update({"steps": 40, "eval_every": 4, "log_every": 20, "save_every": 40})
+    # A rate that rises until it destroys what was learned, so that the best step is not the last.
+    small_config.optimizer.update({"name": "adam", "learning_rate": 3e-3, "schedule": "exponential", "final": 30.0})
+    loop.train(small_config, tmp_path)
+    scores = {
+        line["step"]: line["mse"] for line in lines_of(tmp_path / "metrics.jsonl") if line["split"] == "validation"
+    }
+    best = min(scores, key=scores.get)
+    figures = json.loads((tmp_path / "eval.json").read_text())
+    assert len(scores) == 10 and best != 40
+    assert figures["step"] == best and figures["split"] == "test"
+    expected = tasks.trained(Workdir(tmp_path)).expected
+    assert_same(Stage1(tmp_path).variables, Workdir(tmp_path).restore_variables(expected, best)[1])

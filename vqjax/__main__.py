@@ -1,0 +1,54 @@
+"""`python -m vqjax <command>`, and `vqjax <command>` where the package is installed."""
+
+import importlib
+from collections.abc import Sequence
+from typing import NoReturn
+
+from vqjax.core import command
+from vqjax.core.config import InputError, nearest
+from vqjax.core.flags import parse
+
+COMMANDS = {  # name -> what it does; each but `train` is a module of that name
+    "train": "train what a config describes, or go on training it",
+    "sample": "draw images from a trained prior",
+    "evaluate": "evaluate a run on its test split again",
+    "predict": "tell the classes of image files, by a trained classifier",
+    "export": "write what a trained model has made, for other programs",
+    "ablate": "train runs that are compared with each other, and make their table",
+}
+
+
+def train(arguments: Sequence[str]) -> int:
+    """The command; not a module, so that `vqjax.train` can be a function."""
+    given = parse(
+        arguments,
+        "train",
+        "Train what a config describes. The same command again goes on from the latest checkpoint.",
+        "python -m vqjax train --config digits --workdir runs/wide --config.model.deepmind.width=128",
+    )
+
+    from vqjax.training import loop  # JAX starts here, after the flags are known to be right
+
+    return loop.train(given.config, given.workdir)
+
+
+def main(arguments: Sequence[str]) -> int | None:
+    """Runs the command that is named first; without one, lists them."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: python -m vqjax <command> [arguments]\n")
+        print("".join(f"  {name:<10}{line}\n" for name, line in COMMANDS.items()))
+        print("python -m vqjax <command> --help has the rest")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise InputError(f"{name!r} is no command.{nearest(name, COMMANDS)}\nKnown: {', '.join(COMMANDS)}")
+    return (train if name == "train" else importlib.import_module(f"vqjax.{name}").main)(rest)
+
+
+def entry() -> NoReturn:
+    """The program `vqjax`."""
+    command.run(main)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,49 @@
+"""What the commands share: how they are called, and how they end, with a status and without a traceback."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from vqjax.core.config import InputError, nearest
+
+Main = Callable[[Sequence[str]], int | None]  # arguments, less the command's name -> the exit status, None being 0
+
+
+class Parser(argparse.ArgumentParser):
+    """What is wrong with the arguments is an InputError, and a misspelt flag names the nearest."""
+
+    def error(self, message: str) -> NoReturn:
+        flag = message.removeprefix("unrecognized arguments: ").partition(" ")[0].partition("=")[0]
+        hint = nearest(flag, self._option_string_actions) if flag.startswith("-") else ""
+        raise InputError(f"{message}{'.' * bool(hint)}{hint}\n{self.prog} --help lists what there is")
+
+
+def parser(name: str, description: str, example: str) -> Parser:
+    """Of the arguments of a command by its name, with an example for --help."""
+    return Parser(
+        prog=f"python -m vqjax {name}",
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def status(main: Callable[[], int | None]) -> int:
+    """What `main` returns, None being 0; 2 after an InputError, which is shown, and 130 if Ctrl-C stopped it.
+
+    Whatever it writes must appear whole or not at all.
+    """
+    try:
+        return main() or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def run(main: Main) -> NoReturn:
+    """Ends the process with the status of `main`, called with the command line's arguments."""
+    sys.exit(status(lambda: main(sys.argv[1:])))

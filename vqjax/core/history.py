@@ -1,0 +1,25 @@
+"""What the fields of a config are in runs that are older than the fields."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+_QUANTIZERS: dict[str, Any] = {  # as the base config has them
+    "model.fsq": {"levels": (8, 8, 8)},
+    "model.gaussian": {"latent_dim": 16, "kl_weight": {"schedule": "linear", "start": 0.0, "end": 0.01, "share": 0.2}},
+}
+# task -> {field that an older config.json lacks: the value that means what was done before}
+ADDED: dict[str, dict[str, Any]] = {"autoencoder": _QUANTIZERS, "classifier": _QUANTIZERS}
+
+
+def completed(config: ConfigDict) -> ConfigDict:
+    """The config of a run that is there, with the fields that have come since."""
+    config = ConfigDict(config.to_dict())
+    for key, value in ADDED.get(config.get("task"), {}).items():
+        section, _, name = key.rpartition(".")
+        part = config
+        for each in filter(None, section.split(".")):
+            part = part.get(each) if isinstance(part, ConfigDict) else None
+        if isinstance(part, ConfigDict) and name not in part:
+            part[name] = value
+    return config

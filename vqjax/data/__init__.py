@@ -1,0 +1,1 @@
+"""Where images and codes come from, and in which order."""

@@ -1,0 +1,77 @@
+"""Codes on disk, for other models and for stage 2: NumPy files and a meta.json that says what they are.
+
+<split>_codes.npy    (N, h, w), in the smallest unsigned integer that holds them
+<split>_labels.npy   (N,) int32
+meta.json            K, grid, order, data set, class names, the fingerprint of stage 1, checksums
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqjax.core.config import InputError
+from vqjax.core.files import read_json, replacing, write_json
+from vqjax.data.splits import Split
+
+FORMAT = 1
+_FILES = {"codes": "codes", "label": "labels"}  # the split's array -> what its file is called
+
+
+def write(directory: Path, description: Mapping[str, Any], name: str, split: Split) -> None:
+    """Adds the `codes` and `label` of a split to the directory; codes of another stage 1 in it are forgotten."""
+    directory.mkdir(parents=True, exist_ok=True)
+    meta = _meta(directory)
+    if meta.get("fingerprint") != description["fingerprint"]:
+        meta = {"format": FORMAT, **description, "splits": {}}
+    files = {}
+    for array, kind in _FILES.items():
+        file = directory / f"{name}_{kind}.npy"
+        with replacing(file) as temporary:
+            np.save(temporary, split.arrays[array], allow_pickle=False)
+            files[array] = {"file": file.name, "sha256": _checksum(temporary)}
+    meta["splits"][name] = {"count": len(split), "dtype": str(split.arrays["codes"].dtype), **files}
+    write_json(directory / "meta.json", meta)
+
+
+def read(directory: Path, made_by: str, name: str) -> Split | None:
+    """The split that the stage 1 with the fingerprint `made_by` wrote; None if it is not there.
+
+    Raises InputError if a file is missing or does not fit its checksum.
+    """
+    meta = _meta(directory)
+    if meta.get("fingerprint") != made_by or name not in meta["splits"]:
+        return None
+    arrays = {}
+    for array in _FILES:
+        entry = meta["splits"][name][array]
+        path = directory / f"{name}_{_FILES[array]}.npy"
+        if not path.is_file() or _checksum(path) != entry["sha256"]:
+            raise InputError(f"{path} does not fit the checksum in meta.json")
+        arrays[array] = np.load(path, allow_pickle=False)
+    return Split(**arrays)
+
+
+def fingerprint(directory: Path) -> str | None:
+    """Of the stage 1 whose codes these are; None if there are none. Raises InputError if meta.json is damaged."""
+    return _meta(directory).get("fingerprint")
+
+
+def _meta(directory: Path) -> dict[str, Any]:
+    path = directory / "meta.json"
+    if not path.exists():
+        return {}
+    try:
+        meta = read_json(path)
+        if meta["format"] != FORMAT:
+            raise ValueError(f"format {meta['format']}, but this version reads {FORMAT}")
+        return meta if meta["fingerprint"] and meta["splits"] else {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read: {error!r}") from error
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

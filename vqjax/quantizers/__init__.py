@@ -1,0 +1,20 @@
+"""Vector quantizers: vectors to one of K codes and back."""
+
+from vqjax.quantizers.contract import Quantized, Quantizer
+from vqjax.quantizers.ema import EMA
+from vqjax.quantizers.fsq import FSQ
+from vqjax.quantizers.gaussian import Gaussian
+from vqjax.quantizers.gumbel import Gumbel
+from vqjax.quantizers.none import Identity
+from vqjax.quantizers.vq import VQ
+
+__all__ = ["EMA", "FSQ", "QUANTIZERS", "VQ", "Gaussian", "Gumbel", "Identity", "Quantized", "Quantizer"]
+
+QUANTIZERS: dict[str, type[Quantizer]] = {
+    "none": Identity,
+    "vq": VQ,
+    "ema": EMA,
+    "gumbel": Gumbel,
+    "fsq": FSQ,
+    "gaussian": Gaussian,
+}

@@ -1,0 +1,56 @@
+"""No codes but a normal distribution: the variational autoencoder."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vqjax.core.config import Positive
+from vqjax.core.schedules import Ramp
+from vqjax.quantizers.contract import Quantized, Quantizer
+
+_LOG_VARIANCE = (-30.0, 20.0)  # the bounds of ln sigma^2: far from where it matters, and e^20 is still finite
+
+
+class Gaussian(Quantizer):
+    """The variational autoencoder (Kingma & Welling 2014): what codes are measured against. There is no second stage.
+
+    The encoder's vector gives mean mu and log-variance ln sigma^2 of each latent. In training they are drawn,
+    mu + sigma eps with standard normal eps (sec. 2.4), in evaluation they are mu.
+    loss = kl_weight sum_j (mu_j^2 + sigma_j^2 - ln sigma_j^2 - 1) / 2, the divergence from the standard normal
+    prior (appendix B), mean over positions, in nats. In evaluation the weight is that of the run's end.
+
+    Attributes:
+      code_dim: D, given by the model.
+      latent_dim: latents per position.
+      kl_weight: of the divergence in the objective.
+    """
+
+    latent_dim: Positive
+    kl_weight: Ramp
+
+    num_codes = 0
+
+    def setup(self):
+        self._moments = nn.Dense(2 * self.latent_dim, name="moments")
+        self._vectors = nn.Dense(self.code_dim, name="vectors")
+
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
+        """z (B, h, w, D) -> Quantized; in training `noise` holds a key (B,) per example."""
+        mean, log_variance = jnp.split(self._moments(z.astype(jnp.float32)), 2, axis=-1)  # (B, h, w, latent_dim)
+        log_variance = jnp.clip(log_variance, *_LOG_VARIANCE)
+        latents = mean
+        if train and noise is not None:
+            normal = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:]))(noise)
+            latents = mean + jnp.exp(log_variance / 2) * normal
+        divergence = kl_to_standard(mean, log_variance)
+        loss = self.kl_weight(progress if train else 1.0) * divergence
+        return Quantized(self._vectors(latents).astype(z.dtype), None, loss, {"kl": divergence})
+
+
+def kl_to_standard(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """KL(N(mean, variance) || N(0, 1)), sum over the last axis, mean over the others, in nats: (..., J) twice -> ()."""
+    # expm1: near the prior, where unused latents are, e^x - 1 would be all rounding.
+    terms = mean**2 + jnp.expm1(log_variance) - log_variance
+    return jnp.mean(jnp.sum(terms, axis=-1)) / 2

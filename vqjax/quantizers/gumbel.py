@@ -1,0 +1,110 @@
+"""Codes drawn from a distribution that the encoder gives."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vqjax.core.config import Decay, InputError, NonNegativeFloat, Positive
+from vqjax.core.schedules import Ramp
+from vqjax.quantizers.contract import Quantized, Quantizer, straight_through
+
+_RAREST = 1e-8  # the logarithm of a running mean no longer falls below this
+
+
+class Gumbel(Quantizer):
+    """Codes drawn from a distribution that the encoder gives, relaxed (Jang et al. 2017; Maddison et al. 2017).
+
+    In training y = softmax((logits + g) / tau) with standard Gumbel noise g (Jang et al., eq. 2) and z_q is the mean
+    of the embeddings under y; in evaluation the most probable code, without noise. The temperature and the weight
+    of the KL divergence from the uniform prior follow the run; in evaluation they are those of its end.
+    loss = kl_weight sum_k p_k ln(K p_k) + diversity_weight sum_k p_k ln(K f_k), p = softmax(logits), means over
+    positions, in nats. The first term, the divergence, keeps each position undecided. The second keeps all codes in
+    use: with f the mean of p it would be the diversity loss of Baevski et al. 2020 (eq. 4); with f the running mean
+    it has the same gradient, is linear in the batch, and does not depend on the number of devices.
+
+    Attributes:
+      code_dim: D, given by the model.
+      num_codes: K.
+      hard: forward the one-hot of the largest y, backward y (the straight-through Gumbel-softmax).
+      alignment: if not 0, each embedding starts in the direction of z that makes its code probable, and the logits are
+        of this size where z is of size 1, so that z_q tells of z before anything is learned.
+      temperature: tau, above 0. What is drawn if `hard` does not depend on it, only how many codes share the gradient.
+      kl_weight: of the divergence in the objective.
+      diversity_weight: of the diversity loss in the objective.
+      decay: of the running mean of p, per step.
+    """
+
+    num_codes: Positive
+    hard: bool
+    alignment: NonNegativeFloat
+    temperature: Ramp
+    kl_weight: Ramp
+    diversity_weight: NonNegativeFloat
+    decay: Decay
+
+    def setup(self):
+        kernel_init = nn.initializers.variance_scaling(self.alignment**2 or 1.0, "fan_in", "truncated_normal")
+        self._logits = nn.Dense(self.num_codes, kernel_init=kernel_init, name="logits")
+        self._embedding = self.param("codebook", self._initial_embedding)
+        uniform = lambda: jnp.full((self.num_codes,), 1 / self.num_codes, jnp.float32)  # noqa: E731
+        self._frequency = self.variable("codebook", "frequency", uniform)
+
+    def _initial_embedding(self, key: jax.Array) -> jax.Array:
+        """(K, D): rows of norm about 1, or if they are aligned as long as a z of size 1."""
+        if not self.alignment:
+            initializer = nn.initializers.variance_scaling(1, "fan_out", "normal")
+            return initializer(key, (self.num_codes, self.code_dim))
+        directions = self._logits(jnp.eye(self.code_dim)).T  # there is no bias yet
+        return jnp.sqrt(self.code_dim) * directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
+
+    def check(self, key: str) -> None:
+        """Raises InputError, naming the config's `key`, if a temperature is not above 0."""
+        for end in ("start", "end"):
+            if not getattr(self.temperature, end) > 0:
+                value = getattr(self.temperature, end)
+                raise InputError(f"{key}.temperature.{end}={value}: expected greater than 0")
+
+    def lookup(self, codes: jax.Array) -> jax.Array:
+        """(...,) codes -> (..., D) vectors, float32."""
+        return jnp.take(self._embedding, codes, axis=0)
+
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
+        """z (B, h, w, D) -> Quantized; in training `noise` holds a key (B,) per example."""
+        logits = self._logits(z.astype(jnp.float32))  # (B, h, w, K)
+        progress = progress if train else 1.0
+        divergence, diversity = kl_to_uniform(logits), self._diversity(logits, train)
+        temperature, weight = self.temperature(progress), self.kl_weight(progress)
+        sampled = train and noise is not None
+        if sampled:
+            gumbels = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(noise)
+            y = jax.nn.softmax((logits + gumbels) / temperature)
+        codes = jnp.argmax(y if sampled else logits, axis=-1)
+        one_hot = jax.nn.one_hot(codes, self.num_codes, dtype=jnp.float32)
+        if sampled:
+            z_q = (straight_through(y, one_hot) if self.hard else y) @ self._embedding
+        else:
+            z_q = self.lookup(codes)
+        metrics = {
+            "kl": divergence,
+            "diversity_loss": diversity,
+            "temperature": jnp.asarray(temperature, jnp.float32),
+            "code_frequency": one_hot.mean((0, 1, 2)),
+        }
+        loss = weight * divergence + self.diversity_weight * diversity
+        return Quantized(z_q.astype(z.dtype), codes, loss, metrics)
+
+    def _diversity(self, logits: jax.Array, train: bool) -> jax.Array:
+        """The diversity loss of logits (B, h, w, K) against the running mean, which with `train` then follows."""
+        mean = jax.nn.softmax(logits).mean((0, 1, 2))
+        running = self._frequency.value
+        if train and not self.is_initializing():
+            self._frequency.value = self.decay * running + (1 - self.decay) * jax.lax.stop_gradient(mean)
+        return mean @ jnp.log(self.num_codes * jnp.maximum(running, _RAREST))
+
+
+def kl_to_uniform(logits: jax.Array) -> jax.Array:
+    """KL(softmax(logits) || uniform) = ln K - H over the last axis, mean over the others, in nats: (..., K) -> ()."""
+    log_p = jax.nn.log_softmax(logits)
+    return jnp.log(logits.shape[-1]) + jnp.mean(jnp.sum(jnp.exp(log_p) * log_p, axis=-1))

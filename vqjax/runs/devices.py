@@ -1,0 +1,144 @@
+"""How a per-device function becomes a program for all local devices.
+
+A per-device function takes (replicated, batch) and gives results that are the same on every device
+or, with `sharded=True`, a share of the batch. Inside, the devices (all local ones by default) are the
+axis `axes.BATCH`.
+`jax.pmap` and `jax.jit(jax.shard_map)` are two ways to compile it; both give the same numbers.
+"""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.jax_utils
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from vqjax.core import axes
+from vqjax.core.config import InputError
+from vqjax.data.batches import evaluation_batches
+from vqjax.data.splits import Split
+
+
+class Program(abc.ABC):
+    """A way to compile per-device functions for devices, all local ones by default, and to lay arrays over them."""
+
+    @abc.abstractmethod
+    def __init__(self, devices: Sequence[jax.Device] | None = None): ...
+
+    @abc.abstractmethod
+    def compile(self, function: Callable, donate: bool = False, sharded: bool = False) -> Callable:
+        """`donate`: the replicated argument's memory may be reused for the result."""
+
+    @abc.abstractmethod
+    def replicate(self, tree: Any) -> Any:
+        """A host tree -> the same on every device."""
+
+    @abc.abstractmethod
+    def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """A global batch on the host -> each device's share, in order."""
+
+    @abc.abstractmethod
+    def collect(self, tree: Any) -> Any:
+        """A replicated tree -> NumPy arrays on the host, from the first device."""
+
+    @abc.abstractmethod
+    def gather(self, tree: Any) -> Any:
+        """A sharded result -> NumPy arrays of the global batch on the host, in order."""
+
+
+class Pmap(Program):
+    """`jax.pmap`: every array has a leading axis of devices."""
+
+    def __init__(self, devices: Sequence[jax.Device] | None = None):
+        self._devices = devices or jax.local_devices()
+
+    def compile(self, function: Callable, donate: bool = False, sharded: bool = False) -> Callable:
+        return jax.pmap(function, axes.BATCH, devices=self._devices, donate_argnums=(0,) if donate else ())
+
+    def replicate(self, tree: Any) -> Any:
+        return flax.jax_utils.replicate(tree, self._devices)
+
+    def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        devices = len(self._devices)
+        return {name: x.reshape(devices, len(x) // devices, *x.shape[1:]) for name, x in batch.items()}
+
+    def collect(self, tree: Any) -> Any:
+        return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
+
+    def gather(self, tree: Any) -> Any:
+        return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
+
+
+class ShardMap(Program):
+    """`jax.jit(jax.shard_map)` over a mesh of one axis: global arrays with shardings."""
+
+    def __init__(self, devices: Sequence[jax.Device] | None = None):
+        devices = devices or jax.local_devices()
+        mesh = jax.make_mesh((len(devices),), (axes.BATCH,), axis_types=(AxisType.Auto,), devices=devices)
+        self._mesh = mesh
+        self._replicated, self._sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (axes.BATCH,)))
+
+    def compile(self, function: Callable, donate: bool = False, sharded: bool = False) -> Callable:
+        program = jax.shard_map(
+            function,
+            mesh=self._mesh,
+            in_specs=(PartitionSpec(), PartitionSpec(axes.BATCH)),
+            out_specs=PartitionSpec(axes.BATCH) if sharded else PartitionSpec(),
+            check_vma=False,  # gradients of replicated parameters stay per device, as under pmap, until the pmean
+        )
+        return jax.jit(program, donate_argnums=(0,) if donate else ())
+
+    def replicate(self, tree: Any) -> Any:
+        return jax.device_put(tree, self._replicated)
+
+    def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        return {name: jax.make_array_from_process_local_data(self._sharded, x) for name, x in batch.items()}
+
+    def collect(self, tree: Any) -> Any:
+        return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data), tree)
+
+    def gather(self, tree: Any) -> Any:
+        return jax.tree.map(np.asarray, tree)
+
+
+PARALLEL: dict[str, type[Program]] = {"pmap": Pmap, "shard_map": ShardMap}
+
+
+def multiple(batch_size: int) -> int:
+    """The least multiple of the local devices that is not below `batch_size`."""
+    devices = jax.local_device_count()
+    return -(-batch_size // devices) * devices
+
+
+def map_split(function: Callable, fixed: Any, split: Split, batch_size: int, how: str, title: str) -> Any:
+    """Applies a function to all examples of a split, on all devices, with a progress bar if it takes long.
+
+    Args:
+      function: (fixed, batch) -> a tree of arrays with the batch's leading axis.
+      fixed: the same for every batch, on the host.
+      split: of N examples.
+      batch_size: examples at a time; rounded up to the devices.
+      how: an entry of PARALLEL.
+      title: of the progress bar.
+
+    Returns:
+      The tree, NumPy arrays of N.
+    """
+    program, found = PARALLEL[how](), []
+    function, fixed = program.compile(function, sharded=True), program.replicate(fixed)
+    with tqdm(total=len(split), desc=title, unit=" images", disable=None, delay=2) as progress:
+        for batch in evaluation_batches(split, multiple(batch_size)):
+            results = program.gather(function(fixed, program.shard(batch)))
+            found.append(jax.tree.map(lambda x, real=batch["real"]: x[real], results))
+            progress.update(int(batch["real"].sum()))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+
+def check_batch(batch_size: int) -> None:
+    """Raises InputError unless the devices divide the global batch."""
+    devices = jax.local_device_count()
+    if batch_size % devices:
+        raise InputError(f"config.batch_size={batch_size}: expected a multiple of the {devices} devices")

@@ -1,0 +1,148 @@
+"""Pictures of a run, as PNG."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vqjax.core.files import replacing
+from vqjax.runs.metrics import perplexity
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+_LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "codes_used": "codes used", "top5": "top-5 accuracy"}
+_CAPTION = 14  # pixels of height
+_GRID_PIXELS = 640  # small images are enlarged by a whole factor to about this width
+
+
+def save_grid(
+    path: Path,
+    images: np.ndarray,
+    columns: int = 8,
+    captions: Sequence[str] | None = None,
+    below: np.ndarray | None = None,
+) -> None:
+    """Images as a grid of squares with white lines between.
+
+    Args:
+      path: of the PNG.
+      images: (N, H, W, C) in [0, 1], C 1 or 3.
+      columns: images side by side.
+      captions: a text under each image.
+      below: (N, H, W, C), a second image close under each.
+    """
+    font = ImageFont.load_default(_CAPTION - 2)
+    widest = max(map(font.getlength, captions)) if captions else 0
+    factor = max(1, _GRID_PIXELS // (columns * (images.shape[2] + 1)), math.ceil(widest / images.shape[2]))
+    tiles = _pixels(images, factor)
+    if below is not None:
+        line = np.full((len(tiles), 1, *tiles.shape[2:]), 255, np.uint8)
+        tiles = np.concatenate([tiles, line, _pixels(below, factor)], axis=1)
+    count, height, width = tiles.shape[:3]
+    text = _CAPTION if captions else 0
+    step = height + text + 2, width + 2
+    canvas = Image.new("RGB", (columns * step[1] + 2, -(-count // columns) * step[0] + 2), "white")
+    draw = ImageDraw.Draw(canvas)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * step[0] + 2, i % columns * step[1] + 2
+        canvas.paste(Image.fromarray(tile), (left, top))
+        if captions:
+            draw.text((left + width / 2, top + height + text / 2), captions[i], "black", font, anchor="mm")
+    with replacing(path) as temporary:
+        (canvas if images.shape[-1] == 3 or captions else canvas.convert("L")).save(temporary)
+
+
+def _pixels(images: np.ndarray, factor: int) -> np.ndarray:
+    """Images (N, H, W, C) in [0, 1] -> enlarged (N, factor H, factor W, 3) uint8."""
+    pixels = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8).repeat(factor, axis=1).repeat(factor, axis=2)
+    return np.broadcast_to(pixels, (*pixels.shape[:3], 3))
+
+
+def save_curves(path: Path, lines: Sequence[Mapping], names: Iterable[str]) -> None:
+    """The named figures of metrics.jsonl's lines against the step, a panel each, a curve per split."""
+    names = [name for name in names if any(name in line for line in lines)]
+    splits = [split for split in ("train", "validation", "test") if any(line["split"] == split for line in lines)]
+    rows = math.ceil(len(names) / 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(10, 3 * rows), squeeze=False, layout="constrained")
+    for panel, name in zip(axes.flat, names):
+        for split in splits:
+            points = [(line["step"], line[name]) for line in lines if line["split"] == split and name in line]
+            if points:
+                panel.plot(*zip(*points), label=split, marker="." if len(points) < 30 else None)
+        panel.set(xlabel="step", ylabel=_LABELS.get(name, name.replace("_", " ")))
+        values = [line[name] for line in lines if name in line]
+        if name.endswith("loss") and min(values) > 0 and max(values) > 10 * min(values):
+            panel.set_yscale("log")
+        panel.grid(alpha=0.3)
+        panel.legend()
+    for panel in axes.flat[len(names) :]:
+        panel.remove()
+    _save_figure(figure, path)
+
+
+def save_usage(path: Path, frequency: np.ndarray) -> None:
+    """How often each of K codes is used, the most frequent first; frequency (K,) sums to 1."""
+    figure, panel = plt.subplots(figsize=(8, 3.5), layout="constrained")
+    panel.fill_between(np.arange(1, len(frequency) + 1), 100 * np.sort(frequency)[::-1], step="mid")
+    panel.axhline(100 / len(frequency), color="black", linewidth=0.8, linestyle="--", label="all codes alike")
+    used = np.count_nonzero(frequency)
+    panel.set_title(f"{used} of {len(frequency)} codes used, perplexity {perplexity(frequency):.0f}")
+    panel.set(xlabel="code, most frequent first", ylabel="% of positions", ylim=(0, None))
+    panel.set_xlim(0.5, len(frequency) + 0.5)
+    panel.grid(alpha=0.3)
+    panel.legend()
+    _save_figure(figure, path)
+
+
+def save_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
+    """Figures by position, (h, w) each, side by side on one scale."""
+    top = max(value.max() for value in maps.values())
+    figure, axes = plt.subplots(1, len(maps), figsize=(4.5 * len(maps), 4), squeeze=False, layout="constrained")
+    for panel, (name, value) in zip(axes.flat, maps.items()):
+        drawn = panel.imshow(value, vmin=0, vmax=top)
+        panel.set_title(f"{name.replace('_', ' ')}, mean {value.mean():.2f}")
+        panel.set(xticks=[], yticks=[])
+    figure.colorbar(drawn, ax=axes, label="nats")
+    _save_figure(figure, path)
+
+
+def save_confusion(path: Path, counts: np.ndarray, class_names: Sequence[str]) -> None:
+    """A confusion matrix (C, C), a row per true class, coloured by its share of that; with figures up to 20 classes."""
+    size, few = len(counts), len(counts) <= 20
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = 2.5 + (0.55 * size if few else 0.13 * size)
+    figure, panel = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    drawn = panel.imshow(100 * share, vmin=0, vmax=100, cmap="Blues")
+    for row, column in np.ndindex(*counts.shape) if few else ():
+        if counts[row, column]:
+            colour = "white" if share[row, column] > 0.5 else "black"
+            panel.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour, fontsize=8)
+    ticks, font = range(size), 9 if few else 5
+    panel.set_xticks(ticks, class_names, rotation=90, fontsize=font)
+    panel.set_yticks(ticks, class_names, fontsize=font)
+    panel.set(xlabel="predicted class", ylabel="true class", title=f"{np.trace(counts) / counts.sum():.2%} right")
+    figure.colorbar(drawn, ax=panel, label="% of the true class", shrink=0.8)
+    _save_figure(figure, path)
+
+
+def save_comparison(path: Path, labels: Sequence[str], values: Sequence[float], title: str) -> None:
+    """Figures of several runs as points, a line each, the first on top."""
+    figure, panel = plt.subplots(figsize=(8, 1.2 + 0.35 * len(labels)), layout="constrained")
+    panel.plot(values, range(len(values)), "o")
+    for line, value in enumerate(values):
+        panel.annotate(f"{value:#.4g}", (value, line), xytext=(8, 0), textcoords="offset points", va="center")
+    panel.set_yticks(range(len(labels)), labels)
+    panel.set(xlabel=title, ylim=(len(values) - 0.5, -0.5))
+    panel.margins(x=0.15)
+    panel.grid(alpha=0.3)
+    _save_figure(figure, path)
+
+
+def _save_figure(figure: plt.Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)

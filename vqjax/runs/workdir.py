@@ -1,0 +1,164 @@
+"""The workdir: what a run is and how far it has got.
+
+config.json    the config, complete
+run.json       the task's facts: of the data, and of stage 1; versions; git commit
+checkpoints/   see `vqjax.runs.checkpoints`
+"""
+
+import importlib.metadata
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from vqjax.core.config import InputError, differences
+from vqjax.core.files import read_json, write_json
+from vqjax.core.history import completed
+from vqjax.runs.checkpoints import Checkpoints
+
+FORMAT = 1  # of the workdir; a reader refuses what it does not know
+# What may differ when a run is resumed: how far, how often, on which devices, and where things lie.
+RESUMABLE = ("steps", "parallel", "log_every", "eval_every", "save_every", "data.data_dir", "stage1")
+_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
+
+
+def git_commit() -> str:
+    """The commit of the code, with "+changes" if the tree differs from it.
+
+    "unknown" outside a checkout of vqjax: an installed package may lie inside the checkout of something else.
+    """
+    package = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=package, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != package.parent:
+            return "unknown"
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+class Workdir:
+    """A run's directory. Nothing is created before `create`."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).absolute()
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run lives here."""
+        return (self.path / "config.json").is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is known what the run is about."""
+        return (self.path / "run.json").is_file()
+
+    def check(self, config: ConfigDict) -> None:
+        """Raises InputError unless a run of `config` can begin or go on here.
+
+        It cannot if the path holds another run, one with more steps already, or something that is no run.
+        """
+        if not self.exists:
+            if self.path.exists() and not self.path.is_dir():
+                raise InputError(f"--workdir={self.path}: expected a directory, found a file")
+            if self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
+                raise InputError(f"--workdir={self.path}: expected a run or an empty directory, found other files")
+            return
+        found = self.differences(config)
+        changed = {key: values for key, values in found.items() if key not in RESUMABLE}
+        if changed:
+            shown = [f"config.{key}={new!r}, there {old!r}" for key, (old, new) in list(changed.items())[:3]]
+            more = [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
+            raise InputError("\n".join([f"--workdir={self.path} holds another run:", *shown, *more]))
+        if "steps" in found and (self.path / "checkpoints").is_dir():
+            with self.checkpoints() as checkpoints:
+                latest = checkpoints.latest or 0
+            if latest > config.steps:
+                raise InputError(f"config.steps={config.steps}: the run in {self.path} has {latest} already")
+
+    def differences(self, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
+        """The keys at which `config` differs from that of the run that lives here, with the (old, new) values."""
+        return differences(plain(self.config()), plain(config)) if self.exists else {}
+
+    def create(self, config: ConfigDict, facts: Mapping[str, Any]) -> None:
+        """Writes config.json and, if the run is new, run.json.
+
+        A config.json that is there keeps its fields, those that it lacks included: stage 1's fingerprint is over them.
+
+        Args:
+          config: of the run.
+          facts: what stage 2 and a reader need to know of the data.
+
+        Raises:
+          InputError: the path cannot be written to.
+        """
+        versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(self.path / "config.json", self._recorded(config))
+            if not self.begun:
+                run = {"format": FORMAT, **facts, "versions": versions, "git_commit": git_commit()}
+                write_json(self.path / "run.json", run)
+        except OSError as error:
+            raise InputError(f"--workdir={self.path} cannot be written to: {error.strerror}") from error
+
+    def _recorded(self, config: ConfigDict) -> dict[str, Any]:
+        """What config.json says of a run that goes on with `config`."""
+        if not self.exists:
+            return plain(config)
+        recorded = ConfigDict(self.recorded())
+        recorded.update_from_flattened_dict({key: new for key, (_, new) in self.differences(config).items()})
+        return plain(recorded)
+
+    def config(self) -> ConfigDict:
+        """The run's config, with what an older config.json lacks filled in. Raises InputError if no run lives here."""
+        return completed(ConfigDict(self.recorded()))
+
+    def recorded(self) -> dict[str, Any]:
+        """config.json as it lies there. Raises InputError if no run lives here."""
+        if not self.exists:
+            raise InputError(f"--workdir={self.path}: expected a run, found no config.json")
+        return self._read("config.json")
+
+    def facts(self) -> "Facts":
+        """run.json. Raises InputError if it is of a format that this version cannot read."""
+        run = self._read("run.json")
+        if run.get("format") != FORMAT:
+            raise InputError(f"{self.path}: format {run.get('format')}, but this version reads {FORMAT}")
+        return Facts(run)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            return dict(read_json(self.path / name))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{self.path / name} cannot be read: {error}") from error
+
+    def checkpoints(self, create: bool = False) -> Checkpoints:
+        """The run's; see there for `create`."""
+        return Checkpoints(self.path / "checkpoints", create)
+
+    def restore_variables(self, expected: Any, step: int | None = None) -> tuple[int, dict[str, Any]]:
+        """As of `Checkpoints`."""
+        with self.checkpoints() as checkpoints:
+            return checkpoints.restore_variables(expected, step)
+
+
+def plain(config: ConfigDict) -> dict[str, Any]:
+    """As JSON gives it back: tuples are lists."""
+    return jax.tree.map(
+        lambda x: list(x) if isinstance(x, tuple) else x, config.to_dict(), is_leaf=lambda x: isinstance(x, tuple)
+    )
+
+
+class Facts(dict):
+    """What run.json says. Raises InputError for what it does not say."""
+
+    def __missing__(self, name: str) -> Any:
+        raise InputError(f"run.json of the run has no {name!r}")

@@ -1,0 +1,58 @@
+"""Where figures go: metrics.jsonl, timing.jsonl and TensorBoard."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from vqjax.core.files import replacing
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The JSON lines of a file, up to the first broken one; none if there is no file."""
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+class Writer:
+    """Appends the figures of a run; those later than `step`, where it goes on, are cut off first.
+
+    metrics.jsonl holds what is a function of the config: {"step", "split", name: value, ...}.
+    timing.jsonl holds what depends on the machine: {"step", "seconds", "images_per_second"}.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        self._files = {}
+        for name in ("metrics", "timing"):
+            path = workdir / f"{name}.jsonl"
+            kept = [line for line in read_lines(path) if line["step"] <= step]
+            with replacing(path) as temporary:
+                temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            self._files[name] = path.open("a", buffering=1)
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def figures(self, step: int, split: str, figures: Mapping[str, float]) -> None:
+        """A line of metrics.jsonl and TensorBoard's scalars `split/name`."""
+        self._files["metrics"].write(json.dumps({"step": step, "split": split, **figures}) + "\n")
+        for name, value in figures.items():
+            self._board.add_scalar(f"{split}/{name}", value, step)
+
+    def timing(self, step: int, seconds: float, images: int) -> None:
+        """A line of timing.jsonl for the wall-clock seconds that so many training images took."""
+        line = {"step": step, "seconds": round(seconds, 4), "images_per_second": round(images / seconds, 1)}
+        self._files["timing"].write(json.dumps(line) + "\n")
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for file in self._files.values():
+            file.close()
+        self._board.close()

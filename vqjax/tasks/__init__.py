@@ -1,0 +1,81 @@
+"""The map: what is trained, one class per task, all behind the contract in `vqjax.tasks.contract`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vqjax.core.config import InputError, SecondStage, check_name, check_run
+from vqjax.data import datasets
+from vqjax.runs.workdir import Workdir
+from vqjax.tasks.autoencoder import AutoencoderTask
+from vqjax.tasks.classifier import ClassifierTask, CodeClassifierTask
+from vqjax.tasks.contract import Task
+from vqjax.tasks.prior import PriorTask
+from vqjax.tasks.stage1 import Stage1
+
+TASKS: dict[str, type[Task]] = {
+    "autoencoder": AutoencoderTask,
+    "prior": PriorTask,
+    "classifier": ClassifierTask,
+    "code_classifier": CodeClassifierTask,
+}
+
+
+def complete(config: ConfigDict, stage1: Stage1 | None = None) -> tuple[ConfigDict, Stage1 | None]:
+    """The config, its fields outside `model` and `optimizer` checked, with what its stage 1 says filled in; and that.
+
+    Args:
+      config: of a run.
+      stage1: the one of the config, if it is planned and not there yet, or has been found elsewhere.
+
+    Raises:
+      InputError: a field is wrong, or stage 1 is unfit.
+    """
+    if "task" not in config:
+        raise InputError("config.task is missing from the config")
+    check_name(TASKS, config.task, "config.task")
+    check_run(config, TASKS[config.task].fields)
+    if TASKS[config.task].fields is not SecondStage:
+        return config, None
+    stage1 = stage1 or Stage1(config.stage1)
+    return stage1.complete(config), stage1
+
+
+def build(config: ConfigDict, stage1: Stage1 | None = None, facts: Mapping[str, Any] | None = None) -> Task:
+    """The task of a config.
+
+    Args:
+      config, stage1: as `complete` gives them.
+      facts: run.json's, of the run that it is made for; none if that is new.
+
+    Raises:
+      InputError: a field is wrong, or the stage 1 is no longer the one in the facts. No data is read.
+    """
+    if stage1 and facts:
+        stage1.check(facts)
+    known = stage1.inherited if stage1 else datasets.facts(config)
+    return TASKS[config.task](config, facts or known, stage1)
+
+
+def trained(workdir: Workdir, stage1: str | None = None) -> Task:
+    """The task of a run that was trained.
+
+    Args:
+      workdir: of the run.
+      stage1: the workdir of its stage 1, if that is no longer where the config says.
+
+    Raises:
+      InputError: there is no such run, it cannot be built, or its stage 1 is gone or another one.
+    """
+    config, found = workdir.config(), None
+    check_name(TASKS, config.get("task"), f"{workdir.path}: config.task")
+    if TASKS[config.task].fields is SecondStage:
+        if not stage1 and not Path(config.stage1).is_dir():
+            raise InputError(f"stage 1 is no longer in {config.stage1}: name the place with --stage1")
+        found = Stage1(stage1 or config.stage1, "--stage1")
+    elif stage1:
+        raise InputError(f"--stage1={stage1}: {workdir.path} holds a run of task {config.task!r}, which has none")
+    check_run(config, TASKS[config.task].fields)
+    return build(config, found, workdir.facts())

@@ -1,0 +1,104 @@
+"""The first stage as a task: images to codes and back."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from vqjax.core.config import InputError, OneOf, Positive, build, own_fields
+from vqjax.data.splits import Split
+from vqjax.networks.encoders import DECODERS, ENCODERS
+from vqjax.networks.layers import DTYPES
+from vqjax.networks.likelihoods import LIKELIHOODS, unit
+from vqjax.quantizers import QUANTIZERS
+from vqjax.runs import metrics
+from vqjax.tasks import models
+from vqjax.tasks.contract import Pictures
+from vqjax.tasks.quantized import Quantized
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderFields:
+    """The fields of `config.model` that are not an entry's own."""
+
+    code_dim: Positive
+    dtype: Annotated[str, OneOf(DTYPES)]
+    encoder: str
+    decoder: str
+    quantizer: str
+    likelihood: str
+
+
+class AutoencoderTask(Quantized):
+    """Stage 1: images to codes and back. The objective is the reconstruction's loss plus the quantizer's.
+
+    Attributes:
+      grid: (h, w) of the codes of an image.
+    """
+
+    module: models.Autoencoder
+    headline = ("loss", "psnr", "codes_used")
+    curves = ("loss", "psnr", "perplexity", "codes_used")
+
+    def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Any = None):
+        super().__init__(config, facts)
+        shape = self.image_shape
+        tables = ENCODERS, DECODERS, QUANTIZERS, LIKELIHOODS
+        fields = own_fields(AutoencoderFields, config.model, "config.model", *tables)
+        code_dim, dtype = fields.code_dim, DTYPES[fields.dtype]
+        self.likelihood = build(LIKELIHOODS, config, "model.likelihood")
+        encoder = build(ENCODERS, config, "model.encoder", features=code_dim, dtype=dtype)
+        channels = shape[-1] * self.likelihood.parameters
+        decoder = build(DECODERS, config, "model.decoder", features=channels, dtype=dtype)
+        quantizer = build(QUANTIZERS, config, "model.quantizer", code_dim=code_dim)
+        if encoder.stride != decoder.stride:
+            raise InputError(f"config.model.encoder has stride {encoder.stride}, the decoder {decoder.stride}")
+        if shape[0] % encoder.stride or shape[1] % encoder.stride:
+            raise InputError(
+                f"config.model.{config.model.encoder}: the stride {encoder.stride} does not divide the images of "
+                f"config.data.name={config.data.name!r}, {shape[0]} x {shape[1]} pixels"
+            )
+        self.grid = (shape[0] // encoder.stride, shape[1] // encoder.stride)
+        quantizer.check(f"config.model.{config.model.quantizer}")
+        self.module = models.Autoencoder(encoder, quantizer, decoder)
+        self._evaluate = jax.jit(self.evaluate)
+
+    def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
+        """The facts with the variance of the training pixels, in [0, 1]."""
+        return {**self.facts, "variance": splits["train"].variance()}
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        codes = "grid" if self.module.quantizer.num_codes else "none"
+        return {**super().traits, "quantizer": self.config.model.quantizer, "codes": codes}
+
+    def monitor(self, figures: Mapping[str, float]) -> float:
+        return figures["mse"]
+
+    def inputs(self, batch: Mapping) -> jax.Array:
+        """What the encoder sees, (B, H, W, C)."""
+        return self.likelihood.inputs(batch["image"])
+
+    def objective(self, output: models.Autoencoded, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The loss () and the metrics of a batch, means over its examples."""
+        reconstruction_loss = self.likelihood.loss(output.output, batch["image"], self.facts["variance"])
+        loss = reconstruction_loss + output.quantized.loss
+        mse = jnp.mean((self.likelihood.mean(output.output) - unit(batch["image"])) ** 2)
+        parts = {"loss": loss, "reconstruction_loss": reconstruction_loss, "mse": mse}
+        return loss, {**parts, **output.quantized.metrics}
+
+    def assess(self, output: models.Autoencoded, batch: Mapping) -> dict[str, jax.Array]:
+        """The metrics that only an evaluation computes, means over the batch."""
+        figures = {"ssim": metrics.ssim(self.likelihood.mean(output.output), unit(batch["image"])).mean()}
+        if self.likelihood.bits_per_dim:
+            figures["bits_per_dim"] = self.likelihood.bits_per_dim(output.output, batch["image"])
+        return figures
+
+    def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
+        """A batch's images, and what comes of them."""
+        output = self._evaluate(variables, batch).output
+        found = {"originals": unit(batch["image"]), "reconstructions": self.likelihood.mean(output)}
+        return {name: Pictures(images) for name, images in found.items()}

@@ -1,0 +1,152 @@
+"""The autoencoder and the classifier, put together from networks and a quantizer."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vqjax.networks.layers import BatchNorm
+from vqjax.quantizers.contract import Quantized, Quantizer
+
+
+class Autoencoded(NamedTuple):
+    """What the autoencoder makes of x (B, H, W, C).
+
+    Attributes:
+      output: (B, H, W, C p), the decoder's: p parameters of the likelihood per pixel and channel.
+      z: (B, h, w, D), the encoder's, before the quantizer.
+      quantized: see Quantized.
+    """
+
+    output: jax.Array
+    z: jax.Array
+    quantized: Quantized
+
+
+class Autoencoder(nn.Module):
+    """Images to codes and back.
+
+    Attributes:
+      encoder: an entry of ENCODERS, built.
+      quantizer: an entry of QUANTIZERS, built.
+      decoder: an entry of DECODERS, built.
+    """
+
+    encoder: nn.Module
+    quantizer: Quantizer
+    decoder: nn.Module
+
+    def __call__(self, x: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Autoencoded:
+        """x (B, H, W, C) -> Autoencoded. With `train` the mutable collections follow the batch.
+
+        Args:
+          x: as the likelihood's `inputs` gives it.
+          train: or evaluate.
+          progress: share of the run that is done, for schedules.
+          noise: (B,) keys, one per example, for quantizers that draw.
+        """
+        z = self.encoder(x, train)
+        quantized = self.quantizer(z, train, progress, noise)
+        return Autoencoded(self.decoder(quantized.z_q, train), z, quantized)
+
+    def encode(self, x: jax.Array) -> jax.Array | None:
+        """(B, H, W, C) -> codes (B, h, w) int32; None without codes."""
+        return self.quantizer(self.encoder(x, False), False).codes
+
+    def decode(self, codes: jax.Array) -> jax.Array:
+        """Codes (B, h, w) -> the decoder's output (B, H, W, C p)."""
+        return self.decoder(self.lookup(codes), False)
+
+    def lookup(self, codes: jax.Array) -> jax.Array:
+        """Codes (B, h, w) -> their vectors (B, h, w, D), float32."""
+        return self.quantizer.lookup(codes)
+
+    def latents(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """(B, H, W, C) -> the encoder's vectors (B, h, w, D)."""
+        return self.encoder(x, train)
+
+    def initialise(self, vectors: jax.Array, seed: int) -> None:
+        """The quantizer's `initialise`, for `apply(..., mutable=True)`."""
+        self.quantizer.initialise(vectors, seed)
+
+    def refresh(self, z: jax.Array, key: jax.Array) -> None:
+        """The quantizer's `refresh`, for `apply(..., mutable=True)`."""
+        self.quantizer.refresh(z, key)
+
+
+class Classified(NamedTuple):
+    """What the classifier makes of x.
+
+    Attributes:
+      logits: (B, classes) float32.
+      z: (B, h, w, F), the features before the quantizer; h and w are 1 if each image has one code.
+      quantized: see Quantized.
+    """
+
+    logits: jax.Array
+    z: jax.Array
+    quantized: Quantized
+
+
+class Features(nn.Module):
+    """The backbone of a classifier whose inputs are features already."""
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(B, h, w, F) -> the same."""
+        return x
+
+
+# Where the features (B, h, w, F) are quantized: the mean over the positions, or every position.
+QUANTIZED = {
+    "one": lambda features: features.astype(jnp.float32).mean((1, 2), keepdims=True),
+    "grid": lambda features: features,
+}
+
+
+class Classifier(nn.Module):
+    """Images to codes to labels.
+
+    What is quantized is normalised over the batch, without scale or shift: so every quantizer meets vectors of the
+    same size, and Gumbel's logits tell the images apart from the first step.
+
+    Attributes:
+      backbone: an entry of BACKBONES, built, or Features.
+      quantizer: an entry of QUANTIZERS, built.
+      head: an entry of HEADS, built.
+      quantize: an entry of QUANTIZED.
+    """
+
+    backbone: nn.Module
+    quantizer: Quantizer
+    head: nn.Module
+    quantize: str
+
+    def setup(self):
+        self._norm = BatchNorm(jnp.float32, affine=False)
+
+    def __call__(self, x: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Classified:
+        """x (B, H, W, C) -> Classified. With `train` the mutable collections follow the batch.
+
+        Args:
+          x: the backbone's input.
+          train: or evaluate.
+          progress: share of the run that is done, for schedules.
+          noise: (B,) keys, one per example, for dropout and quantizers that draw.
+        """
+        z = self.latents(x, train)
+        quantized = self.quantizer(z, train, progress, noise)
+        keys = None if noise is None else jax.vmap(lambda key: jax.random.fold_in(key, 1))(noise)
+        return Classified(self.head(quantized.z_q, train, keys), z, quantized)
+
+    def latents(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """(B, H, W, C) -> what is quantized, (B, h, w, F) float32."""
+        return self._norm(QUANTIZED[self.quantize](self.backbone(x, train)), train)
+
+    def initialise(self, vectors: jax.Array, seed: int) -> None:
+        """The quantizer's `initialise`, for `apply(..., mutable=True)`."""
+        self.quantizer.initialise(vectors, seed)
+
+    def refresh(self, z: jax.Array, key: jax.Array) -> None:
+        """The quantizer's `refresh`, for `apply(..., mutable=True)`."""
+        self.quantizer.refresh(z, key)

@@ -1,0 +1,169 @@
+"""The second stage as a task: a distribution over the codes of a frozen stage 1, and images drawn from it."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from vqjax.core.config import Decay, OneOf, SecondStage, build, own_fields
+from vqjax.data import datasets
+from vqjax.data.splits import Split
+from vqjax.networks.autoregressive import Prior
+from vqjax.networks.layers import DTYPES
+from vqjax.networks.pixelcnn import PixelCNN
+from vqjax.runs import metrics
+from vqjax.tasks.contract import NAMES, Pictures, Task, keys_of
+from vqjax.tasks.sampling import ANCESTRAL, Sampling, sample
+from vqjax.tasks.stage1 import Stage1
+
+PRIORS: dict[str, type[Prior]] = {"pixelcnn": PixelCNN}
+
+
+@dataclasses.dataclass(frozen=True)
+class PriorFields:
+    """The fields of `config.model` that are not an entry's own."""
+
+    prior: str
+    dtype: Annotated[str, OneOf(DTYPES)]
+    average: Decay
+    class_conditional: bool
+
+
+class PriorTask(Task):
+    """p(codes | class), trained by maximum likelihood; the figures are in nats per code.
+
+    Attributes:
+      conditional: on the class.
+      grid: (h, w) of the codes of an image.
+    """
+
+    module: Prior
+    stage1: Stage1
+    headline = ("nats_per_code", "perplexity", "bits_per_dim")
+    curves = ("nats_per_code", "perplexity", "bits_per_dim", "gradient_norm")
+    fields = SecondStage
+
+    def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Stage1):
+        super().__init__(config, facts)
+        fields = own_fields(PriorFields, config.model, "config.model", PRIORS)
+        self.stage1, self.grid = stage1, stage1.grid
+        self.conditional = fields.class_conditional
+        given = {"num_codes": self.stage1.num_codes, "grid": self.grid, "dtype": DTYPES[fields.dtype]}
+        classes = len(self.class_names) if self.conditional else 0
+        self.module = build(PRIORS, config, "model.prior", **given, num_classes=classes)
+        self._average = fields.average
+        self._bits_per_dim = math.prod(self.grid) / (math.log(2) * math.prod(self.image_shape))  # of one nat per code
+        self._sample, self._decode = jax.jit(self.sample), jax.jit(self.stage1.decode)
+
+    @property
+    def frozen(self) -> Mapping[str, Any]:
+        """Stage 1's variables, if codes are made on the fly."""
+        return self.stage1.variables if self.prepares else {}
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        return {**self.stage1.traits, "stages": "prior"}
+
+    def monitor(self, figures: Mapping[str, float]) -> float:
+        return figures["nats_per_code"]
+
+    def load(self, names: Sequence[str] = NAMES) -> dict[str, Split]:
+        """The splits that exist among `names`, with `codes` and `label`; for augmentation, with `image` too."""
+        return datasets.load(self.config, names, self._read)
+
+    def _read(self, config: ConfigDict, name: str) -> Split:
+        split = self.stage1.read(config, name)
+        if name in self.prepares:
+            split = Split(**split.arrays, image=datasets.read(config, name).arrays["image"])
+        return split
+
+    def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
+        """The facts with the fingerprint of stage 1."""
+        return {**self.facts, "stage1": self.stage1.fingerprint}
+
+    def init(self, key: jax.Array) -> dict[str, Any]:
+        """Fresh variables {"params"} and, if the weights are averaged, {"average"}; traceable."""
+        codes = jnp.zeros((1, *self.grid), jnp.int32)
+        variables: Any = self.module.init(key, codes, jnp.zeros((1,), jnp.int32))
+        return {**variables, "average": variables["params"]} if self._average else variables
+
+    def prepare(self, batch: dict[str, jax.Array], key: jax.Array | None, frozen: Mapping) -> dict[str, jax.Array]:
+        """A training batch whose codes are those of its images, augmented by the key."""
+        batch = super().prepare(batch, key, frozen)
+        return {
+            "codes": self.stage1.encode(frozen, batch["image"]),
+            "label": batch["label"],
+            "example": batch["example"],
+        }
+
+    def train(
+        self, variables: Mapping, batch: Mapping, step: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """The logits of a batch in training, and the collections other than params, which `refresh` moves."""
+        keys = keys_of(batch, key)
+        logits: Any = self.module.apply({"params": variables["params"]}, _codes(batch), batch["label"], keys)
+        return logits, {name: value for name, value in variables.items() if name != "params"}
+
+    def refresh(
+        self, variables: dict[str, Any], output: jax.Array, gather: Callable, step: jax.Array, key: jax.Array
+    ) -> dict[str, Any]:
+        """The variables after an update, with the average of the weights moved towards them.
+
+        The average is short when it begins: its decay is at most (1 + step) / (10 + step).
+        """
+        if not self._average:
+            return variables
+        decay = jnp.minimum(self._average, (1 + step) / (10 + step))
+        return {**variables, "average": optax.incremental_update(variables["params"], variables["average"], 1 - decay)}
+
+    @staticmethod
+    def weights(variables: Mapping) -> dict[str, Any]:
+        """What evaluation and sampling apply the module with: the averaged weights where there are any."""
+        return {"params": variables.get("average", variables["params"])}
+
+    def evaluate(self, variables: Mapping, batch: Mapping) -> jax.Array:
+        """The logits of a batch in evaluation."""
+        logits: Any = self.module.apply(self.weights(variables), _codes(batch), batch["label"])
+        return logits
+
+    def objective(self, output: jax.Array, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The negative log-likelihood in nats per code, and the metrics of a batch, means over its examples."""
+        nats = optax.softmax_cross_entropy_with_integer_labels(output, _codes(batch)).mean()
+        return nats, {"nats_per_code": nats, "bits_per_dim": self._bits_per_dim * nats}
+
+    def assess(self, output: jax.Array, batch: Mapping) -> dict[str, jax.Array]:
+        """The metrics that only an evaluation computes: nats_by_position (h, w)."""
+        nats = optax.softmax_cross_entropy_with_integer_labels(output, _codes(batch))
+        return {"nats_by_position": nats.mean(0)}
+
+    def baselines(self, split: Split) -> dict[str, np.ndarray]:
+        """The entropy of a split's codes when each is taken for itself, in nats: over all positions, and at each."""
+        codes = split.arrays["codes"].reshape(len(split), -1).astype(np.int64)
+        at = codes + self.module.num_codes * np.arange(codes.shape[1])  # tells the positions apart
+        counts = np.bincount(at.reshape(-1), minlength=codes.shape[1] * self.module.num_codes)
+        frequency = counts.reshape(codes.shape[1], -1) / len(split)
+        by_position = np.array([metrics.entropy(row) for row in frequency]).reshape(self.grid)
+        over_all = np.asarray(metrics.entropy(frequency.mean(0)))
+        return {"order0_nats_per_code": over_all, "order0_nats_by_position": by_position}
+
+    def sample(
+        self, variables: Mapping, batch: Mapping, seed: int | jax.Array, sampling: Sampling = ANCESTRAL
+    ) -> jax.Array:
+        """Codes (B, h, w) of the classes `label` (B,), drawn with the noise of the sample numbers `example` (B,)."""
+        return sample(self.module, self.weights(variables), batch["label"], batch["example"], seed, sampling)
+
+    def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
+        """Samples of the classes of a batch, and the batch's own codes decoded: what no prior over them can exceed."""
+        codes = {"generated": self._sample(variables, batch, 0), "decoded": _codes(batch)}
+        return {name: Pictures(self._decode(self.stage1.variables, value)) for name, value in codes.items()}
+
+
+def _codes(batch: Mapping) -> jax.Array:
+    """(B, h, w) int32: on disk and on their way they are smaller."""
+    return jnp.asarray(batch["codes"], jnp.int32)

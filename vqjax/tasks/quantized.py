@@ -1,0 +1,60 @@
+"""What the tasks have in common that train a network through a quantizer, be it `none`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from vqjax.core import axes
+from vqjax.tasks import models
+from vqjax.tasks.contract import Task
+
+
+class Quantized(Task):
+    """A task whose module has a quantizer, `latents` that go into it, and its `initialise` and `refresh`."""
+
+    module: models.Autoencoder | models.Classifier
+
+    def initialise(self, variables: dict[str, Any], batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
+        """The fresh variables with the codebook started from vectors of the training batches."""
+        return initialise(self.module, variables, map(self.inputs, batches), seed)
+
+    def refresh(
+        self, variables: dict[str, Any], output: Any, gather: Callable, step: jax.Array, key: jax.Array
+    ) -> dict[str, Any]:
+        """The variables with the codebook refreshed by the global batch."""
+        refreshed: Any = self.module.apply(variables, gather(output.z), key, method="refresh", mutable=True)[1]
+        return refreshed
+
+
+def initialise(
+    module: models.Autoencoder | models.Classifier, variables: dict[str, Any], inputs: Iterator[jax.Array], seed: int
+) -> dict[str, Any]:
+    """The variables with the codebook initialised on training batches; batch norm takes the statistics of each.
+
+    On one device whatever the run has, so that the result does not depend on how many there are.
+
+    Args:
+      module: its quantizer starts from its `latents`.
+      variables: its, fresh.
+      inputs: its input, batch after batch.
+      seed: of the initialisation.
+    """
+    wanted, num_codes = module.quantizer.initial_vectors, module.quantizer.num_codes
+    if not wanted:
+        return variables
+    collections = [name for name in variables if name != "params"]
+    latents = lambda x: module.apply(variables, x, True, method="latents", mutable=collections)[0]  # noqa: E731
+    latents = jax.jit(jax.vmap(latents, axis_name=axes.BATCH))
+    parts, count = [], 0
+    for x in inputs:
+        z = np.asarray(latents(x[None])[0], np.float32)
+        parts.append(z.reshape(-1, z.shape[-1]))
+        count += len(parts[-1])
+        if count >= wanted:
+            break
+    vectors: np.ndarray = np.concatenate(parts)[:wanted]
+    vectors = np.resize(vectors, (max(len(vectors), num_codes), vectors.shape[1]))  # each again if they are too few
+    initialised: Any = module.apply(variables, vectors, seed, method="initialise", mutable=True)[1]
+    return initialised

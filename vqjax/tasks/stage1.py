@@ -1,0 +1,212 @@
+"""A trained autoencoder, frozen, found by its workdir alone: images to codes and back."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from vqjax.core.config import InputError
+from vqjax.data import codes, datasets
+from vqjax.data.splits import Split
+from vqjax.runs import devices
+from vqjax.runs.workdir import Workdir
+from vqjax.tasks.autoencoder import AutoencoderTask
+
+_BATCH = 256  # images that are encoded at a time
+
+
+class Stage1:
+    """The chosen checkpoint of a finished run of the task `autoencoder`.
+
+    Attributes:
+      path: of the workdir.
+      config: of the run.
+      facts: its run.json.
+      grid: (h, w) of the codes of an image.
+      num_codes: K.
+      code_dim: D, of a code's vector.
+      code_dtype: the smallest unsigned integer that holds a code.
+      kept: the directory of the codes that are made once.
+    """
+
+    facts: Mapping[str, Any]
+
+    def __init__(self, path: str | Path, key: str = "config.stage1"):
+        """Finds the run.
+
+        Args:
+          path: of its workdir.
+          key: what the user called that, for messages.
+
+        Raises:
+          InputError: no run, one of another task, or one without a checkpoint or with steps still to do.
+        """
+        workdir = Workdir(path)
+        self.path, where = workdir.path, f"{key}={path}"
+        if not path or not workdir.exists:
+            found = "no config.json in it" if path and workdir.path.is_dir() else "no such directory"
+            raise InputError(
+                f"{where}: expected the workdir of a trained autoencoder, found {found}\n"
+                "Train one first, for example: python train.py --config configs/digits.py\n"
+                f"or, if it is now elsewhere, name the place in {key}"
+            )
+        self.config, self.facts = workdir.config(), workdir.facts()
+        if self.config.get("task") != "autoencoder":
+            raise InputError(f"{where} holds a run of task {self.config.get('task')!r}, expected 'autoencoder'")
+        latest = None
+        if (self.path / "checkpoints").is_dir():
+            with workdir.checkpoints() as checkpoints:
+                latest, self._chosen = checkpoints.latest, checkpoints.chosen
+        if latest is None:
+            raise InputError(f"{where}: expected a trained autoencoder, found no checkpoint in it")
+        if latest < self.config.steps:
+            raise InputError(
+                f"{where} has {latest:,} of its {self.config.steps:,} steps: finish it first, or make it shorter "
+                f"with --config.steps={latest}"
+            )
+        self._workdir = workdir
+        self._describe(where)
+
+    @classmethod
+    def planned(cls, config: ConfigDict, path: str | Path) -> "Stage1":
+        """The one that a run of `config` will leave at `path`, to check what depends on it: it has no variables yet."""
+        stage1 = cls.__new__(cls)
+        stage1.path, stage1.config = Path(path).absolute(), config
+        stage1.facts = datasets.facts(config)
+        if config.task != "autoencoder":
+            raise InputError(f"config.stage1={path}: a run of task {config.task!r}, expected 'autoencoder'")
+        stage1._describe(f"config.stage1={path}")
+        return stage1
+
+    def _describe(self, where: str) -> None:
+        """Sets the attributes that follow from the config and the facts."""
+        try:
+            self._task = AutoencoderTask(self.config, self.facts)
+        except InputError as error:
+            raise InputError(f"{where} cannot be built: {error}") from error
+        self.grid, self.num_codes = self._task.grid, self._task.module.quantizer.num_codes
+        if not self.num_codes:
+            quantizer = self.config.model.quantizer
+            raise InputError(f"{where} has no codes: it was trained with config.model.quantizer={quantizer!r}")
+        self.code_dim, self.kept = self.config.model.code_dim, self.path / "codes"
+        self.code_dtype = np.min_scalar_type(self.num_codes - 1)
+
+    def complete(self, config: ConfigDict) -> ConfigDict:
+        """The config of a second stage with the data set of this one, and its absolute path.
+
+        Raises InputError if the config names another data set, or the images of that have another shape by now.
+        """
+        config, dataset = ConfigDict(config.to_dict()), self.facts["dataset"]
+        if config.data.name not in ("", dataset):
+            raise InputError(
+                f"config.data.name={config.data.name!r}, but config.stage1={config.stage1} was trained on {dataset!r}"
+                "\nThe data of a second stage is that of the first: expected the same name, or an empty one"
+            )
+        config.data.name, config.stage1 = dataset, str(self.path)
+        config.data.data_dir = config.data.data_dir or self.config.data.data_dir
+        shape = datasets.describe(config).shape
+        if tuple(self.facts["image_shape"]) != shape:
+            found = " x ".join(map(str, self.facts["image_shape"]))
+            raise InputError(
+                f"config.stage1={self.path} was trained on images of {found}, those of {dataset!r} are "
+                f"{' x '.join(map(str, shape))}"
+            )
+        return config
+
+    def check(self, facts: Mapping[str, Any] | None) -> None:
+        """Raises InputError if a second stage's facts are of another stage 1."""
+        if facts and facts["stage1"] != self.fingerprint:
+            raise InputError(
+                f"config.stage1={self.path} has been retrained since this run was trained on it: fingerprint "
+                f"{self.fingerprint[:12]}, there {facts['stage1'][:12]}\nTrain the second stage again, in a new workdir"
+            )
+
+    @property
+    def inherited(self) -> dict[str, Any]:
+        """What run.json of a second stage says of the data, less the fingerprint."""
+        return {**{name: self.facts[name] for name in ("dataset", "image_shape", "class_names")}, "grid": self.grid}
+
+    @functools.cached_property
+    def variables(self) -> dict[str, Any]:
+        """{"params", collection, ...}, on the host."""
+        return self._workdir.restore_variables(self._task.expected, self._chosen)[1]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the variables and the model's config, as config.json has it, hexadecimal."""
+        digest = hashlib.sha256(json.dumps(self._workdir.recorded()["model"], sort_keys=True).encode())
+        for path, leaf in jax.tree_util.tree_flatten_with_path(self.variables)[0]:
+            digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype}{leaf.shape}".encode())
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        """What an ablation's table says of it."""
+        return self._task.traits
+
+    def encode(self, variables: Mapping, images: jax.Array) -> jax.Array:
+        """uint8 images (B, H, W, C) -> codes (B, h, w) int32."""
+        return self._apply("encode", variables, self._task.likelihood.inputs(images))
+
+    def decode(self, variables: Mapping, codes: jax.Array) -> jax.Array:
+        """Codes (B, h, w) -> images (B, H, W, C) in [0, 1]."""
+        return self._task.likelihood.mean(self._apply("decode", variables, codes))
+
+    def lookup(self, variables: Mapping, codes: jax.Array) -> jax.Array:
+        """Codes (B, h, w) -> their vectors (B, h, w, D) float32."""
+        return self._apply("lookup", variables, codes)
+
+    def latents(self, variables: Mapping, images: jax.Array) -> jax.Array:
+        """uint8 images (B, H, W, C) -> the encoder's vectors (B, h, w, D), not quantized."""
+        return self._apply("latents", variables, self._task.likelihood.inputs(images))
+
+    def _apply(self, method: str, variables: Mapping, x: jax.Array) -> Any:
+        return self._task.module.apply(variables, x, method=method)
+
+    def read(self, config: ConfigDict, name: str) -> Split:
+        """The `codes` and `label` of "train" or "test", whole: made once, then kept in the workdir under `codes/`.
+
+        Args:
+          config: says where the data is and how it is laid over devices.
+          name: of the split.
+
+        Raises:
+          InputError: the data cannot be read, or the kept codes are damaged.
+        """
+        directory, fingerprint = self.kept, self.fingerprint
+        try:
+            split = codes.read(directory, fingerprint, name)
+        except InputError as error:
+            raise InputError(f"{error}\nDelete {directory}, and the codes are made again") from error
+        if split is None:
+            images = datasets.read(config, name)
+            split = Split(codes=self._encode_all(images, config, name), label=images.arrays["label"])
+            try:
+                codes.write(directory, self.description, name, split)
+            except OSError as error:  # a stage 1 that others own can still be read
+                print(f"codes are not kept in {directory}: {error.strerror}")
+        return split
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a reader of codes needs to know of them."""
+        return {
+            "num_codes": self.num_codes,
+            "grid": list(self.grid),
+            "order": "raster: row by row, each from left to right",
+            "dataset": self.facts["dataset"],
+            "class_names": self.facts["class_names"],
+            "fingerprint": self.fingerprint,
+        }
+
+    def _encode_all(self, images: Split, config: ConfigDict, name: str) -> np.ndarray:
+        encode = lambda variables, batch: self.encode(variables, batch["image"])  # noqa: E731
+        found = devices.map_split(encode, self.variables, images, _BATCH, config.parallel, f"codes of {name}")
+        return found.astype(self.code_dtype)

@@ -1,0 +1,1 @@
+"""Steps, optimizers, evaluation and the loop."""

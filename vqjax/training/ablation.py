@@ -1,0 +1,128 @@
+"""Runs that are compared with each other, one after another, and their table.
+
+The config is {row: the config of a run}; a `stage1` that names an earlier row is that row's run. The same command again
+goes on where the last one stopped. DIR has a workdir per row, table.md, table.csv, and plot.png of their first figure.
+"""
+
+import contextlib
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from vqjax import tasks
+from vqjax.core.config import InputError
+from vqjax.core.files import read_json, replacing
+from vqjax.data import datasets
+from vqjax.runs import plots
+from vqjax.runs.workdir import Workdir
+from vqjax.runs.writer import read_lines
+from vqjax.tasks.stage1 import Stage1
+from vqjax.training import loop
+
+FIGURES = ("accuracy", "top5", "mse", "nats_per_code", "codes_used", "parameters")  # of eval.json, for the table
+
+
+def ablate(config: ConfigDict, directory: Path) -> int:
+    """Trains the rows that are not finished and writes the table after each.
+
+    Args:
+      config: {row: the config of a run}.
+      directory: has a workdir per row.
+
+    Returns:
+      The exit status: 0, or that of the run which a signal stopped.
+
+    Raises:
+      InputError: before the first run starts, if a row cannot be built or its workdir holds another run.
+    """
+    rows, table = _check(config, directory), []
+    for number, (name, row) in enumerate(rows.items(), 1):
+        print(f"\n{name}, row {number} of {len(rows)}")
+        with _row(name):
+            status = loop.train(row, directory / name)
+        if status:
+            return status
+        jax.clear_caches()  # the programs of a row are of no use to the next
+        table.append(_result(name, row, directory / name))
+        write_table(directory, table)
+    print(f"\n{(directory / 'table.md').read_text()}\nin {directory}: table.md, table.csv, plot.png")
+    return 0
+
+
+@contextlib.contextmanager
+def _row(name: str) -> Iterator[None]:
+    """What is wrong with a row is said with its name."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"row {name!r}: {error}") from error
+
+
+def _check(config: ConfigDict, directory: Path) -> dict[str, ConfigDict]:
+    """The rows with the paths of their stages 1, each checked as far as that is possible before any has run."""
+    if Workdir(directory).exists:
+        raise InputError(f"--workdir={directory} holds a run: expected a directory for the rows' runs")
+    if not len(config):
+        raise InputError("--config: expected a config with rows, {row: the config of a run}")
+    rows: dict[str, ConfigDict] = {}
+    read: set[tuple[str, str]] = set()
+    for name, row in config.items():
+        if not isinstance(row, ConfigDict):
+            raise InputError(f"config.{name}: expected the config of a run, found {row!r}")
+        with _row(name):
+            row, workdir, planned = ConfigDict(row.to_dict()), Workdir(directory / name), None
+            first = row.get("stage1")
+            if first in config and first not in rows:
+                raise InputError(f"config.stage1={first}: that row must come before this one")
+            if first in rows:
+                row.stage1 = str((directory / first).absolute())
+                if not workdir.begun:
+                    planned = Stage1.planned(rows[first], row.stage1)
+                elif Workdir(row.stage1).config().steps != rows[first].steps:
+                    raise InputError(
+                        f"config.{first}.steps={rows[first].steps}: this row is trained on its codes already"
+                    )
+            complete = loop.check(row, workdir, planned).config
+            source = complete.data.name, complete.data.data_dir
+            if source not in read:  # a set that is missing is better missed now than after hours
+                datasets.read(complete, "test")
+                read.add(source)
+        rows[name] = row
+    return rows
+
+
+def _result(name: str, config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """What the table says of a finished run."""
+    figures = read_json(workdir / "eval.json")
+    task = tasks.trained(Workdir(workdir))
+    seconds = sum(line["seconds"] for line in read_lines(workdir / "timing.jsonl"))
+    found = {key: figures[key] for key in FIGURES if key in figures}
+    return {"row": name, **task.traits, "seed": str(config.seed), **found, "training minutes": f"{seconds / 60:.1f}"}
+
+
+def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes table.md, table.csv and plot.png of rows {column: value}; a column that no row has is left out."""
+    names = ["row", "dataset", "stages", "quantizer", "codes", "inputs", "head", "seed", *FIGURES, "training minutes"]
+    names = [name for name in names if any(name in row for row in rows)]
+    with replacing(directory / "table.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    header = [name.replace("_", " ") for name in names]
+    lines = [header, ["---"] * len(names), *([_cell(row.get(name, "")) for name in names] for row in rows)]
+    with replacing(directory / "table.md") as temporary:
+        temporary.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    shown = next(name for name in FIGURES if any(name in row for row in rows))
+    rows = [row for row in rows if shown in row]
+    labels = [f"{row['row']}, {row['codes_used']} codes" if "codes_used" in row else row["row"] for row in rows]
+    plots.save_comparison(directory / "plot.png", labels, [row[shown] for row in rows], f"test {shown}")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:#.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

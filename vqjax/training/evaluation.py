@@ -1,0 +1,103 @@
+"""Evaluation of a whole split."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from vqjax import tasks
+from vqjax.core.files import write_json
+from vqjax.data.batches import evaluation_batches
+from vqjax.data.splits import Split
+from vqjax.runs import devices, plots
+from vqjax.runs.metrics import Mean, recall, summarize
+from vqjax.runs.workdir import Workdir
+from vqjax.tasks.contract import Task
+from vqjax.training.steps import eval_step
+
+PICTURES = 64  # images in a grid
+
+
+class Evaluator:
+    """Evaluates a task's variables on splits, and writes down what came out."""
+
+    def __init__(self, task: Task, program: devices.Program, batch_size: int, workdir: Path, frozen: Any):
+        """`frozen` is the task's, replicated."""
+        self._task, self._program, self._batch_size, self._workdir = task, program, batch_size, workdir
+        self._step, self._frozen = program.compile(eval_step(task)), frozen
+        self._prepare = program.compile(lambda frozen, batch: task.prepare(batch, None, frozen), sharded=True)
+
+    def evaluate(self, step: int, name: str, split: Split, variables: Any) -> dict[str, float]:
+        """Writes eval.json and the pictures of a split; returns the figures. `variables` replicated."""
+        on_host = self._program.collect(variables)
+        parameters = sum(map(np.size, jax.tree.leaves(on_host["params"])))
+        figures = self._report(step, name, split, self.measure(variables, split), parameters)
+        self._pictures(on_host, split)
+        return figures
+
+    def measure(self, variables: Any, split: Split) -> dict[str, np.ndarray]:
+        """The mean of every metric over the split, each example once; `variables` replicated."""
+        totals = Mean()
+        for batch in evaluation_batches(split, self._batch_size):
+            batch = self._program.shard(batch)
+            if "evaluation" in self._task.prepares:
+                batch = self._prepare(self._frozen, batch)
+            sums, count = self._program.collect(self._step(variables, batch))
+            totals.add(sums, count)
+        return totals.means()
+
+    def _report(
+        self, step: int, name: str, split: Split, means: Mapping[str, np.ndarray], parameters: int
+    ) -> dict[str, float]:
+        """Writes eval.json and what can be drawn of a split's means; returns the figures."""
+        means = {**means, **self._task.baselines(split)}
+        figures = {**summarize(means), "parameters": parameters}
+        by_position = {key: value for key, value in means.items() if key.endswith("_by_position")}
+        details = {key: np.round(value, 5).tolist() for key, value in by_position.items()}
+        if "code_frequency" in means:
+            plots.save_usage(self._workdir / "codebook.png", means["code_frequency"])
+        if by_position:
+            plots.save_maps(self._workdir / "positions.png", by_position)
+        if "confusion" in means:
+            counts, names = np.round(len(split) * means["confusion"]).astype(int), self._task.class_names
+            shares = (None if np.isnan(share) else round(share, 5) for share in recall(counts).tolist())
+            details["accuracy_by_class"] = dict(zip(names, shares))
+            plots.save_confusion(self._workdir / "confusion.png", counts, names)
+        write_json(self._workdir / "eval.json", {"step": step, "split": name, **figures, **details})
+        return figures
+
+    def _pictures(self, variables: Any, split: Split) -> None:
+        """Writes the task's picture grids of the first images of a split; `variables` on the host."""
+        batch = next(evaluation_batches(split[:PICTURES], min(PICTURES, len(split))))
+        for name, (images, captions) in self._task.images(variables, batch).items():
+            plots.save_grid(self._workdir / f"{name}.png", np.asarray(images), captions=captions)
+
+
+def evaluate(workdir: Workdir, step: int | None = None, stage1: str | None = None) -> tuple[int, dict[str, float]]:
+    """Evaluates a checkpoint of a trained run on its test split and rewrites eval.json and the pictures.
+
+    Args:
+      workdir: of the run.
+      step: of the checkpoint; by default the best one by the validation share, or else the last.
+      stage1: as of `tasks.trained`.
+
+    Returns:
+      The step and the figures. Raises InputError if there is no such run or checkpoint.
+    """
+    task = tasks.trained(workdir, stage1)
+    step, variables = workdir.restore_variables(task.expected, step)
+    test = task.load(("test",))["test"]
+    program = devices.PARALLEL[task.config.parallel]()
+    # There may be another number of devices than in training; the last batch is padded anyway.
+    batch_size, frozen = devices.multiple(task.config.batch_size), program.replicate(task.frozen)
+    evaluator = Evaluator(task, program, batch_size, workdir.path, frozen)
+    return step, evaluator.evaluate(step, "test", test, program.replicate(variables))
+
+
+def show(figures: Mapping[str, float]) -> str:
+    """The figures as one line for a person."""
+    shown = {name: f"{value:,}" for name, value in figures.items() if isinstance(value, int)}
+    shown |= {name: f"{value:.5g}" for name, value in figures.items() if isinstance(value, float)}
+    return "  ".join(f"{name} {shown[name]}" for name in figures if name in shown)

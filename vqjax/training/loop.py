@@ -1,0 +1,272 @@
+"""The training loop, the same for every task: (config, workdir) -> a workdir that describes itself."""
+
+import collections
+import itertools
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from vqjax import __version__, tasks
+from vqjax.core.config import brief, check_name
+from vqjax.core.files import read_json
+from vqjax.data import datasets
+from vqjax.data.batches import batches
+from vqjax.runs import devices, plots
+from vqjax.runs.metrics import Mean, summarize
+from vqjax.runs.state import TrainState, initial_state
+from vqjax.runs.workdir import Workdir
+from vqjax.runs.writer import Writer, read_lines
+from vqjax.tasks.contract import Task
+from vqjax.tasks.stage1 import Stage1
+from vqjax.training import optimizers
+from vqjax.training.evaluation import Evaluator, show
+from vqjax.training.steps import prepare_step, train_step
+
+IN_FLIGHT = 8  # steps dispatched ahead of the one that is waited for; without a bound, many CPU devices deadlock
+
+
+def check(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | None = None) -> Task:
+    """The task of a config, when everything has been checked that can be before data is read.
+
+    Args:
+      config: of the run.
+      workdir: its place, where it may have begun.
+      stage1: the one of the config, if it is planned and not there yet.
+
+    Returns:
+      The task, its config complete.
+
+    Raises:
+      InputError: something is wrong.
+    """
+    config, stage1 = tasks.complete(config, stage1)
+    datasets.check(config)
+    check_name(devices.PARALLEL, config.parallel, "config.parallel")
+    optimizers.make(config)
+    devices.check_batch(config.batch_size)
+    if workdir:
+        workdir.check(config)
+    return tasks.build(config, stage1, workdir.facts() if workdir and workdir.begun else None)
+
+
+def train(config: ConfigDict, workdir: str | Path) -> int:
+    """Trains, or goes on training, the run that `config` describes in `workdir`.
+
+    Returns:
+      The exit status: 0, or 128 + the signal that stopped the run after it had saved its last completed step.
+
+    Raises:
+      InputError: before anything is compiled or written, if the config, the data or the workdir is unfit.
+    """
+    place = Workdir(workdir)
+    task = check(config, place)
+    changed = place.differences(task.config)
+    if place.exists and _finished(place, task.config):
+        if changed:
+            place.create(task.config, task.facts)
+        return 0
+    for key, (old, new) in changed.items():
+        print(f"config.{key} is now {new!r}, was {old!r}")
+    run = _Run(task, place)
+    with _Interrupts() as interrupts:
+        if not run.train(interrupts):
+            print(f"stopped by {signal.Signals(interrupts.signal).name}; the same command goes on from here")
+            return 128 + interrupts.signal
+    run.close()
+    return 128 + interrupts.signal if interrupts.signal else 0  # one that came in the last step
+
+
+def _finished(workdir: Workdir, config: ConfigDict) -> bool:
+    """Whether the run has all its steps and its evaluation; if so, says so."""
+    if not (workdir.path / "checkpoints").exists():
+        return False
+    with workdir.checkpoints() as checkpoints:
+        latest, chosen = checkpoints.latest or 0, checkpoints.chosen
+    if latest < config.steps or not _tested(workdir, chosen):
+        return False
+    print(f"{workdir.path} is finished after {latest:,} steps: {_result(workdir)}")
+    print("To train on, raise its config.steps; to start afresh, name another --workdir.")
+    return True
+
+
+def _tested(workdir: Workdir, step: int | None) -> bool:
+    """Whether eval.json is there and about this step on the test split."""
+    try:
+        found = read_json(workdir.path / "eval.json")
+    except (OSError, ValueError):  # none, or a damaged one: it is made again
+        return False
+    return {"step": step, "split": "test"}.items() <= found.items()
+
+
+def _result(workdir: Workdir) -> str:
+    figures = read_json(workdir.path / "eval.json")
+    return f"{figures.pop('split')}, step {figures.pop('step'):,}: {show(figures)}"
+
+
+class _Interrupts:
+    """While entered, SIGINT and SIGTERM set `signal`, which the loop reads between steps; a second one kills."""
+
+    def __enter__(self) -> "_Interrupts":
+        self.signal = 0
+        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.signal:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.signal = number
+
+
+class _Window:
+    """The metrics since the last logged line: those of the latest steps on the devices, the others summed."""
+
+    def __init__(self, program: devices.Program, state: Mapping | None):
+        self._program, self._mean = program, Mean(state)
+        self._pending: collections.deque[Mapping[str, jax.Array]] = collections.deque()
+
+    def add(self, metrics: Mapping[str, jax.Array]) -> None:
+        """Adds a step's metrics, and waits for the step IN_FLIGHT before it."""
+        self._pending.append(metrics)
+        self._settle(IN_FLIGHT)
+
+    def _settle(self, pending: int) -> None:
+        while len(self._pending) > pending:
+            self._mean.add(self._program.collect(self._pending.popleft()))
+
+    def state(self) -> dict:
+        """The sums so far, for the checkpoint."""
+        self._settle(0)
+        return self._mean.state
+
+    def close(self) -> dict[str, float]:
+        """The figures of the window; a new one begins."""
+        self._settle(0)
+        figures, self._mean = summarize(self._mean.means()), Mean()
+        return figures
+
+
+class _Run:
+    """A run in the making: the loop is `train`, what it does now and then are its other methods."""
+
+    def __init__(self, task: Task, workdir: Workdir):
+        self.task, self.workdir, config = task, workdir, task.config
+        self.config, self.splits = config, task.load()
+        if not workdir.begun:
+            task.facts = task.describe(self.splits)
+        self.optimizer, schedule = optimizers.make(config)
+        self.program = devices.PARALLEL[config.parallel]()
+        self.init_key, prepare_key, *step_keys = jax.random.split(jax.random.key(config.seed), 4)
+        self.update = self.program.compile(train_step(self.task, self.optimizer, schedule, *step_keys), donate=True)
+        self.prepare = self.program.compile(prepare_step(self.task, prepare_key), sharded=True)
+        self.frozen = self.program.replicate(self.task.frozen)
+        self.evaluator = Evaluator(self.task, self.program, config.batch_size, workdir.path, self.frozen)
+
+    def train(self, interrupts: _Interrupts) -> bool:
+        """From the latest checkpoint, or from the start, to the last step (True) or a signal (False)."""
+        config, program = self.config, self.program
+        self.workdir.create(config, self.task.facts)
+        with self.workdir.checkpoints(create=True) as self.checkpoints:
+            state, sums = self._start()
+            first = int(state.step)
+            self._introduce(state)
+            state, window = program.replicate(state), _Window(program, sums)
+            with Writer(self.workdir.path, first) as self.writer, self._progress(first) as self.progress:
+                self.since = first, time.perf_counter()
+                for step, batch in zip(range(first, config.steps), self._batches(first)):
+                    batch = program.shard(batch)
+                    if "train" in self.task.prepares:
+                        batch = self.prepare((state.step, self.frozen), batch)
+                    state, metrics = self.update(state, batch)
+                    window.add(metrics)
+                    done, last, monitored = step + 1, step + 1 == config.steps, None
+                    if done % config.log_every == 0 or last:
+                        self._log(done, window)
+                    if done % config.eval_every == 0 or last:
+                        monitored = self._evaluate(done, state)
+                    stop = interrupts.signal  # looked at once: a signal from here on ends the next step
+                    if done % config.save_every == 0 or last or stop or monitored is not None:
+                        self.checkpoints.save(program.collect(state), window.state(), monitored)
+                    self.progress.update(config.batch_size)
+                    if stop and not last:
+                        return False
+        return True
+
+    def close(self) -> None:
+        """The end of a finished run: the chosen checkpoint's test figures, if they are missing, and the summary."""
+        workdir = self.workdir
+        with workdir.checkpoints() as checkpoints:
+            chosen = checkpoints.chosen
+        if not _tested(workdir, chosen):
+            step, variables = workdir.restore_variables(self.task.expected, chosen)
+            self.evaluator.evaluate(step, "test", self.splits["test"], self.program.replicate(variables))
+        print(_result(workdir))
+        names = sorted(path.name + "/" * path.is_dir() for path in workdir.path.iterdir())
+        print(f"in {workdir.path}: {', '.join(names)}")
+
+    def _introduce(self, state: TrainState) -> None:
+        """Prints what a newcomer wants to see first."""
+        sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.splits.items())
+        hardware = f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"
+        print(f"vqjax {__version__} on {hardware}; {sizes} images; workdir {self.workdir.path}")
+        print(brief(self.config))
+        counts = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.params.items()}
+        print(f"parameters: {sum(counts.values()):,} ({', '.join(f'{k} {v:,}' for k, v in counts.items())})")
+        extra = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.extra.items()}
+        print(f"without gradients: {', '.join(f'{k} {v:,}' for k, v in extra.items()) or 'none'}")
+        if state.step:
+            print(f"going on from step {int(state.step):,}")
+
+    def _progress(self, first: int) -> tqdm:
+        size = self.config.batch_size
+        settings = {"unit": " images", "unit_scale": True, "dynamic_ncols": True, "disable": None}
+        return tqdm(total=self.config.steps * size, initial=first * size, desc=f"step {first:,}", **settings)
+
+    def _batches(self, start: int) -> Iterator[dict]:
+        config = self.config
+        return batches(self.splits["train"], config.batch_size, config.seed, config.data.shuffle, start)
+
+    def _start(self) -> tuple[TrainState, dict | None]:
+        """The state to go on from and the metrics since its last logged line, on the host."""
+        if self.checkpoints.latest is not None:
+            return self.checkpoints.restore(
+                jax.eval_shape(lambda: initial_state(self.task.init(self.init_key), self.optimizer))
+            )
+        variables = jax.jit(self.task.init)(self.init_key)
+        epoch = itertools.islice(self._batches(0), max(1, len(self.splits["train"]) // self.config.batch_size))
+        variables = self.task.initialise(variables, epoch, self.config.seed)
+        return jax.device_get(initial_state(variables, self.optimizer)), None
+
+    def _log(self, done: int, window: _Window) -> None:
+        figures = window.close()
+        self.writer.figures(done, "train", figures)
+        (since, then), now = self.since, time.perf_counter()
+        self.writer.timing(done, now - then, (done - since) * self.config.batch_size)
+        self.since = done, now
+        self.progress.set_description(f"step {done:,}", refresh=False)
+        shown = {name: f"{figures[name]:.4g}" for name in self.task.headline if name in figures}
+        self.progress.set_postfix(shown, refresh=False)
+
+    def _evaluate(self, done: int, state: TrainState) -> float | None:
+        """Figures and pictures of the validation share, or else the test split; returns the monitored figure."""
+        started = time.perf_counter()
+        name = "validation" if "validation" in self.splits else "test"
+        figures = self.evaluator.evaluate(done, name, self.splits[name], state.variables)
+        self.writer.figures(done, name, figures)
+        lines = read_lines(self.workdir.path / "metrics.jsonl")
+        plots.save_curves(self.workdir.path / "curves.png", lines, self.task.curves)
+        self.progress.write(f"step {done:,}, {name}: {show(figures)}")
+        since, then = self.since
+        self.since = since, then + time.perf_counter() - started  # the images per second are training's alone
+        return self.task.monitor(figures) if name == "validation" else None

@@ -1,0 +1,110 @@
+"""Optimizers and the schedules of their learning rate, from Optax."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from vqjax.core.config import (
+    Decay,
+    InputError,
+    Natural,
+    NonNegativeFloat,
+    OneOf,
+    PositiveFloat,
+    build,
+    check_value,
+    own_fields,
+)
+from vqjax.core.schedules import SCHEDULES, Ramp, Schedule
+
+
+def adam(learning_rate: Schedule, b1: Decay, b2: Decay, eps: PositiveFloat) -> optax.GradientTransformation:
+    """Adam (Kingma & Ba 2015)."""
+    return optax.adam(learning_rate, b1, b2, eps)
+
+
+def amsgrad(learning_rate: Schedule, b1: Decay, b2: Decay, eps: PositiveFloat) -> optax.GradientTransformation:
+    """AMSGrad (Reddi et al. 2018, alg. 2) with Adam's bias corrections after the maximum, PyTorch's order.
+
+    `optax.amsgrad` corrects before the maximum, which gives the first gradient full weight and never forgets it.
+    """
+
+    def correction(count):
+        return jnp.sqrt(1 - b2 ** (count + 1)) / (1 - b1 ** (count + 1))
+
+    return optax.chain(
+        optax.scale_by_amsgrad(b1, b2, eps, bias_correction_mu=False, bias_correction_nu=False),
+        optax.scale_by_schedule(correction),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
+def adamw(
+    learning_rate: Schedule, b1: Decay, b2: Decay, eps: PositiveFloat, weight_decay: NonNegativeFloat
+) -> optax.GradientTransformation:
+    """AdamW (Loshchilov & Hutter 2019), which decays kernels only."""
+    return optax.adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=_named("kernel"))
+
+
+def sgd(
+    learning_rate: Schedule, momentum: Decay, nesterov: bool, weight_decay: NonNegativeFloat
+) -> optax.GradientTransformation:
+    """Gradient descent with momentum; the decay is added to the gradient of kernels, and only of kernels."""
+    decay = optax.add_decayed_weights(weight_decay, _named("kernel"))
+    return optax.chain(decay, optax.sgd(learning_rate, momentum, nesterov))
+
+
+def _named(name: str) -> Callable[[Any], Any]:
+    """A mask of the parameters of that name."""
+    return lambda params: jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == name, params)
+
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adam": adam,
+    "amsgrad": amsgrad,
+    "adamw": adamw,
+    "sgd": sgd,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """The fields of `config.optimizer` that are not an entry's own."""
+
+    name: str
+    learning_rate: PositiveFloat
+    schedule: Annotated[str, OneOf(SCHEDULES)]
+    final: NonNegativeFloat
+    warmup: Natural
+    clip: NonNegativeFloat
+    codebook_rate: PositiveFloat = 1.0
+
+
+def make(config: ConfigDict) -> tuple[optax.GradientTransformation, Schedule]:
+    """The optimizer of `config.optimizer` and its learning rate as a function of the step.
+
+    The rate rises linearly over `warmup` steps and then follows the schedule to `final` over the
+    rest of `config.steps`. Gradients are clipped to the global norm `clip`, if that is not 0. A codebook that is
+    trained by its gradient learns `codebook_rate` times as fast as the rest.
+    """
+    settings = own_fields(Optimizer, config.optimizer, "config.optimizer", OPTIMIZERS)
+    if settings.warmup >= config.steps:
+        raise InputError(f"config.optimizer.warmup={settings.warmup}: expected less than config.steps={config.steps}")
+    peak, steps = settings.learning_rate, config.steps - settings.warmup
+    fields = {"schedule": settings.schedule, "start": peak, "end": settings.final, "share": 1.0}
+    ramp = check_value(fields, Ramp, "config.optimizer.schedule")
+    schedule = lambda step: ramp(step / steps)  # noqa: E731
+    if settings.warmup:
+        rise = optax.linear_schedule(0.0, peak, settings.warmup)
+        schedule = optax.join_schedules([rise, schedule], [settings.warmup])
+    optimizer = build(OPTIMIZERS, config, "optimizer.name", learning_rate=schedule)
+    if settings.clip:
+        optimizer = optax.chain(optax.clip_by_global_norm(settings.clip), optimizer)
+    if settings.codebook_rate != 1:
+        optimizer = optax.chain(optimizer, optax.masked(optax.scale(settings.codebook_rate), _named("codebook")))
+    return optimizer, schedule

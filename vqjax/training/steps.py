@@ -1,0 +1,89 @@
+"""The functions that are compiled for training. Each is written for one device's share of the global batch."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vqjax.core import axes
+from vqjax.runs.state import TrainState
+from vqjax.tasks.contract import Task
+
+
+def _forget(optimizer: optax.GradientTransformation, opt_state: Any, old: Any, new: Any) -> Any:
+    """Zeroes the moments of the parameters that a refresh has replaced."""
+
+    def reset(moment, before, after):
+        return moment if after is before else jnp.where(before == after, moment, 0)
+
+    return optax.tree_utils.tree_map_params(optimizer, reset, opt_state, old, new)
+
+
+def prepare_step(task: Task, key: jax.Array) -> Callable:
+    """((step, task.frozen), batch) -> batch: `task.prepare` with the key of the step."""
+    return lambda fixed, batch: task.prepare(batch, jax.random.fold_in(key, fixed[0]), fixed[1])
+
+
+def train_step(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    schedule: Callable,
+    refresh_key: jax.Array,
+    noise_key: jax.Array,
+) -> Callable:
+    """(state, batch) -> (state, metrics): one update, the same on every device.
+
+    The metrics are means over the global batch.
+    """
+
+    def step(state: TrainState, batch: Mapping) -> tuple[TrainState, dict[str, jax.Array]]:
+        noise = jax.random.fold_in(noise_key, state.step)
+
+        def loss_of(params):
+            output, extra = task.train({"params": params, **state.extra}, batch, state.step, noise)
+            loss, metrics = task.objective(output, batch)
+            return loss, (output, extra, metrics)
+
+        grads, (output, extra, metrics) = jax.grad(loss_of, has_aux=True)(state.params)
+        grads, extra, metrics = jax.lax.pmean((grads, extra, metrics), axes.BATCH)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+
+        def gather(x):
+            return jax.lax.all_gather(x, axes.BATCH, tiled=True)
+
+        key = jax.random.fold_in(refresh_key, state.step)
+        variables = dict(task.refresh({"params": params, **extra}, output, gather, state.step, key))
+        refreshed = variables.pop("params")
+        opt_state = _forget(optimizer, opt_state, params, refreshed)
+        metrics["gradient_norm"] = optax.tree.norm(grads)
+        metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
+        return TrainState(state.step + 1, refreshed, variables, opt_state), metrics
+
+    return step
+
+
+def eval_step(task: Task) -> Callable:
+    """(variables, batch) -> (sums, count) over the real examples of the global batch.
+
+    The task's metrics are means over a batch; here each is taken of every example on its own, which in
+    evaluation does not depend on its neighbours, so that padding can be left out exactly.
+    """
+
+    def step(variables: Mapping, batch: Mapping) -> tuple[dict[str, jax.Array], jax.Array]:
+        def of_one(example):
+            alone = jax.tree.map(lambda x: x[None], example)
+            output = task.evaluate(variables, alone)
+            return {**task.objective(output, alone)[1], **task.assess(output, alone)}
+
+        real = batch["real"]
+
+        def sum_of_real(values):  # (B, ...) -> (...)
+            return jnp.tensordot(real.astype(values.dtype), values, axes=1, precision=jax.lax.Precision.HIGHEST)
+
+        sums = jax.tree.map(sum_of_real, jax.vmap(of_one)(batch))
+        return jax.lax.psum((sums, real.sum()), axes.BATCH)
+
+    return step
