@@ -21,8 +21,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from ml_collections import ConfigDict
 
 
-class InputError(Exception):
-    """Something the user gave is wrong: shown without a traceback, before anything is compiled or written."""
+class InputError(ValueError):
+    """Something that was given is wrong: commands show it without a traceback, before they compile or write."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,8 +144,9 @@ def check_value(value: Any, hint: Any, key: str) -> Any:
             raise InputError(f"{key}={value!r}: expected tuple, got {type(value).__name__}")
         return tuple(check_value(each, get_args(kind)[0], f"{key}[{i}]") for i, each in enumerate(value))
     if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        fields = check_fields(kind, value, key)
         try:
-            return kind(**check_fields(kind, value, key))
+            return kind(**fields)
         except ValueError as error:
             raise InputError(f"{key}: {error}") from error
     if kind is float and type(value) is int:

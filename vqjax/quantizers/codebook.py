@@ -23,7 +23,7 @@ class Codebook(Quantizer):
     """What the quantizers with a codebook of vectors share.
 
     Attributes:
-      code_dim: D, given by the model.
+      code_dim: D.
       num_codes: K.
       beta: weight of the commitment loss.
       kmeans: start from the k-means centres of encoder vectors.
@@ -33,10 +33,10 @@ class Codebook(Quantizer):
     """
 
     num_codes: Positive
-    beta: NonNegativeFloat
-    kmeans: bool
-    restart: Annotated[float, Range(0, 1)]
-    decay: Decay
+    beta: NonNegativeFloat = 1.0
+    kmeans: bool = True
+    restart: Annotated[float, Range(0, 1)] = 0.01
+    decay: Decay = 0.99
 
     @property
     def initial_vectors(self) -> int:
@@ -54,7 +54,7 @@ class Codebook(Quantizer):
         return jnp.full((self.num_codes,), 1 / self.num_codes, jnp.float32)
 
     def _nearest(self, z: jax.Array, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """z (B, h, w, D) -> the nearest codes (B, h, w) and their one-hot rows (B, h, w, K)."""
+        """z (..., D) -> the nearest codes (...) and their one-hot rows (..., K)."""
         codes = jnp.argmin(squared_distances(z, codebook), axis=-1)
         return codes, jax.nn.one_hot(codes, self.num_codes, dtype=jnp.float32)
 
@@ -71,7 +71,7 @@ class Codebook(Quantizer):
         self._replace(jnp.ones((self.num_codes, 1), bool), jnp.asarray(centres, jnp.float32))
 
     def refresh(self, z: jax.Array, key: jax.Array) -> None:
-        """Restarts the dead codes on random vectors of the global batch z (B, h, w, D)."""
+        """Restarts the dead codes on random vectors of the global batch z (..., D)."""
         if self.restart:
             frequency: jax.Array = self.get_variable("codebook", "frequency")
             vectors = z.reshape(-1, self.code_dim).astype(jnp.float32)

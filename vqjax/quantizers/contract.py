@@ -7,11 +7,11 @@ import jax
 
 
 class Quantized(NamedTuple):
-    """What a quantizer makes of z (B, h, w, D).
+    """What a quantizer makes of z (..., D).
 
     Attributes:
-      z_q: (B, h, w, D), what the decoder sees, with the straight-through gradient.
-      codes: (B, h, w) int32 in [0, num_codes); None if num_codes is 0.
+      z_q: (..., D), what the decoder sees, with the straight-through gradient.
+      codes: (...) int32 in [0, num_codes); None if num_codes is 0.
       loss: (), the quantizer's own, already weighted, term of the objective.
       metrics: means over the batch: the parts of the loss, and `code_frequency` (K,).
     """
@@ -31,7 +31,7 @@ class Quantizer(nn.Module):
     float32 whatever the dtype of z.
 
     Attributes:
-      code_dim: D, given by the model.
+      code_dim: D.
     """
 
     code_dim: int
@@ -51,13 +51,13 @@ class Quantizer(nn.Module):
         """Raises InputError, naming the config's `key`, if the fields contradict each other."""
 
     def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: jax.Array | None = None) -> Quantized:
-        """z (B, h, w, D) -> Quantized. With `train` the collections follow the batch.
+        """z (..., D) -> Quantized. With `train` the collections follow the batch.
 
         Args:
           z: of any float dtype, which z_q has too.
           train: or evaluate; an evaluation draws nothing and changes nothing.
           progress: share of the run that is done, for schedules.
-          noise: (B,) keys, one per example, for quantizers that draw in training.
+          noise: (B,) keys, one per row of the first axis of z, for quantizers that draw in training; None: no draw.
         """
         raise NotImplementedError
 
@@ -69,7 +69,7 @@ class Quantizer(nn.Module):
         """Starts the codebook from vectors (N, D), N >= K, of the encoder. Not traceable."""
 
     def refresh(self, z: jax.Array, key: jax.Array) -> None:
-        """Changes the codebook after an update, by the global batch z (B, h, w, D) and the same key on every device."""
+        """Changes the codebook after an update, by the global batch z (..., D) and the same key on every device."""
 
 
 def straight_through(z: jax.Array, e: jax.Array) -> jax.Array:

@@ -34,20 +34,20 @@ class EMA(Codebook):
         return self._mean.value / self._frequency.value[:, None]
 
     def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
-        """z (B, h, w, D) -> Quantized with the codebook as it was; with `train`, the running means follow."""
+        """z (..., D) -> Quantized with the codebook as it was; with `train`, the running means follow."""
         dtype, z = z.dtype, z.astype(jnp.float32)
         fixed_z = jax.lax.stop_gradient(z)
         codes, one_hot = self._nearest(fixed_z, self.codebook())
         e = self.lookup(codes)
         commitment_loss = jnp.mean((z - e) ** 2)
-        frequency = one_hot.mean((0, 1, 2))
+        positions = tuple(range(codes.ndim))  # the axes of z but the last
+        frequency = one_hot.mean(positions)
         if train and not self.is_initializing():
-            positions = codes.size
-            mean = jnp.einsum("bhwk,bhwd->kd", one_hot, fixed_z, precision=jax.lax.Precision.HIGHEST) / positions
+            total = jnp.tensordot(one_hot, fixed_z, (positions, positions), precision=jax.lax.Precision.HIGHEST)
             unused = self._frequency.value < _RAREST
             unused &= frequency == 0
             self._frequency.value = self._average(self._frequency.value, frequency, unused)
-            self._mean.value = self._average(self._mean.value, mean, unused[:, None])
+            self._mean.value = self._average(self._mean.value, total / codes.size, unused[:, None])
         metrics = {"commitment_loss": commitment_loss, "code_frequency": frequency}
         return Quantized(straight_through(z, e).astype(dtype), codes, self.beta * commitment_loss, metrics)
 

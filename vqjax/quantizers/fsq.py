@@ -22,7 +22,7 @@ class FSQ(Quantizer):
     lie on a grid that is there from the start: nothing can collapse, and there is no loss.
 
     Attributes:
-      code_dim: D, given by the model.
+      code_dim: D.
       levels: L of each of the d numbers; num_codes is their product. The paper recommends at least 5 each.
     """
 
@@ -51,8 +51,8 @@ class FSQ(Quantizer):
         return self._project((digits - levels // 2).astype(jnp.float32))
 
     def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
-        """z (B, h, w, D) -> Quantized; training is as evaluation."""
-        bounded = bound(self._numbers(z.astype(jnp.float32)), self.levels)  # (B, h, w, d)
+        """z (..., D) -> Quantized; training is as evaluation."""
+        bounded = bound(self._numbers(z.astype(jnp.float32)), self.levels)  # (..., d)
         rounded = jax.lax.stop_gradient(jnp.round(bounded))
         digits = rounded.astype(jnp.int32) + np.array(self.levels, np.int32) // 2
         codes = jnp.sum(digits * self._places, axis=-1)

@@ -22,13 +22,13 @@ class Gaussian(Quantizer):
     prior (appendix B), mean over positions, in nats. In evaluation the weight is that of the run's end.
 
     Attributes:
-      code_dim: D, given by the model.
+      code_dim: D.
       latent_dim: latents per position.
       kl_weight: of the divergence in the objective.
     """
 
-    latent_dim: Positive
-    kl_weight: Ramp
+    latent_dim: Positive = 16
+    kl_weight: Ramp = Ramp("linear", 0.0, 0.01, 0.2)
 
     num_codes = 0
 
@@ -37,8 +37,8 @@ class Gaussian(Quantizer):
         self._vectors = nn.Dense(self.code_dim, name="vectors")
 
     def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
-        """z (B, h, w, D) -> Quantized; in training `noise` holds a key (B,) per example."""
-        mean, log_variance = jnp.split(self._moments(z.astype(jnp.float32)), 2, axis=-1)  # (B, h, w, latent_dim)
+        """z (B, ..., D) -> Quantized; in training `noise` holds a key (B,) for each row of the first axis."""
+        mean, log_variance = jnp.split(self._moments(z.astype(jnp.float32)), 2, axis=-1)  # (B, ..., latent_dim)
         log_variance = jnp.clip(log_variance, *_LOG_VARIANCE)
         latents = mean
         if train and noise is not None:

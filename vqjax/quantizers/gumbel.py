@@ -25,7 +25,7 @@ class Gumbel(Quantizer):
     it has the same gradient, is linear in the batch, and does not depend on the number of devices.
 
     Attributes:
-      code_dim: D, given by the model.
+      code_dim: D.
       num_codes: K.
       hard: forward the one-hot of the largest y, backward y (the straight-through Gumbel-softmax).
       alignment: if not 0, each embedding starts in the direction of z that makes its code probable, and the logits are
@@ -37,12 +37,12 @@ class Gumbel(Quantizer):
     """
 
     num_codes: Positive
-    hard: bool
-    alignment: NonNegativeFloat
-    temperature: Ramp
-    kl_weight: Ramp
-    diversity_weight: NonNegativeFloat
-    decay: Decay
+    hard: bool = True
+    alignment: NonNegativeFloat = 0.0
+    temperature: Ramp = Ramp("exponential", 2.0, 0.5, 0.8)
+    kl_weight: Ramp = Ramp("exponential", 0.03, 1e-4, 0.5)
+    diversity_weight: NonNegativeFloat = 0.1
+    decay: Decay = 0.99
 
     def setup(self):
         kernel_init = nn.initializers.variance_scaling(self.alignment**2 or 1.0, "fan_in", "truncated_normal")
@@ -71,8 +71,8 @@ class Gumbel(Quantizer):
         return jnp.take(self._embedding, codes, axis=0)
 
     def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
-        """z (B, h, w, D) -> Quantized; in training `noise` holds a key (B,) per example."""
-        logits = self._logits(z.astype(jnp.float32))  # (B, h, w, K)
+        """z (B, ..., D) -> Quantized; in training `noise` holds a key (B,) for each row of the first axis."""
+        logits = self._logits(z.astype(jnp.float32))  # (B, ..., K)
         progress = progress if train else 1.0
         divergence, diversity = kl_to_uniform(logits), self._diversity(logits, train)
         temperature, weight = self.temperature(progress), self.kl_weight(progress)
@@ -90,14 +90,14 @@ class Gumbel(Quantizer):
             "kl": divergence,
             "diversity_loss": diversity,
             "temperature": jnp.asarray(temperature, jnp.float32),
-            "code_frequency": one_hot.mean((0, 1, 2)),
+            "code_frequency": one_hot.mean(tuple(range(codes.ndim))),
         }
         loss = weight * divergence + self.diversity_weight * diversity
         return Quantized(z_q.astype(z.dtype), codes, loss, metrics)
 
     def _diversity(self, logits: jax.Array, train: bool) -> jax.Array:
-        """The diversity loss of logits (B, h, w, K) against the running mean, which with `train` then follows."""
-        mean = jax.nn.softmax(logits).mean((0, 1, 2))
+        """The diversity loss of logits (..., K) against the running mean, which with `train` then follows."""
+        mean = jax.nn.softmax(logits).mean(tuple(range(logits.ndim - 1)))
         running = self._frequency.value
         if train and not self.is_initializing():
             self._frequency.value = self.decay * running + (1 - self.decay) * jax.lax.stop_gradient(mean)

@@ -14,5 +14,5 @@ class Identity(Quantizer):
     num_codes = 0
 
     def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
-        """z (B, h, w, D) -> Quantized whose z_q is z."""
+        """z (..., D) -> Quantized whose z_q is z."""
         return Quantized(z, None, jnp.zeros((), jnp.float32), {})

@@ -28,13 +28,13 @@ class VQ(Codebook):
         return self._embedding
 
     def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
-        """z (B, h, w, D) -> Quantized; with `train`, the running frequency follows."""
+        """z (..., D) -> Quantized; with `train`, the running frequency follows."""
         dtype, z = z.dtype, z.astype(jnp.float32)
         codes, one_hot = self._nearest(jax.lax.stop_gradient(z), jax.lax.stop_gradient(self.codebook()))
         e = self.lookup(codes)
         codebook_loss = jnp.mean((jax.lax.stop_gradient(z) - e) ** 2)
         commitment_loss = jnp.mean((z - jax.lax.stop_gradient(e)) ** 2)
-        frequency = one_hot.mean((0, 1, 2))
+        frequency = one_hot.mean(tuple(range(codes.ndim)))
         if train and not self.is_initializing():
             self._frequency.value = self._average(self._frequency.value, frequency, False)
         metrics = {
