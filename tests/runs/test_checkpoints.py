@@ -6,6 +6,7 @@ import optax
 import pytest
 
 from vqjax.core.config import InputError
+from vqjax.runs import pins
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir, plain
 
@@ -169,3 +170,21 @@ def test_a_directory_of_other_files_is_not_taken(tmp_path, small_config):
         Workdir(tmp_path / "thesis.tex").check(small_config)
     with pytest.raises(InputError, match=r"expected a run, found no config.json"):
         Workdir(tmp_path).config()
+
+
+def test_pinned_checkpoints_are_kept(workdir):
+    """Also those that get their pin while the run goes on; a damaged pin still counts, by its name."""
+    with workdir.checkpoints(create=True) as checkpoints:
+        for step in range(1, 7):
+            checkpoints.save(state_of(step), {"count": np.float64(0), "sums": {}})
+            checkpoints.wait()
+            if step in (1, 4):
+                pins.pin(workdir.path / "pins", step, f"f{step}", workdir.path / "prior")
+        (workdir.path / "pins" / "1-f1.json").write_text("{")
+    with workdir.checkpoints() as checkpoints:
+        assert checkpoints.steps == [6, 5, 4, 1]
+    for run in ("prior", "other"):
+        pins.pin(workdir.path / "pins", 4, "f4", workdir.path / run)
+    assert pins.pinned(workdir.path / "pins") == {"f1": 1, "f4": 4}
+    runs = json.loads((workdir.path / "pins" / "4-f4.json").read_text())["runs"]
+    assert [Path(run).name for run in runs] == ["other", "prior"]

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from vqjax.core.config import InputError
 from vqjax.data.augmentation import augment
 from vqjax.data.batches import batches, evaluation_batches
 from vqjax.data.splits import Split
+from vqjax.runs import pins
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks import generation
@@ -168,19 +170,67 @@ def test_a_resumed_run_is_bit_identical(prior_config, tmp_path, monkeypatch):
     assert (tmp_path / "whole" / "metrics.jsonl").read_text() == (tmp_path / "cut" / "metrics.jsonl").read_text()
 
 
-def test_a_retrained_stage_1_is_refused(prior_config, small_config, stage1, tmp_path):
+def test_what_a_prior_stands_on_is_kept_while_stage_1_is_trained_on(
+    prior_config, small_config, stage1, tmp_path, monkeypatch
+):
+    """Also by a stage 1 that has been stopped on its way; with the checkpoint gone, it is called retrained."""
     prior_config.steps = 2
     assert loop.train(prior_config, tmp_path / "prior") == 0
-    small_config.steps = 8
-    assert loop.train(small_config, stage1) == 0
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    pinned = Stage1(stage1)
+    assert pins.pinned(stage1 / "pins") == {pinned.fingerprint: 6}
+    codes = pinned.read(pinned.config, "test").arrays["codes"]
+    small_config.update({"steps": 16, "eval_every": 16, "save_every": 2})
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7)
+        assert loop.train(small_config, stage1) == 143
+    with Workdir(stage1).checkpoints() as checkpoints:
+        assert checkpoints.steps == [13, 12, 6]
+    with pytest.raises(InputError, match="has 13 of its 16 steps"):
+        Stage1(stage1)
     prior_config.steps = 4
-    with pytest.raises(InputError, match="has been retrained since this run was trained on it"):
-        loop.train(prior_config, tmp_path / "prior")
-    for use in (lambda path: evaluate(Workdir(path)), generation.load):
-        with pytest.raises(InputError, match="has been retrained since"):
+    assert loop.train(prior_config, tmp_path / "prior") == 0
+    assert loop.train(small_config, stage1) == 0
+
+    task, _ = generation.load(tmp_path / "prior")
+    assert (task.stage1.step, task.stage1.fingerprint) == (6, pinned.fingerprint)
+    jax.tree.map(np.testing.assert_array_equal, task.stage1.variables, pinned.variables)
+    assert Stage1(stage1).step == 16
+    Stage1(stage1).read(pinned.config, "test")  # the kept codes are now those of step 16
+    np.testing.assert_array_equal(task.stage1.read(pinned.config, "test").arrays["codes"], codes)
+
+    shutil.rmtree(stage1 / "checkpoints" / "6")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    prior_config.steps = 6
+    for use in (
+        lambda path: evaluate(Workdir(path)),
+        generation.load,
+        lambda path: loop.train(prior_config, path),
+    ):
+        with pytest.raises(InputError, match="has been retrained since this run was .* of the steps 14, 16, has"):
             use(tmp_path / "prior")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_another_stage_1_is_not_called_retrained(prior_config, small_config, stage1, tmp_path):
+    prior_config.steps = 2
+    assert loop.train(prior_config, tmp_path / "prior") == 0
+    small_config.update({"seed": 1, "steps": 2})
+    assert loop.train(small_config, tmp_path / "other") == 0
+    with pytest.raises(InputError, match="--stage1=.*other is another run than the one that this run was trained on"):
+        generation.load(tmp_path / "prior", tmp_path / "other")
+    facts = json.loads((tmp_path / "prior" / "run.json").read_text())
+    del facts["stage1_run"]  # as in runs that are older
+    (tmp_path / "prior" / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="has been retrained since .*, or is another run: none of its checkpoints"):
+        generation.load(tmp_path / "prior", tmp_path / "other")
+
+
+def test_a_stage_1_that_cannot_be_written_to_is_not_pinned(prior_config, stage1, tmp_path, capsys):
+    (stage1 / "pins").write_text("a file where the directory should be: the tests may run as root")
+    prior_config.steps = 2
+    assert loop.train(prior_config, tmp_path / "prior") == 0
+    assert "step 6 is not pinned in" in capsys.readouterr().out
+    assert generation.load(tmp_path / "prior")[0].stage1.step == 6
 
 
 def test_a_stage_1_that_has_moved_is_found_by_its_new_path(prior_config, stage1, tmp_path):

@@ -3,9 +3,10 @@
 <step>/{model,optimizer,window}    variables, Optax's state, the metrics' running mean
 """
 
+import dataclasses
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from vqjax.core.config import InputError, differences
+from vqjax.runs.pins import pinned
 from vqjax.runs.state import TrainState
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs a paragraph per save
@@ -26,8 +28,21 @@ _unraisable = sys.unraisablehook
 sys.unraisablehook = lambda error: str(error.exc_value) == "Event loop is closed" or _unraisable(error)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Pinned(checkpoint_managers.PreservationPolicy):
+    """Those that have a pin when it is decided: one may come while the run is trained on."""
+
+    directory: Path
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        steps = {*pinned(self.directory).values()}
+        return [checkpoint.step in steps for checkpoint in checkpoints]
+
+
 class Checkpoints:
-    """The latest two checkpoints of a run, and the best one by the monitored figure where that is known.
+    """The latest two checkpoints of a run, the best one by the monitored figure where that is known, and the pinned.
+
+    The pins lie beside the directory, see `vqjax.runs.pins`.
 
     Raises InputError if there is no directory of checkpoints and none is to be made (`create`).
     """
@@ -38,6 +53,7 @@ class Checkpoints:
             checkpoint_managers.BestN(
                 get_metric_fn=_monitored, reverse=True, n=1, keep_checkpoints_without_metrics=False
             ),
+            _Pinned(directory.with_name("pins")),
         ]
         options = ocp.CheckpointManagerOptions(
             best_fn=_monitored,
@@ -59,6 +75,11 @@ class Checkpoints:
         self._manager.close()
 
     @property
+    def steps(self) -> list[int]:
+        """On disk, from the newest to the oldest."""
+        return sorted(self._manager.all_steps(), reverse=True)
+
+    @property
     def latest(self) -> int | None:
         """The newest step on disk."""
         return self._manager.latest_step()
@@ -70,7 +91,7 @@ class Checkpoints:
 
     @property
     def _best_known(self) -> bool:
-        return any(self._manager.metrics(step) for step in self._manager.all_steps())
+        return any(self._manager.metrics(step) for step in self.steps)
 
     def save(self, state: TrainState, window: Mapping[str, Any], monitored: float | None = None) -> None:
         """Saves a state of host arrays and the metrics' running mean, in the background.
@@ -131,8 +152,8 @@ class Checkpoints:
         step = self.chosen if step is None else step
         if step is None:
             raise InputError(f"{self.directory}: expected a checkpoint, found none")
-        if step not in self._manager.all_steps():
-            kept = ", ".join(map(str, sorted(self._manager.all_steps())))
+        if step not in self.steps:
+            kept = ", ".join(map(str, reversed(self.steps)))
             raise InputError(f"--step={step}: no such checkpoint in {self.directory}\nKept: {kept}")
         variables = self._read(step, ocp.args.Composite(model=ocp.args.StandardRestore()))["model"]
         _check_leaves(variables, expected, f"{self.directory}/{step}")

@@ -3,9 +3,12 @@
 config.json    the config, complete
 run.json       the task's facts: of the data, and of stage 1; versions; git commit
 checkpoints/   see `vqjax.runs.checkpoints`
+pins/          see `vqjax.runs.pins`
 """
 
+import hashlib
 import importlib.metadata
+import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -126,6 +129,15 @@ class Workdir:
         if not self.exists:
             raise InputError(f"--workdir={self.path}: expected a run, found no config.json")
         return self._read("config.json")
+
+    @property
+    def identity(self) -> str:
+        """Which run it is, however far it is trained: SHA-256 over config.json less what may change in a resumed run."""
+        recorded = self.recorded()
+        for key in RESUMABLE:
+            section, _, name = key.rpartition(".")
+            (recorded.get(section, {}) if section else recorded).pop(name, None)
+        return hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
 
     def facts(self) -> "Facts":
         """run.json. Raises InputError if it is of a format that this version cannot read."""

@@ -23,12 +23,15 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-def complete(config: ConfigDict, stage1: Stage1 | None = None) -> tuple[ConfigDict, Stage1 | None]:
+def complete(
+    config: ConfigDict, stage1: Stage1 | None = None, facts: Mapping[str, Any] | None = None
+) -> tuple[ConfigDict, Stage1 | None]:
     """The config, its fields outside `model` and `optimizer` checked, with what its stage 1 says filled in; and that.
 
     Args:
       config: of a run.
-      stage1: the one of the config, if it is planned and not there yet, or has been found elsewhere.
+      stage1: the one of the config, if it is planned and not there yet.
+      facts: run.json's, if the run has begun.
 
     Raises:
       InputError: a field is wrong, or stage 1 is unfit.
@@ -39,7 +42,7 @@ def complete(config: ConfigDict, stage1: Stage1 | None = None) -> tuple[ConfigDi
     check_run(config, TASKS[config.task].fields)
     if TASKS[config.task].fields is not SecondStage:
         return config, None
-    stage1 = stage1 or Stage1(config.stage1)
+    stage1 = stage1 or Stage1(config.stage1, facts=facts)
     return stage1.complete(config), stage1
 
 
@@ -51,10 +54,8 @@ def build(config: ConfigDict, stage1: Stage1 | None = None, facts: Mapping[str, 
       facts: run.json's, of the run that it is made for; none if that is new.
 
     Raises:
-      InputError: a field is wrong, or the stage 1 is no longer the one in the facts. No data is read.
+      InputError: a field is wrong. No data is read.
     """
-    if stage1 and facts:
-        stage1.check(facts)
     known = stage1.inherited if stage1 else datasets.facts(config)
     return TASKS[config.task](config, facts or known, stage1)
 
@@ -69,13 +70,13 @@ def trained(workdir: Workdir, stage1: str | None = None) -> Task:
     Raises:
       InputError: there is no such run, it cannot be built, or its stage 1 is gone or another one.
     """
-    config, found = workdir.config(), None
+    config, facts, found = workdir.config(), workdir.facts(), None
     check_name(TASKS, config.get("task"), f"{workdir.path}: config.task")
     if TASKS[config.task].fields is SecondStage:
         if not stage1 and not Path(config.stage1).is_dir():
             raise InputError(f"stage 1 is no longer in {config.stage1}: name the place with --stage1")
-        found = Stage1(stage1 or config.stage1, "--stage1")
+        found = Stage1(stage1 or config.stage1, "--stage1", facts)
     elif stage1:
         raise InputError(f"--stage1={stage1}: {workdir.path} holds a run of task {config.task!r}, which has none")
     check_run(config, TASKS[config.task].fields)
-    return build(config, found, workdir.facts())
+    return build(config, found, facts)

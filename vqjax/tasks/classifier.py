@@ -175,8 +175,8 @@ class CodeClassifierTask(ClassifierTask):
         return self.stage1.read(config, name) if kept else datasets.read(config, name)
 
     def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
-        """The facts with the fingerprint of stage 1."""
-        return {**self.facts, "stage1": self.stage1.fingerprint}
+        """The facts with the identity of stage 1."""
+        return {**self.facts, **self.stage1.identity}
 
     @property
     def traits(self) -> dict[str, Any]:

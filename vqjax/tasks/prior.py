@@ -84,8 +84,8 @@ class PriorTask(Task):
         return split
 
     def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
-        """The facts with the fingerprint of stage 1."""
-        return {**self.facts, "stage1": self.stage1.fingerprint}
+        """The facts with the identity of stage 1."""
+        return {**self.facts, **self.stage1.identity}
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh variables {"params"} and, if the weights are averaged, {"average"}; traceable."""

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,24 @@ from ml_collections import ConfigDict
 from vqjax.core.config import InputError
 from vqjax.data import codes, datasets
 from vqjax.data.splits import Split
-from vqjax.runs import devices
+from vqjax.runs import devices, pins
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks.autoencoder import AutoencoderTask
 
 _BATCH = 256  # images that are encoded at a time
+# What is wrong with one that has no checkpoint of the fingerprint, and what to do about it.
+_AGAIN, _NAME = "Train the second stage again, in a new workdir", "Name the run that this one was trained on"
+_RETRAINED = "has been retrained since this run was trained on it", _AGAIN
+_ANOTHER = "is another run than the one that this run was trained on", _NAME
+_EITHER = "has been retrained since this run was trained on it, or is another run", f"{_NAME}, or else: {_AGAIN}"
 
 
 class Stage1:
-    """The chosen checkpoint of a finished run of the task `autoencoder`.
+    """A checkpoint of a run of the task `autoencoder`: the chosen one, or the one that a second stage stands on.
 
     Attributes:
       path: of the workdir.
+      step: of the checkpoint.
       config: of the run.
       facts: its run.json.
       grid: (h, w) of the codes of an image.
@@ -37,17 +43,20 @@ class Stage1:
 
     facts: Mapping[str, Any]
 
-    def __init__(self, path: str | Path, key: str = "config.stage1"):
-        """Finds the run.
+    def __init__(self, path: str | Path, key: str = "config.stage1", facts: Mapping[str, Any] | None = None):
+        """Finds the run, and the checkpoint.
 
         Args:
           path: of its workdir.
           key: what the user called that, for messages.
+          facts: run.json of a second stage that was trained on it, if there is one. The checkpoint is then the one with the fingerprint in
+            them, however far the run has been trained since; else it is the chosen one of a finished run.
 
         Raises:
-          InputError: no run, one of another task, or one without a checkpoint or with steps still to do.
+          InputError: no run, one of another task, or one without a checkpoint, with steps still to do, or without
+            the checkpoint of the facts.
         """
-        workdir = Workdir(path)
+        workdir, standing = Workdir(path), facts is not None and "stage1" in facts
         self.path, where = workdir.path, f"{key}={path}"
         if not path or not workdir.exists:
             found = "no config.json in it" if path and workdir.path.is_dir() else "no such directory"
@@ -59,19 +68,21 @@ class Stage1:
         self.config, self.facts = workdir.config(), workdir.facts()
         if self.config.get("task") != "autoencoder":
             raise InputError(f"{where} holds a run of task {self.config.get('task')!r}, expected 'autoencoder'")
-        latest = None
+        steps, chosen = [], None
         if (self.path / "checkpoints").is_dir():
             with workdir.checkpoints() as checkpoints:
-                latest, self._chosen = checkpoints.latest, checkpoints.chosen
-        if latest is None:
+                steps, chosen = checkpoints.steps, checkpoints.chosen
+        if chosen is None:
             raise InputError(f"{where}: expected a trained autoencoder, found no checkpoint in it")
-        if latest < self.config.steps:
+        if steps[0] < self.config.steps and not standing:
             raise InputError(
-                f"{where} has {latest:,} of its {self.config.steps:,} steps: finish it first, or make it shorter "
-                f"with --config.steps={latest}"
+                f"{where} has {steps[0]:,} of its {self.config.steps:,} steps: finish it first, or make it shorter "
+                f"with --config.steps={steps[0]}"
             )
-        self._workdir = workdir
+        self._workdir, self.step = workdir, chosen
         self._describe(where)
+        if facts is not None and standing:
+            self._find(facts, [chosen, *steps], where)
 
     @classmethod
     def planned(cls, config: ConfigDict, path: str | Path) -> "Stage1":
@@ -119,29 +130,56 @@ class Stage1:
             )
         return config
 
-    def check(self, facts: Mapping[str, Any] | None) -> None:
-        """Raises InputError if a second stage's facts are of another stage 1."""
-        if facts and facts["stage1"] != self.fingerprint:
-            raise InputError(
-                f"config.stage1={self.path} has been retrained since this run was trained on it: fingerprint "
-                f"{self.fingerprint[:12]}, there {facts['stage1'][:12]}\nTrain the second stage again, in a new workdir"
-            )
+    def _find(self, facts: Mapping[str, Any], steps: Sequence[int], where: str) -> None:
+        """Takes the checkpoint, pinned or among the `steps`, that a second stage of these facts was trained on."""
+        wanted = facts["stage1"]
+        pinned = [step for found, step in pins.pinned(self._pins).items() if found == wanted and step in steps]
+        for step in dict.fromkeys([*pinned, *steps]):  # the likely ones first
+            variables = self._workdir.restore_variables(self._task.expected, step)[1]
+            if self._fingerprint(variables) == wanted:
+                self.step, self.variables = step, variables
+                return
+        run = facts.get("stage1_run")  # older runs lack it
+        what, remedy = _RETRAINED if run == self._workdir.identity else _ANOTHER if run else _EITHER
+        raise InputError(
+            f"{where} {what}: none of its checkpoints, of the steps {', '.join(map(str, sorted({*steps})))}, has the "
+            f"fingerprint {wanted[:12]}\n{remedy}"
+        )
+
+    def pin(self, run: Path) -> None:
+        """Sees that the checkpoint is kept for the second stage in the workdir `run`, or says that it is not."""
+        try:
+            pins.pin(self._pins, self.step, self.fingerprint, run)
+        except OSError as error:  # a stage 1 that others own can still be stood on
+            print(f"step {self.step} is not pinned in {self._pins}: {error.strerror}; do not train that run on")
+
+    @property
+    def _pins(self) -> Path:
+        return self.path / "pins"
 
     @property
     def inherited(self) -> dict[str, Any]:
-        """What run.json of a second stage says of the data, less the fingerprint."""
+        """What run.json of a second stage says of the data."""
         return {**{name: self.facts[name] for name in ("dataset", "image_shape", "class_names")}, "grid": self.grid}
 
     @functools.cached_property
     def variables(self) -> dict[str, Any]:
         """{"params", collection, ...}, on the host."""
-        return self._workdir.restore_variables(self._task.expected, self._chosen)[1]
+        return self._workdir.restore_variables(self._task.expected, self.step)[1]
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the variables and the model's config, as config.json has it, hexadecimal."""
+        return self._fingerprint(self.variables)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What run.json of a second stage says of what it stands on: the checkpoint's fingerprint, and the run."""
+        return {"stage1": self.fingerprint, "stage1_run": self._workdir.identity}
+
+    def _fingerprint(self, variables: Mapping[str, Any]) -> str:
         digest = hashlib.sha256(json.dumps(self._workdir.recorded()["model"], sort_keys=True).encode())
-        for path, leaf in jax.tree_util.tree_flatten_with_path(self.variables)[0]:
+        for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
             digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype}{leaf.shape}".encode())
             digest.update(np.ascontiguousarray(leaf).tobytes())
         return digest.hexdigest()

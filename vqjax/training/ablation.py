@@ -82,10 +82,8 @@ def _check(config: ConfigDict, directory: Path) -> dict[str, ConfigDict]:
                 row.stage1 = str((directory / first).absolute())
                 if not workdir.begun:
                     planned = Stage1.planned(rows[first], row.stage1)
-                elif Workdir(row.stage1).config().steps != rows[first].steps:
-                    raise InputError(
-                        f"config.{first}.steps={rows[first].steps}: this row is trained on its codes already"
-                    )
+                elif Workdir(row.stage1).config().steps != (steps := rows[first].steps):
+                    raise InputError(f"config.{first}.steps={steps}: this row is trained on its codes already")
             complete = loop.check(row, workdir, planned).config
             source = complete.data.name, complete.data.data_dir
             if source not in read:  # a set that is missing is better missed now than after hours

@@ -46,14 +46,15 @@ def check(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | N
     Raises:
       InputError: something is wrong.
     """
-    config, stage1 = tasks.complete(config, stage1)
+    facts = workdir.facts() if workdir and workdir.begun else None
+    config, stage1 = tasks.complete(config, stage1, facts)
     datasets.check(config)
     check_name(devices.PARALLEL, config.parallel, "config.parallel")
     optimizers.make(config)
     devices.check_batch(config.batch_size)
     if workdir:
         workdir.check(config)
-    return tasks.build(config, stage1, workdir.facts() if workdir and workdir.begun else None)
+    return tasks.build(config, stage1, facts)
 
 
 def train(config: ConfigDict, workdir: str | Path) -> int:
@@ -177,6 +178,8 @@ class _Run:
         """From the latest checkpoint, or from the start, to the last step (True) or a signal (False)."""
         config, program = self.config, self.program
         self.workdir.create(config, self.task.facts)
+        if self.task.stage1:
+            self.task.stage1.pin(self.workdir.path)
         with self.workdir.checkpoints(create=True) as self.checkpoints:
             state, sums = self._start()
             first = int(state.step)
