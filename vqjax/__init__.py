@@ -3,18 +3,24 @@
 `import vqjax` is quick: what needs JAX is imported when it is first asked for (PEP 562).
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vqjax.api import Classifier, Prior, Samples, Tokenizer, config, load
     from vqjax.training.loop import train
 
 __version__ = "0.1.0"
-__all__ = ["train"]
+__all__ = ["Classifier", "Prior", "Samples", "Tokenizer", "config", "load", "train"]
+
+_WHERE = {"train": "vqjax.training.loop"}  # the others are in vqjax.api
 
 
 def __getattr__(name: str) -> Any:
-    if name == "train":
-        from vqjax.training.loop import train
-
-        return train
+    if name in __all__:
+        return getattr(importlib.import_module(_WHERE.get(name, "vqjax.api")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

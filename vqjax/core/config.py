@@ -81,6 +81,7 @@ PositiveFloat = Annotated[float, Range(0, open_min=True)]
 NonNegativeFloat = Annotated[float, Range(0)]
 Decay = Annotated[float, Range(0, 1, open_max=True)]
 Rate = Annotated[float, Range(0, 1, open_max=True)]
+Seed = Annotated[int, Range(0, 2**32 - 1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Run:
     """The fields that every config has, whatever its task; `model` is the task's own."""
 
     task: str
-    seed: Annotated[int, Range(0, 2**32 - 1)]
+    seed: Seed
     steps: Positive
     batch_size: Positive
     parallel: str

@@ -113,28 +113,47 @@ def multiple(batch_size: int) -> int:
     return -(-batch_size // devices) * devices
 
 
-def map_split(function: Callable, fixed: Any, split: Split, batch_size: int, how: str, title: str) -> Any:
-    """Applies a function to all examples of a split, on all devices, with a progress bar if it takes long.
+class Mapper:
+    """Applies functions to all examples of a split, on all devices.
 
-    Args:
-      function: (fixed, batch) -> a tree of arrays with the batch's leading axis.
-      fixed: the same for every batch, on the host.
-      split: of N examples.
-      batch_size: examples at a time; rounded up to the devices.
-      how: an entry of PARALLEL.
-      title: of the progress bar.
-
-    Returns:
-      The tree, NumPy arrays of N.
+    A function is compiled once for each batch size that it meets; those are powers of two, rounded up to the devices.
     """
-    program, found = PARALLEL[how](), []
-    function, fixed = program.compile(function, sharded=True), program.replicate(fixed)
-    with tqdm(total=len(split), desc=title, unit=" images", disable=None, delay=2) as progress:
-        for batch in evaluation_batches(split, multiple(batch_size)):
-            results = program.gather(function(fixed, program.shard(batch)))
-            found.append(jax.tree.map(lambda x, real=batch["real"]: x[real], results))
-            progress.update(int(batch["real"].sum()))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+    def __init__(self, fixed: Any, how: str):
+        """Args:
+        fixed: what the functions have beside the examples, on the host.
+        how: an entry of PARALLEL.
+        """
+        self._program = PARALLEL[how]()
+        self._fixed, self._compiled = self._program.replicate(fixed), dict[Callable, Callable]()
+
+    def __call__(self, function: Callable, split: Split, batch_size: int, title: str) -> Any:
+        """A function's results, with a progress bar if it takes long.
+
+        Args:
+          function: (fixed, batch) -> a tree of arrays with the batch's leading axis.
+          split: of N examples, 1 or more.
+          batch_size: examples at a time, at most, but for the rounding.
+          title: of the progress bar.
+
+        Returns:
+          The tree, NumPy arrays of N.
+        """
+        program, found = self._program, []
+        if function not in self._compiled:
+            self._compiled[function] = program.compile(function, sharded=True)
+        compiled, size = self._compiled[function], min(batch_size, 1 << (len(split) - 1).bit_length())
+        with tqdm(total=len(split), desc=title, unit=" images", disable=None, delay=2) as progress:
+            for batch in evaluation_batches(split, multiple(size)):
+                results = program.gather(compiled(self._fixed, program.shard(batch)))
+                found.append(jax.tree.map(lambda x, real=batch["real"]: x[real], results))
+                progress.update(int(batch["real"].sum()))
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+
+def map_split(function: Callable, fixed: Any, split: Split, batch_size: int, how: str, title: str) -> Any:
+    """A function that is applied once; the arguments are those of `Mapper` and of its call."""
+    return Mapper(fixed, how)(function, split, batch_size, title)
 
 
 def check_batch(batch_size: int) -> None:

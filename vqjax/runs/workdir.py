@@ -132,7 +132,7 @@ class Workdir:
 
     @property
     def identity(self) -> str:
-        """Which run it is, however far it is trained: SHA-256 over config.json less what may change in a resumed run."""
+        """Which run it is, however far it is trained: SHA-256 over config.json less what a resumed run may change."""
         recorded = self.recorded()
         for key in RESUMABLE:
             section, _, name = key.rpartition(".")

@@ -97,6 +97,29 @@ class AutoencoderTask(Quantized):
             figures["bits_per_dim"] = self.likelihood.bits_per_dim(output.output, batch["image"])
         return figures
 
+    def encode(self, variables: Mapping, images: jax.Array) -> jax.Array:
+        """Images (B, H, W, C), pixels from 0 to 255 of any dtype -> codes (B, h, w) int32."""
+        return self._apply("encode", variables, self.likelihood.inputs(images))
+
+    def latents(self, variables: Mapping, images: jax.Array) -> jax.Array:
+        """Images as for `encode` -> the encoder's vectors (B, h, w, D), not quantized."""
+        return self._apply("latents", variables, self.likelihood.inputs(images))
+
+    def lookup(self, variables: Mapping, codes: jax.Array) -> jax.Array:
+        """Codes (...) -> their vectors (..., D) float32."""
+        return self._apply("lookup", variables, codes)
+
+    def decode(self, variables: Mapping, codes: jax.Array) -> jax.Array:
+        """Codes (B, h, w) -> images (B, H, W, C) in [0, 1]."""
+        return self.likelihood.mean(self._apply("decode", variables, codes))
+
+    def reconstruct(self, variables: Mapping, images: jax.Array) -> jax.Array:
+        """Images as for `encode` -> what comes of them, (B, H, W, C) in [0, 1]; also without codes."""
+        return self.likelihood.mean(self.evaluate(variables, {"image": images}).output)
+
+    def _apply(self, method: str, variables: Mapping, x: jax.Array) -> Any:
+        return self.module.apply(variables, x, method=method)
+
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
         """A batch's images, and what comes of them."""
         output = self._evaluate(variables, batch).output

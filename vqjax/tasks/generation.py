@@ -1,7 +1,8 @@
 """Images drawn from a trained prior: samples as pictures and arrays."""
 
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from vqjax import tasks
-from vqjax.core.config import InputError, check_value, nearest
+from vqjax.core.config import InputError, Positive, Seed, check_value, nearest
 from vqjax.core.files import replacing
 from vqjax.data import datasets
 from vqjax.data.splits import Split
@@ -43,17 +44,14 @@ def sample(
     Raises:
       InputError: an argument is wrong, or the workdir holds no usable prior. Nothing is written then.
     """
-    for name, value in (("num", num), ("batch", batch)):
-        if value < 1:
-            raise InputError(f"--{name}={value}: expected at least 1")
-    if not 0 <= seed < 2**32:
-        raise InputError(f"--seed={seed}: expected at least 0 and at most {2**32 - 1}")
+    for name, value, hint in (("num", num, Positive), ("batch", batch, Positive), ("seed", seed, Seed)):
+        check_value(value, hint, f"--{name}")
     prior, variables = load(workdir, stage1, step)
     picture = Path(out) if out else Workdir(workdir).path / "samples.png"
     beside = picture.with_suffix(".npz")
     _check_writable(picture, beside)
-    checked = check_sampling(sampling, prior.stage1.num_codes)
-    chosen = class_numbers(classes, prior)
+    checked = check_sampling(sampling, prior.stage1.num_codes, "--")
+    chosen = class_numbers(classes.split(",") if classes else None, prior, "--classes")
     labels = np.resize(np.asarray(chosen, np.int32), num)
     training = datasets.load(prior.config, ("train",))["train"].arrays["image"] if neighbours else None
     codes, images = generate(prior, variables, labels, seed, batch, checked)
@@ -92,40 +90,64 @@ def load(path: str, stage1: str | None = None, step: int | None = None) -> tuple
     return prior, workdir.restore_variables(prior.expected, step)[1]
 
 
-def class_numbers(text: str | None, prior: PriorTask) -> list[int]:
-    """The classes that a text names, by name or by number, or all; the one of an unconditional prior is not looked at.
+def class_numbers(classes: Iterable[Any] | None, prior: PriorTask, key: str) -> list[int]:
+    """The numbers of classes, each a name or a number, or of all; the one of an unconditional prior is not looked at.
 
-    Raises InputError for a class that does not exist.
+    Raises InputError, naming the `key`, for a class that does not exist.
     """
     names = list(prior.class_names)
     if not prior.conditional:
-        if text:
-            raise InputError(f"--classes={text}: this prior was trained without classes")
+        if classes is not None:
+            raise InputError(f"{key}={','.join(map(str, classes))}: this prior was trained without classes")
         return [0]
-    if not text:
+    if classes is None:
         return list(range(len(names)))
+    known = {str(number): number for number in range(len(names))}
     chosen = []
-    for word in (part.strip() for part in text.split(",")):
-        if word in names:
-            chosen.append(names.index(word))
-        elif word.isdecimal() and int(word) < len(names):
-            chosen.append(int(word))
-        else:
+    for each in classes:
+        word = str(each).strip()
+        number = names.index(word) if isinstance(each, str) and word in names else known.get(word)
+        if number is None:
             shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
             raise InputError(
-                f"--classes: {word!r} is unknown.{nearest(word, names)}\n"
+                f"{key}: {word!r} is unknown.{nearest(word, names)}\n"
                 f"Known: {shown}, or numbers from 0 to {len(names) - 1}"
             )
+        chosen.append(number)
     return chosen
 
 
-def check_sampling(sampling: dict[str, Any], num_codes: int) -> Sampling:
-    """The arguments of those names, checked. Raises InputError."""
+def check_sampling(sampling: dict[str, Any], num_codes: int, prefix: str = "") -> Sampling:
+    """The arguments of those names, checked. Raises InputError, in which they have the prefix."""
     hints = get_type_hints(Sampling, include_extras=True)
-    checked = Sampling(**{name: check_value(value, hints[name], f"--{name}") for name, value in sampling.items()})
+    checked = Sampling(**{name: check_value(value, hints[name], prefix + name) for name, value in sampling.items()})
     if checked.top_k > num_codes:
-        raise InputError(f"--top_k={checked.top_k}: expected at most the {num_codes} codes of stage 1")
+        raise InputError(f"{prefix}top_k={checked.top_k}: expected at most the {num_codes} codes of stage 1")
     return checked
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """What draws a batch, for `devices.Mapper`: two that are equal are compiled once."""
+
+    prior: PriorTask
+    sampling: Sampling = ANCESTRAL
+
+    def __call__(self, fixed: Mapping[str, Any], rows: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Codes (B, h, w) and images (B, H, W, C) in [0, 1].
+
+        Args:
+          fixed: the variables of the "prior" and of "stage1".
+          rows: `label`, `example`, and `seed`, the same in every row, (B,) each.
+        """
+        codes = self.prior.sample(fixed["prior"], rows, rows["seed"][0], self.sampling)
+        with jax.default_matmul_precision("highest"):  # the same images on every device
+            return codes, self.prior.stage1.decode(fixed["stage1"], codes)
+
+
+def to_draw(labels: Sequence[int] | np.ndarray, seed: int) -> Split:
+    """The rows of `Draw` for samples of the labels (N,)."""
+    return Split(label=np.asarray(labels, np.int32), seed=np.full(len(labels), seed, np.uint32))
 
 
 def generate(
@@ -149,15 +171,8 @@ def generate(
     Returns:
       Codes (N, h, w) in the smallest integers that hold them, and images (N, H, W, C) uint8.
     """
-
-    def draw(fixed, rows):
-        codes = prior.sample(fixed["prior"], rows, fixed["seed"], sampling)
-        with jax.default_matmul_precision("highest"):  # the same images on every device
-            return codes, prior.stage1.decode(fixed["stage1"], codes)
-
-    fixed = {"prior": variables, "stage1": prior.stage1.variables, "seed": np.uint32(seed)}
-    samples = Split(label=np.asarray(labels, np.int32))
-    codes, images = devices.map_split(draw, fixed, samples, min(batch, len(labels)), prior.config.parallel, "samples")
+    fixed, samples = {"prior": variables, "stage1": prior.stage1.variables}, to_draw(labels, seed)
+    codes, images = devices.map_split(Draw(prior, sampling), fixed, samples, batch, prior.config.parallel, "samples")
     return codes.astype(prior.stage1.code_dtype), np.round(255 * images).astype(np.uint8)
 
 

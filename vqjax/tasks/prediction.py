@@ -13,9 +13,9 @@ from vqjax.data.splits import Split
 from vqjax.runs import devices
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks.classifier import ClassifierTask
+from vqjax.tasks.inputs import convert, pixels
 
 _BATCH = 64  # images at a time
-_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 
 def predict(
@@ -67,20 +67,15 @@ def read_image(file: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarra
             image: Image.Image = ImageOps.exif_transpose(opened)
     except Exception as error:  # Pillow's readers fail in any way on a damaged file
         raise InputError(f"{file}: {_reason(error)}") from error
-    if image.mode not in _MODES:
-        raise InputError(f"{file}: expected a picture of 8 bits per channel, found mode {image.mode!r}")
-    if image.has_transparency_data:
-        notes.append("transparency laid over white")
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    mode = "L" if channels == 1 else "RGB"
-    if image.mode != mode:
-        notes.append(f"converted from {image.mode} to {mode}")
-        image = image.convert(mode)
+    try:
+        image, conversion = convert(image, channels)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+    notes += conversion
     if image.size != (width, height):
         notes.append(f"resized from {image.width} x {image.height} to {width} x {height} pixels")
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(image, np.uint8).reshape(shape), notes
+    return pixels(image), notes
 
 
 def _reason(error: Exception) -> str:

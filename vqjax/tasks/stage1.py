@@ -32,6 +32,7 @@ class Stage1:
     Attributes:
       path: of the workdir.
       step: of the checkpoint.
+      task: the autoencoder.
       config: of the run.
       facts: its run.json.
       grid: (h, w) of the codes of an image.
@@ -49,8 +50,8 @@ class Stage1:
         Args:
           path: of its workdir.
           key: what the user called that, for messages.
-          facts: run.json of a second stage that was trained on it, if there is one. The checkpoint is then the one with the fingerprint in
-            them, however far the run has been trained since; else it is the chosen one of a finished run.
+          facts: run.json of a second stage that was trained on it, if there is one. The checkpoint is then the one with
+            the fingerprint in them, however far the run has been trained since; else the chosen one of a finished run.
 
         Raises:
           InputError: no run, one of another task, or one without a checkpoint, with steps still to do, or without
@@ -98,10 +99,10 @@ class Stage1:
     def _describe(self, where: str) -> None:
         """Sets the attributes that follow from the config and the facts."""
         try:
-            self._task = AutoencoderTask(self.config, self.facts)
+            self.task = AutoencoderTask(self.config, self.facts)
         except InputError as error:
             raise InputError(f"{where} cannot be built: {error}") from error
-        self.grid, self.num_codes = self._task.grid, self._task.module.quantizer.num_codes
+        self.grid, self.num_codes = self.task.grid, self.task.module.quantizer.num_codes
         if not self.num_codes:
             quantizer = self.config.model.quantizer
             raise InputError(f"{where} has no codes: it was trained with config.model.quantizer={quantizer!r}")
@@ -135,7 +136,7 @@ class Stage1:
         wanted = facts["stage1"]
         pinned = [step for found, step in pins.pinned(self._pins).items() if found == wanted and step in steps]
         for step in dict.fromkeys([*pinned, *steps]):  # the likely ones first
-            variables = self._workdir.restore_variables(self._task.expected, step)[1]
+            variables = self._workdir.restore_variables(self.task.expected, step)[1]
             if self._fingerprint(variables) == wanted:
                 self.step, self.variables = step, variables
                 return
@@ -165,7 +166,7 @@ class Stage1:
     @functools.cached_property
     def variables(self) -> dict[str, Any]:
         """{"params", collection, ...}, on the host."""
-        return self._workdir.restore_variables(self._task.expected, self.step)[1]
+        return self._workdir.restore_variables(self.task.expected, self.step)[1]
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -187,26 +188,23 @@ class Stage1:
     @property
     def traits(self) -> dict[str, Any]:
         """What an ablation's table says of it."""
-        return self._task.traits
+        return self.task.traits
 
     def encode(self, variables: Mapping, images: jax.Array) -> jax.Array:
         """uint8 images (B, H, W, C) -> codes (B, h, w) int32."""
-        return self._apply("encode", variables, self._task.likelihood.inputs(images))
+        return self.task.encode(variables, images)
 
     def decode(self, variables: Mapping, codes: jax.Array) -> jax.Array:
         """Codes (B, h, w) -> images (B, H, W, C) in [0, 1]."""
-        return self._task.likelihood.mean(self._apply("decode", variables, codes))
+        return self.task.decode(variables, codes)
 
     def lookup(self, variables: Mapping, codes: jax.Array) -> jax.Array:
         """Codes (B, h, w) -> their vectors (B, h, w, D) float32."""
-        return self._apply("lookup", variables, codes)
+        return self.task.lookup(variables, codes)
 
     def latents(self, variables: Mapping, images: jax.Array) -> jax.Array:
         """uint8 images (B, H, W, C) -> the encoder's vectors (B, h, w, D), not quantized."""
-        return self._apply("latents", variables, self._task.likelihood.inputs(images))
-
-    def _apply(self, method: str, variables: Mapping, x: jax.Array) -> Any:
-        return self._task.module.apply(variables, x, method=method)
+        return self.task.latents(variables, images)
 
     def read(self, config: ConfigDict, name: str) -> Split:
         """The `codes` and `label` of "train" or "test", whole: made once, then kept in the workdir under `codes/`.
