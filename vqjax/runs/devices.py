@@ -116,7 +116,8 @@ def multiple(batch_size: int) -> int:
 class Mapper:
     """Applies functions to all examples of a split, on all devices.
 
-    A function is compiled once for each batch size that it meets; those are powers of two, rounded up to the devices.
+    A function is compiled once for each size of batches; those are powers of two up to the most that is asked for,
+    rounded up to the devices.
     """
 
     def __init__(self, fixed: Any, how: str):
