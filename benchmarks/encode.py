@@ -1,4 +1,4 @@
-"""Images per second of `Tokenizer.encode` and of the compiled encoder alone, in turn, with the weights of a fresh model.
+"""Images per second of `Tokenizer.encode` and of the compiled encoder alone, in turn, the weights those of a new run.
 
 python -m benchmarks.encode --data_dir ~/tensorflow_datasets
 

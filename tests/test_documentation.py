@@ -15,4 +15,4 @@ def test_the_page_on_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
         exec(compile(lines + block[1], "docs/python.md", "exec"), names)
     assert names["prior"].tokenizer.step == 100
     frequency = names["state"][2]["codebook"]["quantizer"]["frequency"]
-    assert (frequency == frequency[:1]).all() and abs(frequency[0].sum() - 1) < 1e-3  # replicas are equal
+    assert len(frequency) == 8 and (frequency == frequency[:1]).all()  # the devices stay equal

@@ -187,8 +187,8 @@ def test_what_a_head_sees_of_stage_1(code_classifier_config):
         batch = {**test.arrays, "example": np.arange(8)}
         seen[inputs] = np.asarray(task.prepare(batch, None, task.frozen)["features"])
     stage1, images = task.stage1, test.arrays["image"]
-    module, variables = stage1._task.module, stage1.variables
-    x = stage1._task.likelihood.inputs(images)
+    module, variables = stage1.task.module, stage1.variables
+    x = stage1.task.likelihood.inputs(images)
     np.testing.assert_allclose(seen["latents"], module.apply(variables, x, False).z, atol=1e-6)
     np.testing.assert_allclose(seen["codes"], module.apply(variables, x, False).quantized.z_q, atol=1e-5)
     np.testing.assert_allclose(seen["pixels"], images / 127.5 - 1, atol=1e-6)

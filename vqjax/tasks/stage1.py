@@ -138,7 +138,7 @@ class Stage1:
         for step in dict.fromkeys([*pinned, *steps]):  # the likely ones first
             variables = self._workdir.restore_variables(self.task.expected, step)[1]
             if self._fingerprint(variables) == wanted:
-                self.step, self.variables = step, variables
+                self.step, self.variables, self.fingerprint = step, variables, wanted
                 return
         run = facts.get("stage1_run")  # older runs lack it
         what, remedy = _RETRAINED if run == self._workdir.identity else _ANOTHER if run else _EITHER
