@@ -154,6 +154,7 @@ def test_what_is_chosen_is_shown():
         ("evaluate --workdir nowhere", ["nowhere: expected a run, found no config.json"]),
         ("predict --workdir nowhere a.png", ["nowhere: expected a run, found no config.json"]),
         ("export codes --workdir nowhere --out out", ["--workdir=nowhere: expected the workdir of a trained"]),
+        ("export codes --work nowhere --out out", ["the following arguments are required: --workdir"]),
         ("export code --workdir nowhere --out out", ["invalid choice: 'code'"]),
     ],
 )

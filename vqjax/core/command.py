@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vqjax.core.config import InputError, nearest
 
@@ -11,7 +11,10 @@ Main = Callable[[Sequence[str]], int | None]  # arguments, less the command's na
 
 
 class Parser(argparse.ArgumentParser):
-    """What is wrong with the arguments is an InputError, and a misspelt flag names the nearest."""
+    """What is wrong with the arguments is an InputError, and a misspelt flag names the nearest; none is abbreviated."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(allow_abbrev=False, **settings)  # of a command's subcommands too
 
     def error(self, message: str) -> NoReturn:
         flag = message.removeprefix("unrecognized arguments: ").partition(" ")[0].partition("=")[0]
@@ -26,7 +29,6 @@ def parser(name: str, description: str, example: str) -> Parser:
         description=description,
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
 
 

@@ -241,12 +241,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 def brief(config: ConfigDict, every: bool = False) -> str:
     """The config, a line per section; without the entries that it does not choose, unless it is to be `every`."""
 
-    def lines(name: str, fields: ConfigDict, chosen: bool) -> list[str]:
+    def lines(name: str, fields: ConfigDict) -> list[str]:
         plain = {k: v for k, v in fields.items() if not isinstance(v, ConfigDict)}
-        found = [f"{name:<25}" + " ".join(f"{k}={v}" for k, v in plain.items())] if plain or chosen else []
+        found = [f"{name:<25}" + " ".join(f"{k}={v}" for k, v in plain.items())] if plain else []
         for key, part in fields.items():
             if isinstance(part, ConfigDict) and (every or name == "config" or key in plain.values() or not plain):
-                found += lines(f"{name}.{key}".removeprefix("config."), part, False)
+                found += lines(f"{name}.{key}".removeprefix("config."), part)
         return found
 
-    return "\n".join(lines("config", config, True))
+    return "\n".join(lines("config", config))

@@ -39,11 +39,12 @@ def parse(arguments: Sequence[str], command: str, description: str, example: str
     known.add_argument("--config", metavar="FILE[:ARG]", help="a file, or the name of a config that comes with vqjax")
     known.add_argument("--config.NAME", metavar="VALUE", help="sets a field; --config FILE --help lists the fields")
     known.add_argument("--workdir", metavar="DIR", help="default: runs/<the config's name and argument>")
-    wants_help = {"-h", "--help"} & {*rest}
-    given, _ = known.parse_known_args([word for word in rest if word not in ("-h", "--help")])
-    if wants_help and not given.config:
-        known.parse_args(["--help"])
-    known.parse_args([word for word in rest if word not in ("-h", "--help")])
+    asked = [word for word in rest if word in ("-h", "--help")]
+    given, unknown = known.parse_known_args([word for word in rest if word not in asked])
+    if asked and not given.config:
+        known.parse_args(asked)
+    if unknown:
+        known.error(f"unrecognized arguments: {' '.join(unknown)}")
     if not given.config:
         raise InputError(f"--config is missing: expected a file or one of\n{loading.listing()}")
     file, argument = loading.find(given.config)
@@ -54,7 +55,7 @@ def parse(arguments: Sequence[str], command: str, description: str, example: str
     config = _set(config, [word for _, words in settings for word in words])
     for key, _ in settings:
         _check_chosen(config, key)
-    if wants_help:
+    if asked:
         print(f"The fields of {given.config}, each set with --config.<name>=<value>:\n\n{brief(config, every=True)}")
         raise SystemExit(0)
     return Given(config, Path(given.workdir) if given.workdir else default_workdir(file, argument))
@@ -98,13 +99,12 @@ def _check_field(config: ConfigDict, key: str) -> None:
             places = [f"{inside}{place}" for place in _places(part, ".".join(path[i:]))]
             if places:
                 raise InputError(f"--config.{key}: there is no such field; expected {' or '.join(places)}")
-            known = ", ".join(part) if i else ", ".join(config)
-            raise InputError(f"--config.{key}: there is no such field.{nearest(name, part)}\nKnown: {known}")
+            raise InputError(f"--config.{key}: there is no such field.{nearest(name, part)}\nKnown: {', '.join(part)}")
         part = part[name]
 
 
 def _places(part: ConfigDict, key: str) -> list[str]:
-    """Where below a part of the config a key stands, the chosen entries first."""
+    """Where below a part of the config a key stands: in the chosen entries, or else in any."""
     found = []
     for name, below in part.items():
         if isinstance(below, ConfigDict):
@@ -112,8 +112,7 @@ def _places(part: ConfigDict, key: str) -> list[str]:
                 found.append(f"{name}.{key}")
             found += [f"{name}.{place}" for place in _places(below, key)]
     chosen = {value for value in part.values() if isinstance(value, str)}
-    chosen_first = sorted(found, key=lambda place: place.partition(".")[0] not in chosen)
-    return [place for place in chosen_first if place.partition(".")[0] in chosen] or chosen_first
+    return [place for place in found if place.partition(".")[0] in chosen] or found
 
 
 def _has(part: Any, key: str) -> bool:

@@ -150,9 +150,8 @@ class CodeClassifierTask(ClassifierTask):
     fields = SecondStage
 
     def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Stage1):
-        Quantized.__init__(self, config, facts)
+        Quantized.__init__(self, config, facts, stage1)
         fields = own_fields(CodeClassifierFields, config.model, "config.model", HEADS)
-        self.stage1 = stage1
         self._inputs = fields.inputs
         self._build(fields, models.Features(), Identity(self.input_shape[-1]), "grid")
 
@@ -173,10 +172,6 @@ class CodeClassifierTask(ClassifierTask):
     def _read(self, config: ConfigDict, name: str) -> Split:
         kept = self._inputs == "codes" and name not in super().prepares  # those that are not augmented
         return self.stage1.read(config, name) if kept else datasets.read(config, name)
-
-    def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
-        """The facts with the identity of stage 1."""
-        return {**self.facts, **self.stage1.identity}
 
     @property
     def traits(self) -> dict[str, Any]:

@@ -50,14 +50,14 @@ class Task:
     """
 
     module: nn.Module
-    stage1: Any = None
+    stage1: Any
     fields: type[Run] = Run
     headline: tuple[str, ...] = ("loss",)
     curves: tuple[str, ...] = ("loss",)
 
     def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Any = None):
         """Raises InputError for any field of `config.model` that is wrong, in itself or for the data."""
-        self.config, self.facts = config, facts
+        self.config, self.facts, self.stage1 = config, facts, stage1
         self.augmentation = augmentation.fields(config, self.image_shape)
 
     # What is read
@@ -77,8 +77,8 @@ class Task:
         return datasets.load(self.config, names)
 
     def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
-        """The facts of a new run, with what only the data itself can say."""
-        return self.facts
+        """The facts of a new run, with what only the data itself and stage 1 can say."""
+        return {**self.facts, **self.stage1.identity} if self.stage1 else self.facts
 
     def baselines(self, split: Split) -> dict[str, np.ndarray]:
         """Figures of a split that need no model."""

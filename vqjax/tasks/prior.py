@@ -50,9 +50,9 @@ class PriorTask(Task):
     fields = SecondStage
 
     def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Stage1):
-        super().__init__(config, facts)
+        super().__init__(config, facts, stage1)
         fields = own_fields(PriorFields, config.model, "config.model", PRIORS)
-        self.stage1, self.grid = stage1, stage1.grid
+        self.grid = stage1.grid
         self.conditional = fields.class_conditional
         given = {"num_codes": self.stage1.num_codes, "grid": self.grid, "dtype": DTYPES[fields.dtype]}
         classes = len(self.class_names) if self.conditional else 0
@@ -82,10 +82,6 @@ class PriorTask(Task):
         if name in self.prepares:
             split = Split(**split.arrays, image=datasets.read(config, name).arrays["image"])
         return split
-
-    def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
-        """The facts with the identity of stage 1."""
-        return {**self.facts, **self.stage1.identity}
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh variables {"params"} and, if the weights are averaged, {"average"}; traceable."""
