@@ -3,8 +3,9 @@
 docs/export.md says what is written.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,13 @@ class Program(NamedTuple):
     dtype: Any
 
 
+def _codes(task: Any) -> dict[str, Any]:
+    num_codes, quantizer = task.module.quantizer.num_codes, task.config.model.quantizer
+    if not num_codes:
+        raise InputError(f"--workdir has no codes: it was trained with config.model.quantizer={quantizer!r}")
+    return {"num_codes": num_codes}
+
+
 def _tokenizer(task: Any, variables: Mapping[str, Any]) -> dict[str, Program]:
     def decode(codes: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # the same images on every device
@@ -57,10 +65,25 @@ def _classifier(task: Any, variables: Mapping[str, Any]) -> dict[str, Program]:
     return {"classify": Program(classify, task.image_shape, jnp.uint8)}
 
 
-# What can be exported: whose runs, in words and as a class of tasks, and the programs by a task and its variables.
-KINDS: dict[str, tuple[str, type[Task], Callable[..., dict[str, Program]]]] = {
-    "tokenizer": ("an autoencoder's", AutoencoderTask, _tokenizer),
-    "classifier": ("a classifier's", ClassifierTask, _classifier),
+class Kind(NamedTuple):
+    """What can be exported.
+
+    Attributes:
+      whose: in words.
+      task: of whose runs.
+      programs: of a task and its variables, by name.
+      facts: of a task, for config.json. Raises InputError if it has nothing to export.
+    """
+
+    whose: str
+    task: type[Task]
+    programs: Callable[[Any, Mapping[str, Any]], dict[str, Program]]
+    facts: Callable[[Any], dict[str, Any]]
+
+
+KINDS = {
+    "tokenizer": Kind("an autoencoder's", AutoencoderTask, _tokenizer, _codes),
+    "classifier": Kind("a classifier's", ClassifierTask, _classifier, lambda task: {}),
 }
 
 
@@ -81,25 +104,24 @@ def export_programs(kind: str, workdir: str, out: str, step: int | None = None, 
       InputError: the workdir holds no such model, or one without codes or whose weights are not finite; or the
         directory is in use or cannot be written to.
     """
-    run, directory, (whose, expected, programs) = Workdir(workdir), Path(out), KINDS[kind]
+    run, directory, entry = Workdir(workdir), Path(out), KINDS[kind]
     name = run.config().get("task")
-    if not issubclass(tasks.TASKS.get(name, object), expected):
-        raise InputError(f"--workdir={workdir} holds a run of task {name!r}, expected {whose}")
+    if not issubclass(tasks.TASKS.get(name, object), entry.task):
+        raise InputError(f"--workdir={workdir} holds a run of task {name!r}, expected {entry.whose}")
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise InputError(f"--out={out} is in use: expected an empty directory or none")
     task = tasks.trained(run, stage1)
-    if expected is AutoencoderTask and not task.module.quantizer.num_codes:
-        quantizer = task.config.model.quantizer
-        raise InputError(f"--workdir={workdir} has no codes: it was trained with config.model.quantizer={quantizer!r}")
+    facts = entry.facts(task)
     step, variables = run.restore_variables(task.expected, step)
     weights = named({**variables, "stage1": task.frozen})
     if unfit := [name for name, array in weights.items() if not np.isfinite(array).all()]:
         raise InputError(f"--workdir={workdir}: the weights of step {step} are not finite: {', '.join(unfit[:3])}")
-    exported = {name: _export(program) for name, program in programs(task, variables).items()}
+    exported = {name: _export(program) for name, program in entry.programs(task, variables).items()}
+    description = {"task": task.config.task, "step": step, **facts, **_description(task, exported)}
     try:
         with filling(directory) as temporary:
             save_file(weights, temporary / "weights.safetensors")
-            write_json(temporary / "config.json", {"kind": kind, "step": step, **_description(task, exported)})
+            write_json(temporary / "config.json", description)
             for name, program in exported.items():
                 (temporary / f"{name}.stablehlo").write_bytes(program.serialize())
     except OSError as error:
@@ -117,7 +139,20 @@ def _export(program: Program) -> jax.export.Exported:
     """For PLATFORMS and any N, which is called n."""
     (n,) = jax.export.symbolic_shape("n")
     argument = jax.ShapeDtypeStruct((n, *program.shape), program.dtype)
-    return jax.export.export(jax.jit(program.function), platforms=PLATFORMS)(argument)
+    with _no_locations():
+        return jax.export.export(jax.jit(program.function), platforms=PLATFORMS)(argument)
+
+
+@contextlib.contextmanager
+def _no_locations() -> Iterator[None]:
+    """What is lowered inside does not name the files of this machine that it comes from."""
+    name = "jax_traceback_in_locations_limit"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def _description(task: Task, exported: Mapping[str, jax.export.Exported]) -> dict[str, Any]:
@@ -131,7 +166,7 @@ def _description(task: Task, exported: Mapping[str, jax.export.Exported]) -> dic
     if task.stage1:
         models["stage1"] = {"step": task.stage1.step, "model": plain(task.stage1.config.model)}
     versions = {"vqjax": __version__, "jax": jax.__version__}
-    return {"task": task.config.task, **facts, "programs": programs, **models, "versions": versions}
+    return {**facts, "programs": programs, **models, "versions": versions}
 
 
 def _array(aval: Any) -> dict[str, Any]:
