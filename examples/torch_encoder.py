@@ -3,7 +3,7 @@
     python -m vqjax.export tokenizer --workdir runs/digits --out digits_tokenizer
     python examples/torch_encoder.py digits_tokenizer images.npy codes.npy
 
-For the encoder "deepmind" without batch norm, and the quantizers "ema" and "vq". It needs torch, numpy and safetensors.
+For the encoder "deepmind" in float32 without batch norm, and the quantizers "ema" and "vq". It needs torch, numpy and safetensors.
 """
 
 import json
@@ -46,14 +46,14 @@ class Tokenizer(nn.Module):
     def __init__(self, directory: str | Path):
         super().__init__()
         directory = Path(directory)
-        config, weights = (
-            json.loads((directory / "config.json").read_text()),
-            load_file(directory / "weights.safetensors"),
-        )
+        config = json.loads((directory / "config.json").read_text())
+        weights = load_file(directory / "weights.safetensors")
         model = config["model"]
         fields = model[model["encoder"]]
-        if model["encoder"] != "deepmind" or fields["batch_norm"] or model["quantizer"] not in ("ema", "vq"):
-            raise ValueError("expected the encoder deepmind without batch norm, and the quantizer ema or vq")
+        if model["encoder"] != "deepmind" or model["dtype"] != "float32" or fields["batch_norm"]:
+            raise ValueError("expected the encoder deepmind in float32, without batch norm")
+        if model["quantizer"] not in CODEBOOKS:
+            raise ValueError(f"expected a quantizer among {', '.join(CODEBOOKS)}, found {model['quantizer']}")
         sizes = {name: fields[name] for name in ("width", "residual_width", "blocks", "stages")}
         self.encoder = deepmind(config["image_shape"][-1], model["code_dim"], **sizes)
         convolutions = [layer for layer in self.encoder.modules() if isinstance(layer, nn.Conv2d)]

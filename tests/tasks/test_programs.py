@@ -1,18 +1,18 @@
 """What `export tokenizer` and `export classifier` write, where vqjax is not installed."""
 
 import json
+import re
 import shutil
 
 import jax
 import numpy as np
 import pytest
-from conftest import small_autoencoder, small_classifier
-from helpers import command
+from conftest import REPOSITORY, small_autoencoder, small_classifier
+from helpers import command, rewrite
 from safetensors.numpy import load_file
 
 import vqjax
 from configs import code_classifier
-from vqjax.core.command import status
 from vqjax.core.config import InputError
 from vqjax.export import main
 from vqjax.runs.workdir import Workdir
@@ -62,13 +62,8 @@ def elsewhere(directory, **given):
 
 
 def test_a_tokenizer_runs_elsewhere(runs, tmp_path, capsys):
-    assert (
-        status(
-            lambda: main(["tokenizer", "--workdir", str(runs / "tokenizer"), "--out", str(tmp_path / "new" / "out")])
-        )
-        == 0
-    )
     directory, tokenizer = tmp_path / "new" / "out", vqjax.load(runs / "tokenizer")
+    main(["tokenizer", "--workdir", str(runs / "tokenizer"), "--out", str(directory)])
     names = ["config.json", "decode.stablehlo", "encode.stablehlo", "weights.safetensors"]
     sizes = [f"{directory / name}: {(directory / name).stat().st_size:,} bytes" for name in names]
     assert capsys.readouterr().out.splitlines() == sizes
@@ -125,16 +120,15 @@ def test_bad_input_is_refused_and_nothing_is_written(runs, tmp_path, monkeypatch
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
     (tmp_path / "file").write_text("")
-    config = small_autoencoder()
-    config.update({**SHORT, "steps": 2})
-    config.model.quantizer = "none"
-    assert loop.train(config, tmp_path / "none") == 0
+    shutil.copytree(runs / "tokenizer", tmp_path / "none")
+    config = json.loads((tmp_path / "none" / "config.json").read_text())
+    rewrite(tmp_path / "none" / "config.json", model={**config["model"], "quantizer": "none"})
     before = sorted(tmp_path.iterdir())
     for kind, workdir, out, step, message in (
         ("tokenizer", runs / "classifier", "out", None, "run of task 'classifier', expected an autoencoder's"),
         ("classifier", runs / "tokenizer", "out", None, "run of task 'autoencoder', expected a classifier's"),
         ("tokenizer", runs, "out", None, "expected a run, found no config.json"),
-        ("tokenizer", tmp_path / "none", "out", None, "no codes: .*config.model.quantizer='none'"),
+        ("tokenizer", tmp_path / "none", "out", None, "has no codes, .*config.model.quantizer='none'"),
         ("tokenizer", runs / "tokenizer", "full", None, "--out=.*full is in use: expected an empty directory or none"),
         ("tokenizer", runs / "tokenizer", "file", None, "--out=.*file is in use"),
         ("tokenizer", runs / "tokenizer", "file/out", None, "--out=.*cannot be written to"),
@@ -168,18 +162,32 @@ def test_a_directory_appears_whole_or_not_at_all(runs, tmp_path, monkeypatch):
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
-@pytest.mark.parametrize("quantizer, fields", [("ema", {"stages": 2}), ("vq", {"weight_norm": True, "blocks": 2})])
-def test_pytorch_finds_the_same_codes(tmp_path, monkeypatch, quantizer, fields):
+def test_pytorch_finds_the_same_codes(runs, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.syspath_prepend(REPOSITORY / "examples")
     from torch_encoder import Tokenizer
 
     config = small_autoencoder()
     config.update(SHORT)
-    config.model.quantizer = quantizer
-    config.model.deepmind.update(fields)
-    assert loop.train(config, tmp_path / "run") == 0
-    programs.export_programs("tokenizer", str(tmp_path / "run"), str(tmp_path / "out"))
-    codes = Tokenizer(tmp_path / "out")(torch.from_numpy(IMAGES)).numpy()
-    np.testing.assert_array_equal(codes, vqjax.load(tmp_path / "run").encode(IMAGES))
-    assert len(np.unique(codes)) > 1
+    config.model.quantizer = "vq"
+    config.model.deepmind.update({"weight_norm": True, "blocks": 2, "stages": 2})
+    assert loop.train(config, tmp_path / "vq") == 0
+    for run, shape in ((runs / "tokenizer", (7, 4, 4)), (tmp_path / "vq", (7, 2, 2))):  # the first is of "ema"
+        directory = programs.export_programs("tokenizer", str(run), str(tmp_path / f"{run.name}_out"))
+        codes = Tokenizer(directory)(torch.from_numpy(IMAGES)).numpy()
+        assert codes.shape == shape and len(np.unique(codes)) > 1
+        np.testing.assert_array_equal(codes, vqjax.load(run).encode(IMAGES))
+
+
+def test_the_page_loads_a_program_and_the_weights(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    programs.export_programs("tokenizer", str(runs / "tokenizer"), "digits_tokenizer")
+    np.save("images.npy", IMAGES)
+    page = (REPOSITORY / "docs" / "export.md").read_text()
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        exec(block, names)
+    tokenizer = vqjax.load(runs / "tokenizer")
+    np.testing.assert_array_equal(names["codes"], tokenizer.encode(IMAGES))
+    np.testing.assert_allclose(names["images"], tokenizer.reconstruct(IMAGES), atol=1e-5)
+    np.testing.assert_allclose(names["codebook"], tokenizer.codebook, rtol=1e-6)

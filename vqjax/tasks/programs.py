@@ -15,7 +15,7 @@ import numpy as np
 from flax import traverse_util
 from safetensors.numpy import save_file
 
-from vqjax import __version__, tasks
+from vqjax import tasks
 from vqjax.core.config import InputError
 from vqjax.core.files import filling, write_json
 from vqjax.runs.workdir import Workdir, plain
@@ -43,7 +43,7 @@ class Program(NamedTuple):
 def _codes(task: Any) -> dict[str, Any]:
     num_codes, quantizer = task.module.quantizer.num_codes, task.config.model.quantizer
     if not num_codes:
-        raise InputError(f"--workdir has no codes: it was trained with config.model.quantizer={quantizer!r}")
+        raise InputError(f"--workdir: the run has no codes, it was trained with config.model.quantizer={quantizer!r}")
     return {"num_codes": num_codes}
 
 
@@ -165,8 +165,7 @@ def _description(task: Task, exported: Mapping[str, jax.export.Exported]) -> dic
     models = {"model": plain(task.config.model)}
     if task.stage1:
         models["stage1"] = {"step": task.stage1.step, "model": plain(task.stage1.config.model)}
-    versions = {"vqjax": __version__, "jax": jax.__version__}
-    return {**facts, "programs": programs, **models, "versions": versions}
+    return {**facts, "programs": programs, **models, "jax": jax.__version__}
 
 
 def _array(aval: Any) -> dict[str, Any]:
