@@ -3,7 +3,8 @@
     python -m vqjax.export tokenizer --workdir runs/digits --out digits_tokenizer
     python examples/torch_encoder.py digits_tokenizer images.npy codes.npy
 
-For the encoder "deepmind" in float32 without batch norm, and the quantizers "ema" and "vq". It needs torch, numpy and safetensors.
+For the encoder "deepmind" in float32 without batch norm, and the quantizers "ema" and "vq". It needs torch, numpy and
+safetensors.
 """
 
 import json
