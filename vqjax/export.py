@@ -22,7 +22,9 @@ def main(arguments: Sequence[str]) -> None:
         kind.add_argument("--workdir", required=True, help=f"of {what} that was trained")
         kind.add_argument("--step", type=int, help="of the checkpoint (default: the best, or else the last)")
         kind.add_argument("--out", required=True, help="a directory, new or empty")
-    kind.add_argument("--stage1", help="the autoencoder's run, if it is not where the classifier was trained on it")
+    kinds.choices["classifier"].add_argument(
+        "--stage1", help="the autoencoder's run, if it is not where the classifier was trained on it"
+    )
     given = flags.parse_args(arguments)
     given.write(given)
 

@@ -22,14 +22,22 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def filling(directory: Path) -> Iterator[Path]:
-    """Yields a temporary directory beside `directory`, new or empty, that takes its place when the block ends well."""
-    directory = directory.absolute()
+    """Yields a temporary directory whose files are in `directory`, new or empty, when the block ends well.
+
+    A new one appears whole. An empty one stays what it is, be it a mount point or the current directory.
+    """
+    directory = directory.resolve()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = directory.with_name(f".{directory.name}.tmp{os.getpid()}")
+    new, name = not directory.exists(), f".{directory.name}.tmp{os.getpid()}"
+    temporary = directory.with_name(name) if new else directory / name
     temporary.mkdir()
     try:
         yield temporary
-        os.replace(temporary, directory)
+        if new:
+            os.replace(temporary, directory)
+        else:
+            for path in temporary.iterdir():
+                os.replace(path, directory / path.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

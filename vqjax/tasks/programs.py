@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from vqjax import tasks
 from vqjax.core.config import InputError
@@ -40,7 +40,7 @@ class Program(NamedTuple):
     dtype: Any
 
 
-def _codes(task: Any) -> dict[str, Any]:
+def _code_facts(task: Any) -> dict[str, Any]:
     num_codes, quantizer = task.module.quantizer.num_codes, task.config.model.quantizer
     if not num_codes:
         raise InputError(f"--workdir: the run has no codes, it was trained with config.model.quantizer={quantizer!r}")
@@ -82,7 +82,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "tokenizer": Kind("an autoencoder's", AutoencoderTask, _tokenizer, _codes),
+    "tokenizer": Kind("an autoencoder's", AutoencoderTask, _tokenizer, _code_facts),
     "classifier": Kind("a classifier's", ClassifierTask, _classifier, lambda task: {}),
 }
 
@@ -93,7 +93,7 @@ def export_programs(kind: str, workdir: str, out: str, step: int | None = None, 
     Args:
       kind: an entry of KINDS.
       workdir: of a trained model.
-      out: a directory, new or empty. It appears whole or not at all.
+      out: a directory, new or empty; a new one appears whole or not at all.
       step: of the checkpoint; by default the best one by the validation share, or else the last.
       stage1: as of `tasks.trained`.
 
@@ -120,7 +120,7 @@ def export_programs(kind: str, workdir: str, out: str, step: int | None = None, 
     description = {"task": task.config.task, "step": step, **facts, **_description(task, exported)}
     try:
         with filling(directory) as temporary:
-            save_file(weights, temporary / "weights.safetensors")
+            (temporary / "weights.safetensors").write_bytes(save(weights))
             write_json(temporary / "config.json", description)
             for name, program in exported.items():
                 (temporary / f"{name}.stablehlo").write_bytes(program.serialize())
