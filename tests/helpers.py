@@ -116,3 +116,9 @@ def assert_refused(result, *messages):
     assert len(text.strip().splitlines()) <= 5, text
     for message in messages:
         assert message in text
+
+
+def as_on(monkeypatch, platform):
+    """What depends on the platform is as on this one, though it runs on the CPU."""
+    choose = lambda *arguments, default, **others: others.get(platform, default)(*arguments)  # noqa: E731
+    monkeypatch.setattr(jax.lax, "platform_dependent", choose)

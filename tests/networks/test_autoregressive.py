@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import SMALL_PRIORS
+from helpers import as_on
 
 from configs import prior as base
 from vqjax.core.config import build
@@ -154,7 +155,7 @@ def test_the_convolutions_of_other_back_ends_are_those_of_the_cpu(monkeypatch):
     prior, variables = built("pixelcnn", (4, 5))
     codes, labels = inputs((4, 5))
     expected = prior.apply(variables, codes, labels)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    as_on(monkeypatch, "cuda")
     jax.clear_caches()
     text = str(jax.make_jaxpr(prior.apply)(variables, codes, labels))
     assert text.count("conv_general_dilated[") == 8

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import as_on
 
 from vqjax.networks import layers
 
@@ -37,12 +38,12 @@ CASES = [(layers.conv, direct_conv, k, s) for k, s in ((1, 1), (3, 1), (4, 2), (
 CASES += [(layers.conv_transpose, direct_conv_transpose, 2 * s, s) for s in (2, 4)]
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
 @pytest.mark.parametrize("function, direct, kernel_size, stride", CASES)
 def test_convolutions_and_their_gradients_are_the_definition(
-    monkeypatch, backend, function, direct, kernel_size, stride
+    monkeypatch, platform, function, direct, kernel_size, stride
 ):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)  # the formulation, not the device
+    as_on(monkeypatch, platform)
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(2, 8, 12, 3)), rng.normal(size=(kernel_size, kernel_size, 3, 5))
     y, pull = jax.vjp(lambda *a: function(*a, stride), jnp.float32(x), jnp.float32(kernel))
@@ -52,6 +53,18 @@ def test_convolutions_and_their_gradients_are_the_definition(
     grad_x, grad_kernel = pull(jnp.float32(g))
     np.testing.assert_allclose(np.sum(grad_x * dx), np.sum(g * direct(dx, kernel, stride)), rtol=1e-4)
     np.testing.assert_allclose(np.sum(grad_kernel * dk), np.sum(g * direct(x, dk, stride)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("function, option", [(layers.conv, "stride"), (layers.conv_transpose, "lhs_dilat")])
+def test_a_program_has_the_convolutions_of_its_platform(function, option):
+    """Wherever it is lowered: strided ones on a GPU, none on a CPU, in one for both a choice."""
+    arguments = jnp.zeros((2, 8, 8, 3)), jnp.zeros((4, 4, 3, 5))
+    program, texts = jax.jit(lambda *given: function(*given, 2)), {}
+    for platforms in (("cpu",), ("cuda",), ("cpu", "cuda")):
+        texts[platforms] = jax.export.export(program, platforms=platforms)(*arguments).mlir_module()
+    found = {platforms: option in text for platforms, text in texts.items()}
+    assert found == {("cpu",): False, ("cuda",): True, ("cpu", "cuda"): True}
+    assert "stablehlo.case" in texts["cpu", "cuda"]
 
 
 @pytest.mark.parametrize("layer", [layers.Conv, layers.ConvTranspose])

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,28 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def filling(directory: Path) -> Iterator[Path]:
+    """Yields a temporary directory whose files are in `directory`, new or empty, when the block ends well.
+
+    A new one appears whole. An empty one stays what it is, be it a mount point or the current directory.
+    """
+    directory = directory.resolve()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    new, name = not directory.exists(), f".{directory.name}.tmp{os.getpid()}"
+    temporary = directory.with_name(name) if new else directory / name
+    temporary.mkdir()
+    try:
+        yield temporary
+        if new:
+            os.replace(temporary, directory)
+        else:
+            for path in temporary.iterdir():
+                os.replace(path, directory / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,6 +3,8 @@
 XLA's CPU back end runs strided and transposed convolutions, and above all their weight gradients, on a
 slow path. On CPU the same sums are therefore written as a space-to-depth followed by a stride-1
 convolution, and as a matrix product followed by an overlap-add. Parameters are the same everywhere.
+Which of the two a program has is decided when it is lowered for a platform, so that an export made on a
+CPU has each platform's own.
 A 1 x 1 convolution is a matrix product, whose gradients XLA's CPU back end finds three times as fast.
 """
 
@@ -49,13 +51,20 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
         return x[:, ::stride, ::stride] @ kernel[0, 0]
     pad = (k - stride + 1) // 2
     padding = ((pad, pad), (pad, pad))
-    if stride > 1 and k % stride == 0 and jax.default_backend() == "cpu":
+
+    def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=_LAYOUT)
+
+    def blockwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
         x = _space_to_depth(jnp.pad(x, ((0, 0), *padding, (0, 0))), stride)
         kernel = _space_to_depth(kernel.transpose(2, 0, 1, 3), stride)  # (C, k/s, k/s, s s O)
         m = k // stride
         kernel = kernel.reshape(c, m, m, stride**2, o).transpose(1, 2, 3, 0, 4).reshape(m, m, stride**2 * c, o)
-        stride, padding = 1, ((0, 0), (0, 0))
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=_LAYOUT)
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=_LAYOUT)
+
+    if stride > 1 and k % stride == 0:
+        return jax.lax.platform_dependent(x, kernel, cpu=blockwise, default=plain)
+    return plain(x, kernel)
 
 
 def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -71,19 +80,25 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     k, _, c, o = kernel.shape
     b, h, w, _ = x.shape
     s = stride
-    if jax.default_backend() != "cpu":
+
+    def dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
         padding = ((k - 1 - s // 2,) * 2,) * 2
         flipped = kernel[::-1, ::-1]
         return jax.lax.conv_general_dilated(x, flipped, (1, 1), padding, lhs_dilation=(s, s), dimension_numbers=_LAYOUT)
-    # Each input position gives a k x k patch, cut into 2 x 2 blocks of s x s that lie on a grid of blocks.
-    patches = (x.reshape(-1, c) @ kernel.transpose(2, 0, 1, 3).reshape(c, k * k * o)).reshape(b, h, w, 2, s, 2, s, o)
-    blocks: Any = sum(
-        jnp.pad(patches[:, :, :, u, :, v], ((0, 0), (u, 1 - u), (v, 1 - v), (0, 0), (0, 0), (0, 0)))
-        for u in range(2)
-        for v in range(2)
-    )  # (B, H + 1, W + 1, s, s, O)
-    y = _depth_to_space(blocks.reshape(b, h + 1, w + 1, s * s * o), s)
-    return y[:, s // 2 : -(s // 2), s // 2 : -(s // 2)]
+
+    def overlap_add(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        # Each input position gives a k x k patch, cut into 2 x 2 blocks of s x s that lie on a grid of blocks.
+        patches = x.reshape(-1, c) @ kernel.transpose(2, 0, 1, 3).reshape(c, k * k * o)
+        patches = patches.reshape(b, h, w, 2, s, 2, s, o)
+        blocks: Any = sum(
+            jnp.pad(patches[:, :, :, u, :, v], ((0, 0), (u, 1 - u), (v, 1 - v), (0, 0), (0, 0), (0, 0)))
+            for u in range(2)
+            for v in range(2)
+        )  # (B, H + 1, W + 1, s, s, O)
+        y = _depth_to_space(blocks.reshape(b, h + 1, w + 1, s * s * o), s)
+        return y[:, s // 2 : -(s // 2), s // 2 : -(s // 2)]
+
+    return jax.lax.platform_dependent(x, kernel, cpu=overlap_add, default=dilated)
 
 
 def max_pool(x: jax.Array) -> jax.Array:

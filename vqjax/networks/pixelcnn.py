@@ -36,13 +36,18 @@ class _Window(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         x = x.astype(self.dtype)
-        if jax.default_backend() == "cpu":
+
+        def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            layout = ("NHWC", "HWIO", "NHWC")
+            return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout)
+
+        def side_by_side(x: jax.Array, kernel: jax.Array) -> jax.Array:
             h, w = x.shape[1] - self.rows + 1, x.shape[2] - self.columns + 1
             offsets = [(i, j) for i in range(self.rows) for j in range(self.columns)]
             x = jnp.concatenate([x[:, i : i + h, j : j + w] for i, j in offsets], axis=-1)
-            return x @ kernel.reshape(-1, self.features) + bias
-        layout = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout) + bias
+            return x @ kernel.reshape(-1, self.features)
+
+        return jax.lax.platform_dependent(x, kernel, cpu=side_by_side, default=plain) + bias
 
 
 def _gate(x: jax.Array) -> jax.Array:
