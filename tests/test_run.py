@@ -273,7 +273,7 @@ def test_export_refuses_bad_input(digits, digits_prior, tmp_path):
         (tmp_path / "nowhere", "test", "out", "no such directory"),
         (digits[0], "validation", "out", "was trained with config.data.validation=0.0"),
         (digits[0], "test", digits[0] / "codes", "is where stage 1 keeps its own codes"),
-        (digits[0], "test", "full", "expected codes of the same stage 1, an empty directory or none"),
+        (digits[0], "test", "full", "expected codes of the same stage 1, in this format, an empty directory or none"),
     ):
         result = command("-m", "vqjax.export", "codes", "--workdir", workdir, "--split", split, "--out", tmp_path / out)
         assert_refused(result)
