@@ -21,6 +21,7 @@ from vqjax.core.files import replacing
 from vqjax.data.splits import Split
 
 _KEY = b"vqjax"
+_LISTS = pa.ListType, pa.LargeListType, pa.FixedSizeListType
 _CHUNK = 1 << 14  # images of a row group
 
 
@@ -60,6 +61,8 @@ def read(file: Path, grid: tuple[int, int]) -> tuple[Split, dict[str, Any]]:
         grid = tuple(meta.get("grid", grid))
         names = [name for name in ("codes", "label") if name in source.schema_arrow.names]
         table = source.read(names)
+        if not isinstance(table.schema.field("codes").type, _LISTS):
+            raise ValueError(f"its type is {table.schema.field('codes').type}")
         rows = [_rows(chunk, grid) for chunk in table["codes"].chunks]
     except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
         reason = str(error).partition("\n")[0]
@@ -85,7 +88,7 @@ def fingerprint(directory: Path) -> str | None:
     """Of the stage 1 whose codes these are; None if not all that is there is of one, in this format."""
     try:
         found = {_meta(pq.ParquetFile(path)).get("fingerprint") for path in directory.iterdir()}
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, ValueError, TypeError):
         return None
     return found.pop() if len(found) == 1 else None
 

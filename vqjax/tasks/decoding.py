@@ -62,7 +62,7 @@ def read_exported(path: str | Path, grid: tuple[int, int] = (0, 0)) -> tuple[Spl
     try:
         return READERS[path.suffix](path, grid)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def decode(workdir: str, codes: str, out: str) -> tuple[Path, int]:
