@@ -236,7 +236,7 @@ def test_evaluate_refuses_what_is_no_run(tmp_path):
 def test_help_names_the_flags():
     result = command("train.py", "--help")
     assert "--workdir" in result.stdout and "--config" in result.stdout
-    for module in ("ablate", "predict", "evaluate", "export"):
+    for module in ("ablate", "decode", "predict", "evaluate", "export"):
         assert (
             "--workdir"
             in command("-m", f"vqjax.{module}", "--help" if module != "export" else "codes", "--help").stdout
@@ -273,7 +273,7 @@ def test_export_refuses_bad_input(digits, digits_prior, tmp_path):
         (tmp_path / "nowhere", "test", "out", "no such directory"),
         (digits[0], "validation", "out", "was trained with config.data.validation=0.0"),
         (digits[0], "test", digits[0] / "codes", "is where stage 1 keeps its own codes"),
-        (digits[0], "test", "full", "expected codes of the same stage 1, an empty directory or none"),
+        (digits[0], "test", "full", "expected codes of the same stage 1, in this format, an empty directory or none"),
     ):
         result = command("-m", "vqjax.export", "codes", "--workdir", workdir, "--split", split, "--out", tmp_path / out)
         assert_refused(result)

@@ -11,10 +11,13 @@ def main(arguments: Sequence[str]) -> None:
     example = "python -m vqjax export codes --workdir runs/digits --split train --out digits_codes"
     flags = parser("export", "Write what other programs can read.", example)
     kinds = flags.add_subparsers(dest="kind", required=True, metavar="codes | tokenizer | classifier")
-    kind = kinds.add_parser("codes", help="the codes of a split, as NumPy files and a meta.json")
+    kind = kinds.add_parser("codes", help="the codes of a split, for NumPy, nanoGPT or `datasets`")
     kind.set_defaults(write=_codes)
     kind.add_argument("--workdir", required=True, help="of a trained autoencoder")
-    kind.add_argument("--split", choices=("train", "validation", "test"), default="train")
+    kind.add_argument("--format", choices=("numpy", "nanogpt", "parquet"), default="numpy", help="(default: numpy)")
+    kind.add_argument(
+        "--split", choices=("train", "validation", "test"), help="(default: train; nanogpt has its own two)"
+    )
     kind.add_argument("--out", required=True, help="a directory")
     for name, what in (("tokenizer", "an autoencoder"), ("classifier", "a classifier")):
         kind = kinds.add_parser(name, help=f"{what}: its weights, and programs that run without vqjax")
@@ -32,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
 def _codes(given: argparse.Namespace) -> None:
     from vqjax.tasks.exports import export_codes  # JAX starts here, after the arguments are known to be right
 
-    directory = export_codes(given.workdir, given.split, given.out)
+    directory = export_codes(given.workdir, given.split, given.out, given.format)
     print(f"in {directory}: {', '.join(sorted(path.name for path in directory.iterdir()))}")
 
 

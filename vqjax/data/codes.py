@@ -5,7 +5,6 @@
 meta.json            K, grid, order, data set, class names, the fingerprint of stage 1, checksums
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vqjax.core.config import InputError
-from vqjax.core.files import read_json, replacing, write_json
+from vqjax.core.files import checksum, read_json, replacing, write_json
 from vqjax.data.splits import Split
 
 FORMAT = 1
@@ -31,7 +30,7 @@ def write(directory: Path, description: Mapping[str, Any], name: str, split: Spl
         file = directory / f"{name}_{kind}.npy"
         with replacing(file) as temporary:
             np.save(temporary, split.arrays[array], allow_pickle=False)
-            files[array] = {"file": file.name, "sha256": _checksum(temporary)}
+            files[array] = {"file": file.name, "sha256": checksum(temporary)}
     meta["splits"][name] = {"count": len(split), "dtype": str(split.arrays["codes"].dtype), **files}
     write_json(directory / "meta.json", meta)
 
@@ -48,7 +47,7 @@ def read(directory: Path, made_by: str, name: str) -> Split | None:
     for array in _FILES:
         entry = meta["splits"][name][array]
         path = directory / f"{name}_{_FILES[array]}.npy"
-        if not path.is_file() or _checksum(path) != entry["sha256"]:
+        if not path.is_file() or checksum(path) != entry["sha256"]:
             raise InputError(f"{path} does not fit the checksum in meta.json")
         arrays[array] = np.load(path, allow_pickle=False)
     return Split(**arrays)
@@ -70,8 +69,3 @@ def _meta(directory: Path) -> dict[str, Any]:
         return meta if meta["fingerprint"] and meta["splits"] else {}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read: {error!r}") from error
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,46 +1,95 @@
 """What a trained model has made, for other programs."""
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from vqjax.core.config import InputError
-from vqjax.data import codes, datasets
+from vqjax.data import codes, datasets, nanogpt, parquet
+from vqjax.data.splits import Split
 from vqjax.tasks.stage1 import Stage1
 
 
-def export_codes(workdir: str, split: str, out: str) -> Path:
-    """Writes the codes and labels of a split as described in `vqjax.data.codes`.
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A row of FORMATS.
+
+    Attributes:
+      write: (directory, `Stage1.description`, splits by name).
+      fingerprint: directory -> that of the stage 1 whose codes are there in this format; None if there are none.
+      check: of a description, raises InputError if the format has no room for such codes.
+      pair: the format holds "train" and "validation", or else "test", not one split.
+    """
+
+    write: Callable[[Path, Mapping[str, Any], Mapping[str, Split]], None]
+    fingerprint: Callable[[Path], str | None]
+    check: Callable[[Mapping[str, Any]], None] = lambda description: None
+    pair: bool = False
+
+
+def _write_numpy(directory: Path, description: Mapping[str, Any], splits: Mapping[str, Split]) -> None:
+    for name, split in splits.items():
+        codes.write(directory, description, name, split)
+
+
+FORMATS = {
+    "numpy": Format(_write_numpy, codes.fingerprint),
+    "nanogpt": Format(nanogpt.write, nanogpt.fingerprint, nanogpt.check, pair=True),
+    "parquet": Format(parquet.write, parquet.fingerprint),
+}
+
+
+def export_codes(workdir: str, split: str | None, out: str, form: str = "numpy") -> Path:
+    """Writes codes and labels as described in `vqjax.data.codes`, `.nanogpt` and `.parquet`.
 
     Args:
       workdir: of a trained autoencoder.
-      split: train, test, or validation, the share that the run held out of train.
-      out: a directory; other splits of the same stage 1 may be there already.
+      split: train, test, or validation, the share that the run held out of train; None: train, or what the format has.
+      out: a directory; other splits of the same stage 1 may be there already, in the same format.
+      form: an entry of FORMATS.
 
     Returns:
       The directory.
 
     Raises:
-      InputError: no trained autoencoder, no such split, or the directory holds something else.
+      InputError: no trained autoencoder, no such split, the directory holds something else, or the format has no room.
     """
+    kind = FORMATS[form]
+    if kind.pair and split:
+        raise InputError(f"--split={split}: --format={form} writes train, and validation or else test; leave it out")
     stage1, directory = Stage1(workdir, "--workdir"), Path(out)
     if directory.resolve() == stage1.kept.resolve():
         raise InputError(f"--out={out} is where stage 1 keeps its own codes: expected another directory")
-    if directory.exists() and not _usable(directory, stage1.fingerprint):
-        raise InputError(f"--out={out}: expected codes of the same stage 1, an empty directory or none")
-    splits = datasets.load(stage1.config, (split,), stage1.read)
-    if split not in splits:
-        raise InputError(f"--split={split}: {workdir} was trained with config.data.validation=0.0")
+    if directory.exists() and not _usable(directory, kind, stage1.fingerprint):
+        raise InputError(f"--out={out}: expected codes of the same stage 1, in this format, an empty directory or none")
+    kind.check(stage1.description)
+    splits = _pair(stage1) if kind.pair else _single(stage1, split or "train")
     try:
-        codes.write(directory, stage1.description, split, splits[split])
+        kind.write(directory, stage1.description, splits)
     except OSError as error:
         raise InputError(f"--out={out} cannot be written to: {error.strerror}") from error
     return directory
 
 
-def _usable(directory: Path, fingerprint: str) -> bool:
-    """Whether a directory is empty or has codes of the stage 1 with that fingerprint."""
+def _single(stage1: Stage1, name: str) -> dict[str, Split]:
+    splits = datasets.load(stage1.config, (name,), stage1.read)
+    if not splits:
+        raise InputError(f"--split={name}: {stage1.path} was trained with config.data.validation=0.0")
+    return splits
+
+
+def _pair(stage1: Stage1) -> dict[str, Split]:
+    """What a model of the codes is trained on, and what it is watched on."""
+    splits = datasets.load(stage1.config, ("train", "validation"), stage1.read)
+    return splits if len(splits) == 2 else {**splits, **_single(stage1, "test")}
+
+
+def _usable(directory: Path, kind: Format, fingerprint: str) -> bool:
+    """Whether a directory is empty or has codes of the stage 1 with that fingerprint, in that format."""
     if not directory.is_dir():
         return False
     try:
-        return not any(directory.iterdir()) or codes.fingerprint(directory) == fingerprint
+        return not any(directory.iterdir()) or kind.fingerprint(directory) == fingerprint
     except InputError:  # a meta.json of something else
         return False
