@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
                     batch_norm=False,
                     weight_norm=False,
                     kernel_init="lecun",  # or xavier, kaiming
+                    relu_skip=False,  # a residual block adds to relu(x), not to x: for converted weights
                 ),
                 openai=dict(
                     width=64,  # next to the image; 2, 4, 8 times as wide further in

@@ -15,6 +15,7 @@ COMMANDS = {  # name -> what it does; each but `train` is a module of that name
     "predict": "tell the classes of image files, by a trained classifier",
     "decode": "make images of codes, by a trained autoencoder",
     "export": "write what a trained model has made, for other programs",
+    "convert": "make a run of weights that another program has published",
     "ablate": "train runs that are compared with each other, and make their table",
 }
 

@@ -8,7 +8,14 @@ from vqjax.networks.encoders import DECODERS, ENCODERS
 from vqjax.networks.layers import conv
 
 REFERENCE = dict(
-    width=128, residual_width=32, blocks=2, stages=2, batch_norm=False, weight_norm=False, kernel_init="lecun"
+    width=128,
+    residual_width=32,
+    blocks=2,
+    stages=2,
+    batch_norm=False,
+    weight_norm=False,
+    kernel_init="lecun",
+    relu_skip=False,
 )
 
 

@@ -4,12 +4,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-_QUANTIZERS: dict[str, Any] = {  # as the base config has them
+_NETWORKS: dict[str, Any] = {  # as the base config has them
     "model.fsq": {"levels": (8, 8, 8)},
     "model.gaussian": {"latent_dim": 16, "kl_weight": {"schedule": "linear", "start": 0.0, "end": 0.01, "share": 0.2}},
+    "model.deepmind.relu_skip": False,
 }
 # task -> {field that an older config.json lacks: the value that means what was done before}
-ADDED: dict[str, dict[str, Any]] = {"autoencoder": _QUANTIZERS, "classifier": _QUANTIZERS}
+ADDED: dict[str, dict[str, Any]] = {"autoencoder": _NETWORKS, "classifier": _NETWORKS}
 
 
 def completed(config: ConfigDict) -> ConfigDict:

@@ -22,6 +22,7 @@ class _DeepMind(nn.Module):
       batch_norm: after every convolution that a ReLU follows, and at the end of a residual block.
       weight_norm: on every convolution.
       kernel_init: of the kernels, an entry of INITIALIZERS.
+      relu_skip: a residual block adds to relu(x) instead of to x, as code does whose first ReLU works in place.
       dtype: of the computation.
     """
 
@@ -33,6 +34,7 @@ class _DeepMind(nn.Module):
     batch_norm: bool
     weight_norm: bool
     kernel_init: Annotated[str, OneOf(INITIALIZERS)]
+    relu_skip: bool
     dtype: Any = jnp.float32
 
     @property
@@ -55,8 +57,10 @@ class _DeepMind(nn.Module):
 
     def _residual_blocks(self, x: jax.Array, train: bool) -> jax.Array:
         for _ in range(self.blocks):
-            y = self._normed(nn.relu(x), train, Conv, self.residual_width, 3, use_bias=False)
-            x = x + self._normed(nn.relu(y), train, Conv, self.width, 1, use_bias=False)
+            rectified = nn.relu(x)
+            y = self._normed(rectified, train, Conv, self.residual_width, 3, use_bias=False)
+            y = self._normed(nn.relu(y), train, Conv, self.width, 1, use_bias=False)
+            x = (rectified if self.relu_skip else x) + y
         return nn.relu(x)
 
 
