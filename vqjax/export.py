@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vqjax.core.command import parser, run
+from vqjax.core.command import data_flags, parser, run
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -13,11 +13,12 @@ def main(arguments: Sequence[str]) -> None:
     kind.add_argument("--workdir", required=True, help="of a trained autoencoder")
     kind.add_argument("--split", choices=("train", "validation", "test"), default="train")
     kind.add_argument("--out", required=True, help="a directory")
+    data_flags(kind)
     given = flags.parse_args(arguments)
 
     from vqjax.tasks.exports import export_codes  # JAX starts here, after the arguments are known to be right
 
-    directory = export_codes(given.workdir, given.split, given.out)
+    directory = export_codes(given.workdir, given.split, given.out, given.data_dir, given.data_path)
     print(f"in {directory}: {', '.join(sorted(path.name for path in directory.iterdir()))}")
 
 

@@ -68,7 +68,12 @@ class AutoencoderTask(Quantized):
 
     def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
         """The facts with the variance of the training pixels, in [0, 1]."""
-        return {**self.facts, "variance": splits["train"].variance()}
+        variance = splits["train"].variance()
+        if not variance:
+            raise InputError(
+                f"config.data.name={self.config.data.name!r}: all pixels of train are alike, there is nothing to learn"
+            )
+        return {**super().describe(splits), "variance": variance}
 
     @property
     def traits(self) -> dict[str, Any]:

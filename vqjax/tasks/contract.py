@@ -73,12 +73,25 @@ class Task:
         return tuple(self.facts["class_names"])
 
     def load(self, names: Sequence[str] = NAMES) -> dict[str, Split]:
-        """The splits that exist among `names`, with `image` and `label`."""
-        return datasets.load(self.config, names)
+        """The splits that exist among `names`, cut from what `read` gives.
+
+        Raises InputError if the set cannot be read, or is by now another one than the facts say.
+        """
+        datasets.agree(self.config, self.facts)
+        return datasets.load(self.config, names, self.read)
+
+    def read(self, config: ConfigDict, name: str) -> Split:
+        """The `image` and `label` of "train" or "test", whole; or what the task takes in their place."""
+        return datasets.read(config, name)
 
     def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
         """The facts of a new run, with what only the data itself can say."""
-        return self.facts
+        return {**self.facts, "hash": datasets.hashes(self.config)}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user is told before a run begins, a line each."""
+        return ()
 
     def baselines(self, split: Split) -> dict[str, np.ndarray]:
         """Figures of a split that need no model."""

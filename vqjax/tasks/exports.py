@@ -7,13 +7,14 @@ from vqjax.data import codes, datasets
 from vqjax.tasks.stage1 import Stage1
 
 
-def export_codes(workdir: str, split: str, out: str) -> Path:
+def export_codes(workdir: str, split: str, out: str, data_dir: str | None = None, data_path: str | None = None) -> Path:
     """Writes the codes and labels of a split as described in `vqjax.data.codes`.
 
     Args:
       workdir: of a trained autoencoder.
       split: train, test, or validation, the share that the run held out of train.
       out: a directory; other splits of the same stage 1 may be there already.
+      data_dir, data_path: as of `datasets.located`.
 
     Returns:
       The directory.
@@ -26,7 +27,9 @@ def export_codes(workdir: str, split: str, out: str) -> Path:
         raise InputError(f"--out={out} is where stage 1 keeps its own codes: expected another directory")
     if directory.exists() and not _usable(directory, stage1.fingerprint):
         raise InputError(f"--out={out}: expected codes of the same stage 1, an empty directory or none")
-    splits = datasets.load(stage1.config, (split,), stage1.read)
+    config = datasets.located(stage1.config, data_dir, data_path)
+    datasets.agree(config, stage1.facts)
+    splits = datasets.load(config, (split,), stage1.read)
     if split not in splits:
         raise InputError(f"--split={split}: {workdir} was trained with config.data.validation=0.0")
     try:

@@ -18,6 +18,8 @@ from vqjax.runs import devices, pins
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks.autoencoder import AutoencoderTask
 
+_PLACES = ("data_dir", "path")  # fields of `config.data` that a second stage has from its first unless it has its own
+_IMAGES = ("size", "channels", "test")  # and those that it always has from it
 _BATCH = 256  # images that are encoded at a time
 # What is wrong with one that has no checkpoint of the fingerprint, and what to do about it.
 _AGAIN, _NAME = "Train the second stage again, in a new workdir", "Name the run that this one was trained on"
@@ -110,7 +112,7 @@ class Stage1:
         self.code_dtype = np.min_scalar_type(self.num_codes - 1)
 
     def complete(self, config: ConfigDict) -> ConfigDict:
-        """The config of a second stage with the data set of this one, and its absolute path.
+        """The config of a second stage with the data set of this one, where it lies now, and its absolute path.
 
         Raises InputError if the config names another data set, or the images of that have another shape by now.
         """
@@ -120,8 +122,12 @@ class Stage1:
                 f"config.data.name={config.data.name!r}, but config.stage1={config.stage1} was trained on {dataset!r}"
                 "\nThe data of a second stage is that of the first: expected the same name, or an empty one"
             )
+        own = datasets.located(self.config).data
         config.data.name, config.stage1 = dataset, str(self.path)
-        config.data.data_dir = config.data.data_dir or self.config.data.data_dir
+        for name in _PLACES:
+            config.data[name] = config.data.get(name) or own.get(name, "")
+        for name in _IMAGES:
+            config.data[name] = own[name]
         shape = datasets.describe(config).shape
         if tuple(self.facts["image_shape"]) != shape:
             found = " x ".join(map(str, self.facts["image_shape"]))
@@ -209,6 +215,8 @@ class Stage1:
     def read(self, config: ConfigDict, name: str) -> Split:
         """The `codes` and `label` of "train" or "test", whole: made once, then kept in the workdir under `codes/`.
 
+        Those that are kept are of these images: of others they are made again.
+
         Args:
           config: says where the data is and how it is laid over devices.
           name: of the split.
@@ -216,16 +224,16 @@ class Stage1:
         Raises:
           InputError: the data cannot be read, or the kept codes are damaged.
         """
-        directory, fingerprint = self.kept, self.fingerprint
+        directory, data_hash = self.kept, datasets.describe(config).hash(name)
         try:
-            split = codes.read(directory, fingerprint, name)
+            split = codes.read(directory, self.fingerprint, name, data_hash)
         except InputError as error:
             raise InputError(f"{error}\nDelete {directory}, and the codes are made again") from error
         if split is None:
             images = datasets.read(config, name)
             split = Split(codes=self._encode_all(images, config, name), label=images.arrays["label"])
             try:
-                codes.write(directory, self.description, name, split)
+                codes.write(directory, self.description, name, split, data_hash)
             except OSError as error:  # a stage 1 that others own can still be read
                 print(f"codes are not kept in {directory}: {error.strerror}")
         return split
