@@ -19,9 +19,10 @@ def get_config() -> ConfigDict:
             data=dict(
                 name="cifar10",
                 data_dir="",  # where TFDS keeps its sets; empty: TFDS_DATA_DIR, else ~/tensorflow_datasets
-                path="",  # of one's own images, or of a set as it is distributed
+                path="",  # of one's own images or film, or of a set as it is distributed
                 size="",  # pixels, H x W as "48x64" or one number; empty: as they are
                 channels=0,  # 1 or 3; 0: 1 if all are grey
+                frames=0,  # of a clip, for clips
                 memory=4.0,  # GiB up to which images are held in memory, else they are decoded while it trains
                 workers=0,  # processes that decode them then; 0: threads
                 cache=True,  # keep the decoded images for the next command
@@ -45,12 +46,14 @@ def get_config() -> ConfigDict:
                     batch_norm=False,
                     weight_norm=False,
                     kernel_init="lecun",  # or xavier, kaiming
+                    remat=False,  # True: less memory for more time, for large images
                 ),
                 openai=dict(
                     width=64,  # next to the image; 2, 4, 8 times as wide further in
                     groups=3,  # the image is halved between groups
                     blocks=2,  # per group
                     kernel_init="lecun",  # or xavier, kaiming
+                    remat=False,  # True: less memory for more time, for large images
                 ),
                 quantizer="ema",  # or vq, gumbel, fsq; without codes: none, or gaussian, a variational autoencoder
                 none=dict(),

@@ -98,6 +98,7 @@ class Data:
     path: str = ""
     size: str = ""
     channels: Annotated[int, Range(0, 3)] = 0
+    frames: Natural = 0
     test: Rate = 0.1
     memory: NonNegativeFloat = 4.0
     workers: Annotated[int, Range(0, 1024)] = 0

@@ -19,11 +19,14 @@ _DATA: dict[str, Any] = {
 }
 _RUN: dict[str, Any] = {"start": "", **_DATA}
 _IMAGES: dict[str, Any] = {"data.resized_crop": 0.0}
+_CLIPS: dict[str, Any] = {"data.frames": 0}
+_DEEPMIND = {"model.deepmind.remat": False}
+_OPENAI = {"model.openai.remat": False}
 # task -> {field that an older config.json lacks: the value that means what was done before}
 ADDED: dict[str, dict[str, Any]] = {
-    "autoencoder": {**_QUANTIZERS, **_RUN, **_IMAGES},
+    "autoencoder": {**_QUANTIZERS, **_DEEPMIND, **_OPENAI, **_RUN, **_IMAGES, **_CLIPS},
     "prior": _RUN,
-    "classifier": {**_QUANTIZERS, **_RUN, **_IMAGES},
+    "classifier": {**_QUANTIZERS, **_DEEPMIND, **_RUN, **_IMAGES},
     "code_classifier": _RUN,
 }
 

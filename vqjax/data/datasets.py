@@ -10,14 +10,16 @@ from ml_collections import ConfigDict
 
 from vqjax.core.config import Data, InputError, check_fields, check_name
 from vqjax.data.sets import archives, arrays, layouts
+from vqjax.data.sets.clips import ClipsDataset
 from vqjax.data.sets.contract import Dataset
 from vqjax.data.sets.folder import folder
+from vqjax.data.sets.photos import photos
 from vqjax.data.sets.tfds import TfdsDataset
 from vqjax.data.splits import Split
 
 Open = Callable[[Data], Dataset]
 # The fields that say which images: a set that does not read one refuses it.
-OPTIONS = ("data_dir", "path", "size", "channels", "resized_crop")
+OPTIONS = ("data_dir", "path", "size", "channels", "frames", "resized_crop")
 TFDS = "tfds/"  # before the name of any set of TFDS
 
 
@@ -36,8 +38,10 @@ def _imagenet_resized(data: Data) -> Dataset:
 # name -> what opens the set from the fields of `config.data`; InputError if it is not there.
 DATASETS: dict[str, Open] = {
     "digits": arrays.digits,
+    "photos": photos,
     "folder": folder,
     "arrays": arrays.NumpyDataset,
+    "clips": ClipsDataset,
     **{name: _either(read) for name, read in archives.ARCHIVES.items()},
     "food101": _either(layouts.food101),
     "tiny_imagenet": layouts.tiny_imagenet,

@@ -13,6 +13,7 @@ class Split:
     """Examples as arrays of one length N, by name.
 
     Images (N, H, W, C) are uint8 `image`, labels (N,) int32 `label`, and codes (N, h, w), of any integer type, `codes`.
+    Clips are images (N, T, H, W, C), with codes (N, T, h, w).
     Images that are not held in memory are a `vqjax.data.streaming.Images`, which decodes the rows that are asked for.
     """
 

@@ -60,8 +60,9 @@ def build(config: ConfigDict, stage1: Stage1 | None = None, facts: Mapping[str, 
     Raises:
       InputError: a field is wrong. No data is read.
     """
-    known = stage1.inherited if stage1 else datasets.facts(config)
-    return TASKS[config.task](config, facts or known, stage1)
+    if not facts:
+        facts = stage1.inherited if stage1 else datasets.facts(config)
+    return TASKS[config.task](config, facts, stage1)
 
 
 def started(task: Task) -> dict[str, Any]:

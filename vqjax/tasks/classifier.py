@@ -162,7 +162,7 @@ class CodeClassifierTask(ClassifierTask):
         return {} if self._inputs == "pixels" else self.stage1.variables
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> tuple[int, ...]:
         """(h, w, F) of the features."""
         return self.image_shape if self._inputs == "pixels" else (*self.stage1.grid, self.stage1.code_dim)
 

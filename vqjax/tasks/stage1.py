@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from vqjax.tasks.autoencoder import AutoencoderTask
 
 _PLACES = ("data_dir", "path")  # fields of `config.data` that a second stage has from its first unless it has its own
 _IMAGES = ("size", "channels", "test")  # and those that it always has from it
-_BATCH = 256  # images that are encoded at a time
+_BATCH = 256  # images that are encoded at a time, fewer if they are large
+_PIXELS = 2**20  # of those images together
 # What is wrong with one that has no checkpoint of the fingerprint, and what to do about it.
 _AGAIN, _NAME = "Train the second stage again, in a new workdir", "Name the run that this one was trained on"
 _RETRAINED = "has been retrained since this run was trained on it", _AGAIN
@@ -37,7 +39,7 @@ class Stage1:
       task: the autoencoder.
       config: of the run.
       facts: its run.json.
-      grid: (h, w) of the codes of an image.
+      grid: (h, w) of the codes of an image, (T, h, w) of those of a clip.
       num_codes: K.
       code_dim: D, of a code's vector.
       code_dtype: the smallest unsigned integer that holds a code.
@@ -117,6 +119,11 @@ class Stage1:
         Raises InputError if the config names another data set, or the images of that have another shape by now.
         """
         config, dataset = ConfigDict(config.to_dict()), self.facts["dataset"]
+        if len(self.grid) > 2:
+            raise InputError(
+                f"config.stage1={config.stage1} was trained on clips of {self.grid[0]} frames: a second stage "
+                "expects images"
+            )
         if config.data.name not in ("", dataset):
             raise InputError(
                 f"config.data.name={config.data.name!r}, but config.stage1={config.stage1} was trained on {dataset!r}"
@@ -252,5 +259,6 @@ class Stage1:
 
     def _encode_all(self, images: Split, config: ConfigDict, name: str) -> np.ndarray:
         encode = lambda variables, batch: self.encode(variables, batch["image"])  # noqa: E731
-        found = devices.map_split(encode, self.variables, images, _BATCH, config.parallel, f"codes of {name}")
+        batch = min(_BATCH, max(1, _PIXELS // math.prod(self.facts["image_shape"][:-1])))
+        found = devices.map_split(encode, self.variables, images, batch, config.parallel, f"codes of {name}")
         return found.astype(self.code_dtype)

@@ -70,10 +70,10 @@ class Evaluator:
         return figures
 
     def _pictures(self, variables: Any, split: Split) -> None:
-        """Writes the task's picture grids of the first images of a split; `variables` on the host."""
+        """Writes the task's pictures of the first images of a split; `variables` on the host."""
         batch = next(evaluation_batches(split[:PICTURES], min(PICTURES, len(split))))
         for name, (images, captions) in self._task.images(variables, batch).items():
-            plots.save_grid(self._workdir / f"{name}.png", np.asarray(images), captions=captions)
+            plots.save_pictures(self._workdir / name, np.asarray(images), captions)
 
 
 def evaluate(

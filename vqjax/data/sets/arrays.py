@@ -73,7 +73,7 @@ class NumpyDataset(ArrayDataset):
         labels = np.zeros(count, np.int32) if label is None else label
 
         def read(name: str) -> Arrays:
-            return _resized(image[rows[name]], size), labels[rows[name]]
+            return resized(image[rows[name]], size), labels[rows[name]]
 
         self._train, self.places = rows["train"], (path,)
         super().__init__(data, read, names, f"arrays {file_stamp(path)} {data.size} {data.test}")
@@ -112,7 +112,7 @@ def _check_labels(label: np.ndarray, count: int, where: str) -> None:
         raise InputError(f"{where}: labels from {low} to {high}, expected at least 0 and less than {_CLASSES}")
 
 
-def _resized(found: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+def resized(found: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     """Images (N, H, W, C) uint8 brought to (H, W)."""
     if size is None or found.shape[1:3] == size:
         return np.ascontiguousarray(found)
