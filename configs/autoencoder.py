@@ -8,6 +8,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         dict(
             task="autoencoder",
+            start="",  # workdir of a run whose weights this one starts from
             seed=0,
             steps=25_000,  # updates
             batch_size=32,  # global: the devices share it
@@ -18,10 +19,19 @@ def get_config() -> ConfigDict:
             data=dict(
                 name="cifar10",
                 data_dir="",  # where TFDS keeps its sets; empty: TFDS_DATA_DIR, else ~/tensorflow_datasets
+                path="",  # of one's own images or film, or of a set as it is distributed
+                size="",  # pixels, H x W as "48x64" or one number; empty: as they are
+                channels=0,  # 1 or 3; 0: 1 if all are grey
+                frames=0,  # of a clip, for clips
+                memory=4.0,  # GiB up to which images are held in memory, else they are decoded while it trains
+                workers=0,  # processes that decode them then; 0: threads
+                cache=True,  # keep the decoded images for the next command
                 shuffle=True,  # False: train in file order
                 validation=0.0,  # share of train, its end, that is held out; the best checkpoint is chosen on it
+                test=0.1,  # share of all that is for test, where a set has no splits of its own
                 flip=False,  # mirror at random
                 crop=0,  # pixels of reflected border, then a random crop
+                resized_crop=0.0,  # least share of the area that is cut out at random and resized, if streamed; 0: off
             ),
             model=dict(
                 code_dim=64,  # D
@@ -37,12 +47,14 @@ def get_config() -> ConfigDict:
                     weight_norm=False,
                     kernel_init="lecun",  # or xavier, kaiming
                     relu_skip=False,  # a residual block adds to relu(x), not to x: for converted weights
+                    remat=False,  # True: less memory for more time, for large images
                 ),
                 openai=dict(
                     width=64,  # next to the image; 2, 4, 8 times as wide further in
                     groups=3,  # the image is halved between groups
                     blocks=2,  # per group
                     kernel_init="lecun",  # or xavier, kaiming
+                    remat=False,  # True: less memory for more time, for large images
                 ),
                 quantizer="ema",  # or vq, gumbel, fsq; without codes: none, or gaussian, a variational autoencoder
                 none=dict(),

@@ -43,6 +43,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
     config = ConfigDict(
         dict(
             task="classifier",
+            start="",  # workdir of a run whose weights this one starts from
             seed=0,
             steps=10_500,  # updates: 30 epochs of CIFAR's 45,000
             batch_size=128,  # global: the devices share it
@@ -53,10 +54,18 @@ def get_config(dataset: str = "digits") -> ConfigDict:
             data=dict(
                 name=dataset,
                 data_dir="",  # where TFDS keeps its sets; empty: TFDS_DATA_DIR, else ~/tensorflow_datasets
+                path="",  # of one's own images, or of a set as it is distributed
+                size="",  # pixels, H x W as "48x64" or one number; empty: as they are
+                channels=0,  # 1 or 3; 0: 1 if all are grey
+                memory=4.0,  # GiB up to which images are held in memory, else they are decoded while it trains
+                workers=0,  # processes that decode them then; 0: threads
+                cache=True,  # keep the decoded images for the next command
                 shuffle=True,  # False: train in file order
                 validation=0.1,  # share of train, its end, that is held out; the best checkpoint is chosen on it
+                test=0.1,  # share of all that is for test, where a set has no splits of its own
                 flip=False,  # mirror at random
                 crop=0,  # pixels of reflected border, then a random crop
+                resized_crop=0.0,  # least share of the area that is cut out at random and resized, if streamed; 0: off
             ),
             model=dict(
                 dtype="float32",  # or bfloat16, of the networks' computation; codebook, logits and loss are float32

@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
         dict(
             task="prior",
             stage1="",  # workdir of a trained autoencoder: it says what the data and the codes are
+            start="",  # workdir of a run whose weights this one starts from
             seed=0,
             steps=10_000,  # updates
             batch_size=64,  # global: the devices share it
@@ -24,6 +25,10 @@ def get_config() -> ConfigDict:
             data=dict(
                 name="",  # that of stage 1
                 data_dir="",  # empty: that of stage 1
+                path="",  # the same
+                memory=4.0,  # GiB up to which images are held in memory, else they are decoded while it trains
+                workers=0,  # processes that decode them then; 0: threads
+                cache=True,  # keep the decoded images for the next command
                 shuffle=True,  # False: train in file order
                 validation=0.1,  # share of train, its end, that is held out; the best checkpoint is chosen on it
                 flip=False,  # mirror at random; then, as with crop, codes are made on the fly

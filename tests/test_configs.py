@@ -61,13 +61,18 @@ def check_figures(workdir):
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name not in ("prior", *VARIANTS)])
 def test_every_config_takes_a_step(name, mock_data, folder):
     config = importlib.import_module(f"configs.{name}").get_config()
+    if config.data.name == "clips":
+        config.data.path = str(folder / "film.npy")
+        np.save(config.data.path, np.random.default_rng(0).integers(0, 256, (40, 12, 8, 3), np.uint8))
     check_figures(one_step(config, name, folder))
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name, dataset",
+    [(name, dataset) for name in VARIANTS for dataset in importlib.import_module(f"configs.{name}").VARIANTS],
+)
 def test_every_variant_takes_a_step(name, dataset, mock_data, folder):
-    """A variant is named by its data set, and every data set has one."""
+    """A variant is named by its data set."""
     config = importlib.import_module(f"configs.{name}").get_config(dataset)
     workdir = one_step(config, f"{name}-{dataset}", folder)
     check_figures(workdir)

@@ -16,6 +16,8 @@ COMMANDS = {  # name -> what it does; each but `train` is a module of that name
     "decode": "make images of codes, by a trained autoencoder",
     "export": "write what a trained model has made, for other programs",
     "convert": "make a run of weights that another program has published",
+    "reconstruct": "photographs through a trained autoencoder, whole",
+    "record": "record an Atari game as clips of frames",
     "ablate": "train runs that are compared with each other, and make their table",
 }
 
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str]) -> int | None:
     """Runs the command that is named first; without one, lists them."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: python -m vqjax <command> [arguments]\n")
-        print("".join(f"  {name:<10}{line}\n" for name, line in COMMANDS.items()))
+        print("".join(f"  {name:<13}{line}\n" for name, line in COMMANDS.items()))
         print("python -m vqjax <command> --help has the rest")
         return 0
     name, *rest = arguments

@@ -89,7 +89,7 @@ class Tokenizer(Model):
         Raises ValueError if the stride does not divide them.
         """
         height, width = (
-            size if given is None else given for given, size in zip((height, width), self._task.image_shape)
+            size if given is None else given for given, size in zip((height, width), self._task.image_shape[-3:-1])
         )
         if height < 1 or width < 1 or height % self.stride or width % self.stride:
             raise InputError(f"images of {height} x {width} pixels: expected multiples of the stride {self.stride}")

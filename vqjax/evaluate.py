@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vqjax.core.command import parser, run
+from vqjax.core.command import data_flags, parser, run
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -10,13 +10,14 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("--workdir", required=True, help="the run's directory")
     flags.add_argument("--step", type=int, help="of the checkpoint (default: the best, or else the last)")
     flags.add_argument("--stage1", help="the autoencoder's run, if it is not where the run was trained on it")
+    data_flags(flags)
     given = flags.parse_args(arguments)
 
     from vqjax.runs.workdir import Workdir  # JAX starts here, after the arguments are known to be right
     from vqjax.training.evaluation import evaluate, show
 
     workdir = Workdir(given.workdir)
-    step, figures = evaluate(workdir, given.step, given.stage1)
+    step, figures = evaluate(workdir, given.step, given.stage1, given.data_dir, given.data_path)
     print(f"test, step {step}: {show(figures)}\nwritten to {workdir.path / 'eval.json'}")
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from vqjax.core.command import parser, run
+from vqjax.core.command import data_flags, parser, run
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -19,6 +19,7 @@ def main(arguments: Sequence[str]) -> None:
         "--split", choices=("train", "validation", "test"), help="(default: train; nanogpt has its own two)"
     )
     kind.add_argument("--out", required=True, help="a directory")
+    data_flags(kind)
     for name, what in (("tokenizer", "an autoencoder"), ("classifier", "a classifier")):
         kind = kinds.add_parser(name, help=f"{what}: its weights, and programs that run without vqjax")
         kind.set_defaults(write=_programs, stage1=None)
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
 def _codes(given: argparse.Namespace) -> None:
     from vqjax.tasks.exports import export_codes  # JAX starts here, after the arguments are known to be right
 
-    directory = export_codes(given.workdir, given.split, given.out, given.format)
+    directory = export_codes(given.workdir, given.split, given.out, given.format, given.data_dir, given.data_path)
     print(f"in {directory}: {', '.join(sorted(path.name for path in directory.iterdir()))}")
 
 

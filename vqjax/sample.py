@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vqjax.core.command import parser, run
+from vqjax.core.command import data_flags, parser, run
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("--stage1", help="the autoencoder's run, if it is not where the prior was trained on it")
     flags.add_argument("--step", type=int, help="of the checkpoint (default: the best, or else the last)")
     flags.add_argument("--out", help="the picture (default: samples.png in the workdir); arrays go beside it, as .npz")
+    data_flags(flags)
     given = flags.parse_args(arguments)
 
     from vqjax.tasks.generation import sample  # JAX starts here, after the arguments are known to be right

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from helpers import train
+from ml_collections import ConfigDict
 
 from configs import autoencoder, classifier
 from vqjax.core.config import section
@@ -24,9 +25,10 @@ def test_what_is_filled_in_is_what_the_base_config_has(base):
     """So that the command of an older run is still its command."""
     config = base.get_config()
     for key, value in ADDED[config.task].items():
-        assert section(config, key).to_dict() == value
+        found = section(config, key)
+        assert (found.to_dict() if isinstance(found, ConfigDict) else found) == value
         parent, _, name = key.rpartition(".")
-        del section(config, parent)[name]
+        del (section(config, parent) if parent else config)[name]
     assert completed(config).to_dict() == base.get_config().to_dict() != config.to_dict()
 
 

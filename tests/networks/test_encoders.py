@@ -4,8 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vqjax.core import axes
 from vqjax.networks.encoders import DECODERS, ENCODERS
 from vqjax.networks.layers import conv
+from vqjax.quantizers import Identity
+from vqjax.tasks.models import Autoencoder
 
 REFERENCE = dict(
     width=128,
@@ -119,3 +122,35 @@ def test_bfloat16_computes_in_bfloat16(table, name):
     output, variables = shapes_of(network, (1, 8, 8, 3))
     assert output.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+CHOICES = {
+    "deepmind": {**REFERENCE, "width": 8, "residual_width": 8, "blocks": 6, "stages": 1, "batch_norm": True},
+    "openai": {**OPENAI, "groups": 2, "blocks": 3},
+}
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_remat_takes_less_memory_and_changes_nothing(kind):
+    """CPU's compiler would undo it: the pass that does is switched off."""
+    x = jax.random.normal(jax.random.key(0), (1, 64, 64, 3))
+    found = []
+    for remat in (False, True):
+        encoder, decoder = (table[kind](features=3, remat=remat, **CHOICES[kind]) for table in (ENCODERS, DECODERS))
+        module = Autoencoder(encoder, Identity(3), decoder)
+        variables = jax.jit(module.init, static_argnums=2)(jax.random.key(1), x, False)
+
+        def loss(params, module=module, variables=variables):
+            y, extra = module.apply({**variables, "params": params}, x, True, mutable=["batch_stats"])
+            return jnp.mean((y.output - x) ** 2), extra
+
+        step = jax.vmap(jax.value_and_grad(loss, has_aux=True), in_axes=None, axis_size=1, axis_name=axes.BATCH)
+        lowered = jax.jit(lambda params, step=step: jax.tree.map(lambda y: y[0], step(params))).lower(
+            variables["params"]
+        )
+        program = lowered.compile({"xla_disable_hlo_passes": "cse_barrier_expander"})
+        found.append((variables, program(variables["params"]), program.memory_analysis().temp_size_in_bytes))
+    (kept, kept_step, kept_bytes), (again, again_step, bytes_again) = found
+    jax.tree.map(np.testing.assert_array_equal, kept, again)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), kept_step, again_step)
+    assert bytes_again < 0.7 * kept_bytes, (kept_bytes, bytes_again)

@@ -53,6 +53,12 @@ def test_ssim_against_scipys_filter(shape):
     np.testing.assert_allclose(metrics.ssim(x.astype(np.float32), y.astype(np.float32)), expected, atol=1e-5)
 
 
+def test_ssim_of_clips_is_that_of_their_frames():
+    x, y = np.random.default_rng(0).uniform(size=(2, 3, 2, 12, 10, 3)).astype(np.float32)
+    frames = metrics.ssim(*(a.reshape(6, 12, 10, 3) for a in (x, y)))
+    np.testing.assert_allclose(metrics.ssim(x, y).reshape(6), frames, atol=1e-6)
+
+
 def test_ssim_of_an_image_with_itself_is_one():
     x = np.random.default_rng(0).random((2, 5, 9, 3)).astype(np.float32)
     np.testing.assert_allclose(metrics.ssim(x, x), 1, atol=1e-6)

@@ -1,13 +1,12 @@
 """Classification, end to end and on a frozen stage 1."""
 
-import dataclasses
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import CODED
+from conftest import CODED, fake
 from helpers import assert_close, assert_same, covering, lines_of, rewrite, run, saved, stop_after
 
 from configs import code_classifier
@@ -264,7 +263,7 @@ def test_bad_input_is_refused(classifier_config, tmp_path, field, value, message
 
 
 def test_a_dataset_without_labels_is_refused(classifier_config, code_classifier_config, stage1, monkeypatch, tmp_path):
-    monkeypatch.setitem(datasets.DATASETS, "digits", dataclasses.replace(datasets.DATASETS["digits"], class_names=()))
+    monkeypatch.setitem(datasets.DATASETS, "digits", fake((8, 8, 1), ()))
     rewrite(stage1 / "run.json", class_names=[])
     for config in (classifier_config, code_classifier_config):
         with pytest.raises(InputError, match="config.data.name='digits' has no labels: there is nothing to classify"):
@@ -281,9 +280,8 @@ def test_a_stage_1_of_other_images_is_refused(code_classifier_config, stage1, tm
         ):
             loop.train(config, tmp_path / "run")
     config = code_classifier_config
-    other = dataclasses.replace(datasets.DATASETS["digits"], shape=(16, 16, 1))
     with monkeypatch.context() as patch:
-        patch.setitem(datasets.DATASETS, "digits", other)
+        patch.setitem(datasets.DATASETS, "digits", fake((16, 16, 1)))
         with pytest.raises(InputError, match="was trained on images of 8 x 8 x 1, those of 'digits' are 16 x 16 x 1"):
             loop.train(config, tmp_path / "run")
     described = json.loads((stage1 / "config.json").read_text())

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import random_split
+from conftest import fake
 from PIL import Image
 
 from vqjax.core.config import InputError
@@ -87,8 +87,7 @@ def test_pmap_and_shard_map_draw_the_same(prior):
 def test_images_and_codes_that_are_not_square(small_config, prior_config, tmp_path, monkeypatch):
     """From stage 1 to samples and exported codes: 8 x 12 pixels, 4 x 6 codes."""
     names = tuple(f"class {i}" for i in range(3))
-    row = datasets.Dataset(random_split, (8, 12, 1), names, {"train": 96, "test": 40}, "oblong")
-    monkeypatch.setitem(datasets.DATASETS, "oblong", row)
+    monkeypatch.setitem(datasets.DATASETS, "oblong", fake((8, 12, 1), names))
     small_config.data.name = "oblong"
     assert loop.train(small_config, tmp_path / "oblong") == 0
     prior_config.stage1 = str(tmp_path / "oblong")

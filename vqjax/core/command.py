@@ -32,6 +32,14 @@ def parser(name: str, description: str, example: str) -> Parser:
     )
 
 
+def data_flags(flags: argparse.ArgumentParser) -> None:
+    """Adds what says where a run's data lies by now."""
+    flags.add_argument(
+        "--data_dir", help="where TFDS has the run's data now (default: where it was, or else TFDS_DATA_DIR)"
+    )
+    flags.add_argument("--data_path", help="where the run's own images, or the files of its set, are now")
+
+
 def status(main: Callable[[], int | None]) -> int:
     """What `main` returns, None being 0; 2 after an InputError, which is shown, and 130 if Ctrl-C stopped it.
 

@@ -15,6 +15,7 @@ import dataclasses
 import difflib
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -91,12 +92,21 @@ class Data:
     name: str
     data_dir: str
     shuffle: bool
-    validation: Annotated[float, Range(0, 1, open_max=True)]
+    validation: Rate
     flip: bool
     crop: Natural
+    path: str = ""
+    size: str = ""
+    channels: Annotated[int, Range(0, 3)] = 0
+    frames: Natural = 0
+    test: Rate = 0.1
+    memory: NonNegativeFloat = 4.0
+    workers: Annotated[int, Range(0, 1024)] = 0
+    cache: bool = True
+    resized_crop: Rate = 0.0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
     """The fields that every config has, whatever its task; `model` is the task's own."""
 
@@ -111,13 +121,25 @@ class Run:
     data: ConfigDict
     model: ConfigDict
     optimizer: ConfigDict
+    start: str = ""  # the workdir of a run whose weights this one starts from
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SecondStage(Run):
     """The fields of a run on the codes of a frozen stage 1."""
 
     stage1: str  # its workdir
+
+
+def parse_size(text: str, key: str) -> tuple[int, int] | None:
+    """(H, W) of "HxW" or of one number for both; None of "". Raises InputError, naming the key."""
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 0 < height <= _INT32 or not 0 < width <= _INT32:
+        raise InputError(f"{key}={text!r}: expected a number of pixels, or HxW")
+    return height, width
 
 
 def nearest(name: str, known: Iterable[str], show: Callable[[str], str] = str) -> str:

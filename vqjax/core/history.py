@@ -8,9 +8,28 @@ _NETWORKS: dict[str, Any] = {  # as the base config has them
     "model.fsq": {"levels": (8, 8, 8)},
     "model.gaussian": {"latent_dim": 16, "kl_weight": {"schedule": "linear", "start": 0.0, "end": 0.01, "share": 0.2}},
     "model.deepmind.relu_skip": False,
+    "model.deepmind.remat": False,
 }
+_DATA: dict[str, Any] = {
+    "data.path": "",
+    "data.size": "",
+    "data.channels": 0,
+    "data.test": 0.1,
+    "data.memory": 4.0,
+    "data.workers": 0,
+    "data.cache": True,
+}
+_RUN: dict[str, Any] = {"start": "", **_DATA}
+_IMAGES: dict[str, Any] = {"data.resized_crop": 0.0}
+_CLIPS: dict[str, Any] = {"data.frames": 0}
+_OPENAI = {"model.openai.remat": False}
 # task -> {field that an older config.json lacks: the value that means what was done before}
-ADDED: dict[str, dict[str, Any]] = {"autoencoder": _NETWORKS, "classifier": _NETWORKS}
+ADDED: dict[str, dict[str, Any]] = {
+    "autoencoder": {**_NETWORKS, **_OPENAI, **_RUN, **_IMAGES, **_CLIPS},
+    "prior": _RUN,
+    "classifier": {**_NETWORKS, **_RUN, **_IMAGES},
+    "code_classifier": _RUN,
+}
 
 
 def completed(config: ConfigDict) -> ConfigDict:

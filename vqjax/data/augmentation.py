@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 from vqjax.core.config import InputError
 
 
-def fields(config: ConfigDict, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """The arguments of `augment` in `config.data`. Raises InputError if images of (H, W, C) are too small for them."""
-    crop, size = config.data.crop, min(shape[:2])
+def fields(config: ConfigDict, shape: tuple[int, ...]) -> dict[str, Any]:
+    """The arguments of `augment` in `config.data`. Raises InputError if images of (..., H, W, C) are too small."""
+    crop, size = config.data.crop, min(shape[-3:-1])
     if not crop < size:
         raise InputError(f"config.data.crop={crop}: expected less than the image's {size}")
     return {"flip": config.data.flip, "crop": crop}
@@ -19,6 +19,8 @@ def fields(config: ConfigDict, shape: tuple[int, int, int]) -> dict[str, Any]:
 
 def augment(images: jax.Array, example: jax.Array, key: jax.Array, flip: bool, crop: int) -> jax.Array:
     """Random flips and crops of images (B, H, W, C), each keyed by (key, its position in the global batch).
+
+    Of clips (B, T, H, W, C) all frames alike.
 
     Args:
       images: any dtype.
@@ -31,11 +33,13 @@ def augment(images: jax.Array, example: jax.Array, key: jax.Array, flip: bool, c
     def one(image: jax.Array, position: jax.Array) -> jax.Array:
         flip_key, crop_key = jax.random.split(jax.random.fold_in(key, position))
         if flip:
-            image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
+            image = jnp.where(jax.random.bernoulli(flip_key), image[..., ::-1, :], image)
         if crop:
-            padded = jnp.pad(image, ((crop, crop), (crop, crop), (0, 0)), mode="reflect")
+            frames = (0,) * (image.ndim - 3)
+            padding = [(side, side) for side in (*frames, crop, crop, 0)]
             row, column = jax.random.randint(crop_key, (2,), 0, 2 * crop + 1)
-            image = jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
+            padded = jnp.pad(image, padding, mode="reflect")
+            image = jax.lax.dynamic_slice(padded, (*frames, row, column, 0), image.shape)
         return image
 
     return jax.vmap(one)(images, example) if flip or crop else images

@@ -19,8 +19,13 @@ FORMAT = 1
 _FILES = {"codes": "codes", "label": "labels"}  # the split's array -> what its file is called
 
 
-def write(directory: Path, description: Mapping[str, Any], name: str, split: Split) -> None:
-    """Adds the `codes` and `label` of a split to the directory; codes of another stage 1 in it are forgotten."""
+def write(
+    directory: Path, description: Mapping[str, Any], name: str, split: Split, data_hash: str | None = None
+) -> None:
+    """Adds the `codes` and `label` of a split to the directory; codes of another stage 1 in it are forgotten.
+
+    `data_hash` is that of the images.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     meta = _meta(directory)
     if meta.get("fingerprint") != description["fingerprint"]:
@@ -32,16 +37,19 @@ def write(directory: Path, description: Mapping[str, Any], name: str, split: Spl
             np.save(temporary, split.arrays[array], allow_pickle=False)
             files[array] = {"file": file.name, "sha256": checksum(temporary)}
     meta["splits"][name] = {"count": len(split), "dtype": str(split.arrays["codes"].dtype), **files}
+    meta["splits"][name]["data"] = data_hash
     write_json(directory / "meta.json", meta)
 
 
-def read(directory: Path, made_by: str, name: str) -> Split | None:
-    """The split that the stage 1 with the fingerprint `made_by` wrote; None if it is not there.
+def read(directory: Path, made_by: str, name: str, data_hash: str | None = None) -> Split | None:
+    """The split that the stage 1 with the fingerprint `made_by` wrote; None if it is not there, or of other images.
 
     Raises InputError if a file is missing or does not fit its checksum.
     """
     meta = _meta(directory)
     if meta.get("fingerprint") != made_by or name not in meta["splits"]:
+        return None
+    if data_hash and meta["splits"][name].get("data") != data_hash:
         return None
     arrays = {}
     for array in _FILES:

@@ -1,160 +1,185 @@
-"""Datasets as rows of one table, held in memory."""
+"""The sets of images by name, and their splits."""
 
-import dataclasses
-import importlib.util
+import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from vqjax.core.config import InputError, check_name
+from vqjax.core.config import Data, InputError, check_fields, check_name
+from vqjax.data.sets import archives, arrays, layouts
+from vqjax.data.sets.clips import ClipsDataset
+from vqjax.data.sets.contract import Dataset
+from vqjax.data.sets.folder import folder
+from vqjax.data.sets.photos import photos
+from vqjax.data.sets.tfds import TfdsDataset
 from vqjax.data.splits import Split
 
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """A row of DATASETS.
-
-    Attributes:
-      load: (dataset, split, data_dir) -> Split.
-      shape: (H, W, C) of an image.
-      class_names: in the order of the labels.
-      sizes: images in "train" and "test".
-      source: the dataset's name where `load` finds it.
-      packaged: comes with a package, and is not looked for in a directory.
-    """
-
-    load: Callable[["Dataset", str, str], Split]
-    shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
-    sizes: dict[str, int]
-    source: str
-    packaged: bool = False
+Open = Callable[[Data], Dataset]
+# The fields that say which images: a set that does not read one refuses it.
+OPTIONS = ("data_dir", "path", "size", "channels", "frames", "resized_crop")
+TFDS = "tfds/"  # before the name of any set of TFDS
 
 
-def _load_digits(dataset: Dataset, split: str, data_dir: str) -> Split:
-    """scikit-learn's 1,797 scans of digits, levels 0 to 16; the first 1,437 train, the rest test."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = np.round(255 * digits.images / 16).astype(np.uint8)[..., None]
-    whole = Split(image=images, label=digits.target.astype(np.int32))
-    train = dataset.sizes["train"]
-    return whole[:train] if split == "train" else whole[train:]
+def _either(read: Open, test: str = "test") -> Open:
+    """As it is distributed if there is a path, else of TFDS by the same name."""
+    return lambda data: read(data) if data.path else TfdsDataset(data, data.name, test)
 
 
-def _prepared(dataset: Dataset, directory: str) -> Any:
-    """TFDS's builder of a set that lies in the directory as ArrayRecord; prepared there first if TensorFlow is here."""
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(dataset.source, data_dir=os.path.expanduser(directory), file_format="array_record")
-        prepared = builder.is_prepared()
-    except ValueError as error:  # TFDS's word for a set that is there as TFRecord, its default
-        raise InputError(
-            f"config.data.name={dataset.source!r}: expected ArrayRecord in config.data.data_dir={directory}, "
-            f"but: {error}\nPrepare it in another directory, and name that in config.data.data_dir or TFDS_DATA_DIR."
-        ) from error
-    if not prepared:
-        if not importlib.util.find_spec("tensorflow"):
-            raise InputError(
-                f"config.data.name={dataset.source!r} is not prepared as ArrayRecord in "
-                f"config.data.data_dir={directory}.\nTo prepare it there (TFDS needs TensorFlow for that, once):\n"
-                f"  pip install tensorflow-cpu\n  tfds build {dataset.source} --file_format=array_record "
-                f"--data_dir={directory}\nOr name a directory that holds it: --config.data.data_dir or TFDS_DATA_DIR."
-            )
-        try:
-            builder.download_and_prepare()
-        except Exception as error:
-            reason = str(error).partition("\n")[0]
-            raise InputError(
-                f"config.data.name={dataset.source!r} could not be prepared in {directory}: {reason}"
-            ) from error
-    return builder
+def _imagenet_resized(data: Data) -> Dataset:
+    """TFDS has it in sizes of 8, 16, 32 and 64 pixels."""
+    if data.size not in ("8", "16", "32", "64"):
+        raise InputError(f"config.data.size={data.size!r}: config.data.name={data.name!r} expects 8, 16, 32 or 64")
+    return TfdsDataset(data, f"{data.name}/{data.size}x{data.size}")
 
 
-def _load_tfds(dataset: Dataset, split: str, data_dir: str) -> Split:
-    """A set of TFDS, decoded."""
-    directory = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    builder = _prepared(dataset, directory)
-    count = dataset.sizes[split]
-    images, labels = np.empty((count, *dataset.shape), np.uint8), np.empty(count, np.int32)
-    try:
-        source = builder.as_data_source(split)
-        for i in range(count):
-            example = source[i]
-            images[i], labels[i] = example["image"], example["label"]
-    except (RuntimeError, ValueError, IndexError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"config.data.name={dataset.source!r} in {directory} is damaged: {reason}") from error
-    return Split(image=images, label=labels)
-
-
-_DIGITS = tuple("0123456789")
-_FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_CIFAR100 = tuple(
-    """
-    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
-    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
-    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
-    lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
-    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
-    shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
-    television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
-    """.split()
-)
-
-_SIXTY = {"train": 60_000, "test": 10_000}
-_FIFTY = {"train": 50_000, "test": 10_000}
-_SVHN = {"train": 73_257, "test": 26_032}
-
-DATASETS = {
-    "digits": Dataset(_load_digits, (8, 8, 1), _DIGITS, {"train": 1437, "test": 360}, "digits", True),
-    "mnist": Dataset(_load_tfds, (28, 28, 1), _DIGITS, _SIXTY, "mnist"),
-    "fashion_mnist": Dataset(_load_tfds, (28, 28, 1), _FASHION, _SIXTY, "fashion_mnist"),
-    "svhn_cropped": Dataset(_load_tfds, (32, 32, 3), _DIGITS, _SVHN, "svhn_cropped"),
-    "cifar10": Dataset(_load_tfds, (32, 32, 3), _CIFAR10, _FIFTY, "cifar10"),
-    "cifar100": Dataset(_load_tfds, (32, 32, 3), _CIFAR100, _FIFTY, "cifar100"),
+# name -> what opens the set from the fields of `config.data`; InputError if it is not there.
+DATASETS: dict[str, Open] = {
+    "digits": arrays.digits,
+    "photos": photos,
+    "folder": folder,
+    "arrays": arrays.NumpyDataset,
+    "clips": ClipsDataset,
+    **{name: _either(read) for name, read in archives.ARCHIVES.items()},
+    "food101": _either(layouts.food101),
+    "tiny_imagenet": layouts.tiny_imagenet,
+    "mini_imagenet": layouts.mini_imagenet,
+    "imagenet2012": _either(folder, test="validation"),  # its test has no labels
+    "imagenet_resized": _imagenet_resized,
 }
 
 
 def describe(config: ConfigDict) -> Dataset:
-    """The row of `config.data.name`; nothing is read. InputError for an unknown name."""
-    check_name(DATASETS, config.data.name, "config.data.name")
-    return DATASETS[config.data.name]
+    """The set of `config.data`, opened; its images are not decoded unless they are few.
+
+    Raises InputError for an unknown name, a field that is wrong, or a set that is not there.
+    """
+    data = Data(**check_fields(Data, config.data.to_dict(), "config.data"))
+    if not data.name.startswith(TFDS):
+        check_name({**DATASETS, f"{TFDS}<name>": None}, data.name, "config.data.name")
+    opened = _opened(data, DATASETS.get(data.name), os.environ.get("TFDS_DATA_DIR"))
+    if opened.changed:
+        _opened.cache_clear()
+        opened = _opened(data, DATASETS.get(data.name), os.environ.get("TFDS_DATA_DIR"))
+    return opened
+
+
+@functools.lru_cache(maxsize=2)  # a run asks for its set several times
+def _opened(data: Data, row: Open | None, directory: str | None) -> Dataset:
+    opened = row(data) if row else TfdsDataset(data, data.name.removeprefix(TFDS))
+    for field in OPTIONS:
+        value = getattr(data, field)
+        if field not in opened.uses and value != Data.__dataclass_fields__[field].default and value:
+            raise InputError(
+                f"config.data.{field}={value!r}: expected none, config.data.name={data.name!r} does not use it"
+            )
+    if data.resized_crop and not opened.streamed:
+        raise InputError(
+            f"config.data.resized_crop={data.resized_crop}: only of a set that is streamed, larger than "
+            f"config.data.memory={data.memory} GiB"
+        )
+    return opened
 
 
 def facts(config: ConfigDict) -> dict[str, Any]:
-    """What run.json says of the data set of `config.data.name`."""
-    dataset = describe(config)
-    return {"dataset": config.data.name, "image_shape": dataset.shape, "class_names": dataset.class_names}
+    """What run.json says of the data set of `config.data.name`, less what only its images can say."""
+    opened = describe(config)
+    return {
+        "dataset": config.data.name,
+        "image_shape": opened.shape,
+        "class_names": opened.class_names,
+        "sizes": dict(opened.sizes),
+    }
+
+
+def hashes(config: ConfigDict) -> dict[str, str]:
+    """What tells the images and labels of "train" and "test" from others."""
+    return {name: describe(config).hash(name) for name in ("train", "test")}
 
 
 def check(config: ConfigDict) -> None:
-    """Raises InputError for what can be seen to be wrong with `config.data` without reading it."""
-    dataset, directory = describe(config), config.data.data_dir
-    if dataset.packaged and directory:
-        raise InputError(
-            f"config.data.data_dir={directory!r}: expected none, config.data.name={config.data.name!r} comes with vqjax"
-        )
-    held_out(config, dataset.sizes["train"])
+    """Raises InputError for what can be seen to be wrong with `config.data` without decoding it."""
+    held_out(config)
 
 
-def held_out(config: ConfigDict, count: int) -> int:
-    """How many of `count` training images are for validation. Raises InputError if that leaves a split empty."""
-    held_out = round(count * config.data.validation)
-    if config.data.validation and not 0 < held_out < count:
-        raise InputError(f"config.data.validation={config.data.validation} of {count} images leaves a split empty")
+def agree(config: ConfigDict, facts: Mapping[str, Any]) -> None:
+    """Raises InputError if the set is by now, or in another place, another one than run.json says."""
+    opened = describe(config)
+    for name, found in (("image_shape", opened.shape), ("class_names", opened.class_names)):
+        if tuple(facts[name]) != tuple(found):
+            shown = [_brief(tuple(value)) for value in (found, facts[name])]
+            raise InputError(
+                f"config.data.name={config.data.name!r} has {name} {shown[0]}, the run was trained on {shown[1]}"
+                f"{_where(config)}"
+            )
+
+
+def agree_exactly(config: ConfigDict, facts: Mapping[str, Any]) -> None:
+    """Raises InputError unless the images are those that the run began with; of an older run that is not known."""
+    for name, before in facts.get("hash", {}).items():
+        now = describe(config).hash(name)
+        if now.partition(" ")[0] == before.partition(" ")[0] and now != before:  # pixels and files do not compare
+            raise InputError(
+                f"config.data.name={config.data.name!r}: {name} is not what the run began with{_where(config)}\n"
+                "Expected the same images, or a new --workdir"
+            )
+
+
+def oddities(config: ConfigDict) -> list[str]:
+    """What is strange about a set, or about a run on it, a line each; nothing is decoded."""
+    opened, found = describe(config), []
+    count = opened.sizes["train"] - held_out(config)
+    if config.batch_size > count:
+        found.append(f"config.batch_size={config.batch_size}: more than the {count:,} images of train, some come twice")
+    if len(opened.class_names) == 1:
+        found.append(f"config.data.name={config.data.name!r} has one class only, {opened.class_names[0]}")
+    return found
+
+
+def _brief(value: tuple) -> str:
+    return " x ".join(map(str, value)) if value and isinstance(value[0], int) else f"{len(value)} classes {value[:3]}"
+
+
+def _where(config: ConfigDict) -> str:
+    places = [f"config.data.{name}={config.data[name]!r}" for name in ("path", "data_dir") if config.data.get(name)]
+    return "".join(f"; now {place}" for place in places)
+
+
+def located(config: ConfigDict, data_dir: str | None = None, data_path: str | None = None) -> ConfigDict:
+    """The config of a run that is there, with its data where it lies now.
+
+    Args:
+      config: of the run.
+      data_dir, data_path: where that is, as --data_dir and --data_path have it. Without them it is where the config
+        says, and where TFDS_DATA_DIR says if config.data.data_dir is no longer there.
+    """
+    config = ConfigDict(config.to_dict())
+    gone = config.data.data_dir and not Path(config.data.data_dir).expanduser().is_dir()
+    if data_dir:
+        config.data.data_dir = data_dir
+    elif gone and (instead := os.environ.get("TFDS_DATA_DIR")):
+        print(f"config.data.data_dir={config.data.data_dir} is no longer there: TFDS_DATA_DIR={instead} instead")
+        config.data.data_dir = ""
+    if data_path:
+        config.data.path = data_path
+    return config
+
+
+def held_out(config: ConfigDict) -> int:
+    """How many images at the end of train are for validation. Raises InputError if that leaves a split empty."""
+    opened, share = describe(config), config.data.validation
+    count = opened.sizes["train"]
+    held_out = opened.held_out(share)
+    if (share and not held_out) or held_out >= count:
+        raise InputError(f"config.data.validation={share} of {count} images leaves a split empty")
     return held_out
 
 
 def read(config: ConfigDict, name: str) -> Split:
     """The images and labels of "train" or "test", whole. Raises InputError if they are not there or damaged."""
-    dataset = describe(config)
-    return dataset.load(dataset, name, config.data.data_dir)
+    return describe(config).read(name)
 
 
 def load(
@@ -170,7 +195,7 @@ def load(
     splits = {}
     if {"train", "validation"} & {*names}:
         whole = read(config, "train")
-        rest = len(whole) - held_out(config, len(whole))
+        rest = len(whole) - held_out(config)
         splits["train"] = whole[:rest]
         if rest < len(whole):
             splits["validation"] = whole[rest:]

@@ -1,5 +1,6 @@
 """Encoders, which map (B, H, W, C) to (B, H / stride, W / stride, features), and decoders, which map back."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -8,6 +9,14 @@ import jax.numpy as jnp
 
 from vqjax.core.config import Multiple, Natural, OneOf, Positive, Range
 from vqjax.networks.layers import INITIALIZERS, BatchNorm, Conv, ConvTranspose, max_pool
+
+
+def _rematerialised(block: Callable, remat: bool) -> Callable:
+    """A method (module, x, static argument) -> x whose insides, with `remat`, are computed again for the gradient.
+
+    They need not be kept until then: less memory for more time. Parameters and figures are the same.
+    """
+    return nn.remat(block, static_argnums=(2,)) if remat else block
 
 
 class _DeepMind(nn.Module):
@@ -23,6 +32,7 @@ class _DeepMind(nn.Module):
       weight_norm: on every convolution.
       kernel_init: of the kernels, an entry of INITIALIZERS.
       relu_skip: a residual block adds to relu(x) instead of to x, as code does whose first ReLU works in place.
+      remat: see `_rematerialised`.
       dtype: of the computation.
     """
 
@@ -35,6 +45,7 @@ class _DeepMind(nn.Module):
     weight_norm: bool
     kernel_init: Annotated[str, OneOf(INITIALIZERS)]
     relu_skip: bool
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @property
@@ -55,12 +66,16 @@ class _DeepMind(nn.Module):
             return x
         return BatchNorm(self.dtype)(x, train)
 
+    def _residual_block(self, x: jax.Array, train: bool) -> jax.Array:
+        rectified = nn.relu(x)
+        y = self._normed(rectified, train, Conv, self.residual_width, 3, use_bias=False)
+        y = self._normed(nn.relu(y), train, Conv, self.width, 1, use_bias=False)
+        return (rectified if self.relu_skip else x) + y
+
     def _residual_blocks(self, x: jax.Array, train: bool) -> jax.Array:
+        block = _rematerialised(_DeepMind._residual_block, self.remat)
         for _ in range(self.blocks):
-            rectified = nn.relu(x)
-            y = self._normed(rectified, train, Conv, self.residual_width, 3, use_bias=False)
-            y = self._normed(nn.relu(y), train, Conv, self.width, 1, use_bias=False)
-            x = (rectified if self.relu_skip else x) + y
+            x = block(self, x, train)
         return nn.relu(x)
 
 
@@ -104,6 +119,7 @@ class _OpenAI(nn.Module):
       groups: number of groups; the whole stride is 2 ** (groups - 1).
       blocks: residual blocks per group.
       kernel_init: of the kernels, an entry of INITIALIZERS.
+      remat: see `_rematerialised`.
       dtype: of the computation.
     """
 
@@ -112,6 +128,7 @@ class _OpenAI(nn.Module):
     groups: Annotated[int, Range(1, 8)]
     blocks: Positive
     kernel_init: Annotated[str, OneOf(INITIALIZERS)]
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @property
@@ -122,14 +139,20 @@ class _OpenAI(nn.Module):
     def _conv(self, features: int, kernel_size: int) -> Conv:
         return Conv(features, kernel_size, kernel_init=self.kernel_init, dtype=self.dtype)
 
-    def _block(self, x: jax.Array, width: int, kernel_sizes: tuple[int, ...]) -> jax.Array:
-        """id(x) + gain * four convolutions, the gain 1 / (number of blocks) ** 2."""
-        y = x
+    def _block(self, x: jax.Array, shape: tuple[int, tuple[int, ...]]) -> jax.Array:
+        """id(x) + gain * four convolutions of shape (width, kernel sizes), the gain 1 / (number of blocks) ** 2."""
+        (width, kernel_sizes), y = shape, x
         for kernel_size, features in zip(kernel_sizes, 3 * (width // 4,) + (width,)):
             y = self._conv(features, kernel_size)(nn.relu(y))
         if x.shape[-1] != width:
             x = self._conv(width, 1)(x)
         return x + y / (self.groups * self.blocks) ** 2
+
+    def _group(self, x: jax.Array, width: int, kernel_sizes: tuple[int, ...]) -> jax.Array:
+        block = _rematerialised(_OpenAI._block, self.remat)
+        for _ in range(self.blocks):
+            x = block(self, x, (width, kernel_sizes))
+        return x
 
 
 class OpenAIEncoder(_OpenAI):
@@ -142,8 +165,7 @@ class OpenAIEncoder(_OpenAI):
         for group in range(self.groups):
             if group:
                 x = max_pool(x)
-            for _ in range(self.blocks):
-                x = self._block(x, self.width * 2**group, (3, 3, 3, 1))
+            x = self._group(x, self.width * 2**group, (3, 3, 3, 1))
         return self._conv(self.features, 1)(nn.relu(x))
 
 
@@ -155,8 +177,7 @@ class OpenAIDecoder(_OpenAI):
         """(B, h, w, D) -> (B, h * 2 ** (groups - 1), w * 2 ** (groups - 1), features)."""
         x = x.astype(self.dtype)
         for group in reversed(range(self.groups)):
-            for _ in range(self.blocks):
-                x = self._block(x, self.width * 2**group, (1, 3, 3, 3))
+            x = self._group(x, self.width * 2**group, (1, 3, 3, 3))
             if group:
                 x = x.repeat(2, axis=1).repeat(2, axis=2)
         return self._conv(self.features, 1)(nn.relu(x))

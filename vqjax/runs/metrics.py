@@ -75,19 +75,20 @@ def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def ssim(x: jax.Array, y: jax.Array, window: int = 7) -> jax.Array:
-    """Structural similarity (Wang et al. 2004, eq. 13) of images in [0, 1]: (B, H, W, C) twice -> (B,).
+    """Structural similarity (Wang et al. 2004, eq. 13) of images in [0, 1]: (..., H, W, C) twice -> (...).
 
     Uniform window (smaller only if the image is), sample covariances, C1 = 0.01^2, C2 = 0.03^2; the mean over
     the windows inside the image and over channels, as scikit-image's default has it.
     """
-    size = min(window, *x.shape[1:3])
+    size = min(window, *x.shape[-3:-1])
+    dimensions = *(1,) * (x.ndim - 3), size, size, 1
 
     def average(a: jax.Array) -> jax.Array:
-        return jax.lax.reduce_window(a, 0.0, jax.lax.add, (1, size, size, 1), (1, 1, 1, 1), "VALID") / size**2
+        return jax.lax.reduce_window(a, 0.0, jax.lax.add, dimensions, (1,) * x.ndim, "VALID") / size**2
 
     sample = size**2 / max(1, size**2 - 1)
     mean_x, mean_y = average(x), average(y)
     var_x, var_y = sample * (average(x * x) - mean_x**2), sample * (average(y * y) - mean_y**2)
     covariance = sample * (average(x * y) - mean_x * mean_y)
     luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
-    return jnp.mean(luminance * (2 * covariance + 0.03**2) / (var_x + var_y + 0.03**2), axis=(1, 2, 3))
+    return jnp.mean(luminance * (2 * covariance + 0.03**2) / (var_x + var_y + 0.03**2), axis=(-3, -2, -1))

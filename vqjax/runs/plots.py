@@ -1,4 +1,4 @@
-"""Pictures of a run, as PNG."""
+"""Pictures of a run, as PNG, and clips as GIF."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,32 @@ import matplotlib.pyplot as plt
 
 _LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "codes_used": "codes used", "top5": "top-5 accuracy"}
 _CAPTION = 14  # pixels of height
+_FILM_FRAMES = 48
+_FILM_PIXELS = 320  # of width, about
+_FRAME_TIME = 100  # milliseconds
 _GRID_PIXELS = 640  # small images are enlarged by a whole factor to about this width
+
+
+def save_pictures(path: Path, images: np.ndarray, captions: Sequence[str] | None = None) -> None:
+    """Images (N, H, W, C) as a grid, or clips (N, T, H, W, C) as a film; `path` lacks the suffix, .png or .gif."""
+    if images.ndim > 4:
+        save_film(path.with_name(f"{path.name}.gif"), images)
+    else:
+        save_grid(path.with_name(f"{path.name}.png"), images, captions=captions)
+
+
+def save_film(path: Path, clips: np.ndarray) -> None:
+    """The first of the clips (N, T, H, W, C) in [0, 1] after each other, as an animated GIF; C is 1 or 3."""
+    frames = clips.reshape(-1, *clips.shape[2:])[:_FILM_FRAMES]
+    factor = max(1, _FILM_PIXELS // frames.shape[2])
+    films = [Image.fromarray(frame) for frame in _pixels(frames, factor)]
+    sheet = Image.new("RGB", (films[0].width, films[0].height * len(films)))
+    for i, film in enumerate(films):
+        sheet.paste(film, (0, i * film.height))
+    palette = sheet.quantize(256, dither=Image.Dither.NONE)  # of all frames: else colours flicker
+    films = [film.quantize(palette=palette, dither=Image.Dither.NONE) for film in films]
+    with replacing(path) as temporary:
+        films[0].save(temporary, save_all=True, append_images=films[1:], duration=_FRAME_TIME, loop=0)
 
 
 def save_grid(

@@ -24,7 +24,10 @@ from vqjax.runs.checkpoints import Checkpoints
 
 FORMAT = 1  # of the workdir; a reader refuses what it does not know
 # What may differ when a run is resumed: how far, how often, on which devices, and where things lie.
-RESUMABLE = ("steps", "parallel", "log_every", "eval_every", "save_every", "data.data_dir", "stage1")
+RESUMABLE = (
+    *("steps", "parallel", "log_every", "eval_every", "save_every", "stage1", "start"),
+    *(f"data.{name}" for name in ("data_dir", "path", "memory", "workers", "cache")),
+)
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
 
 

@@ -25,7 +25,7 @@ class Writer:
     """Appends the figures of a run; those later than `step`, where it goes on, are cut off first.
 
     metrics.jsonl holds what is a function of the config: {"step", "split", name: value, ...}.
-    timing.jsonl holds what depends on the machine: {"step", "seconds", "images_per_second"}.
+    timing.jsonl holds what depends on the machine: {"step", "seconds", "images_per_second", "data_seconds"}.
     """
 
     def __init__(self, workdir: Path, step: int):
@@ -44,9 +44,12 @@ class Writer:
         for name, value in figures.items():
             self._board.add_scalar(f"{split}/{name}", value, step)
 
-    def timing(self, step: int, seconds: float, images: int) -> None:
-        """A line of timing.jsonl for the wall-clock seconds that so many training images took."""
+    def timing(self, step: int, seconds: float, images: int, waited: float) -> None:
+        """A line of timing.jsonl for the wall-clock seconds that so many training images took, and how many of them
+        the loop waited for data.
+        """
         line = {"step": step, "seconds": round(seconds, 4), "images_per_second": round(images / seconds, 1)}
+        line["data_seconds"] = round(waited, 4)
         self._files["timing"].write(json.dumps(line) + "\n")
 
     def __enter__(self) -> "Writer":

@@ -40,6 +40,10 @@ def complete(
         raise InputError("config.task is missing from the config")
     check_name(TASKS, config.task, "config.task")
     check_run(config, TASKS[config.task].fields)
+    config = ConfigDict(config.to_dict())
+    for part, name in ((config, "start"), (config.data, "path"), (config.data, "data_dir")):
+        if part.get(name):
+            part[name] = str(Path(part[name]).expanduser().absolute())
     if TASKS[config.task].fields is not SecondStage:
         return config, None
     stage1 = stage1 or Stage1(config.stage1, facts=facts)
@@ -56,8 +60,25 @@ def build(config: ConfigDict, stage1: Stage1 | None = None, facts: Mapping[str, 
     Raises:
       InputError: a field is wrong. No data is read.
     """
-    known = stage1.inherited if stage1 else datasets.facts(config)
-    return TASKS[config.task](config, facts or known, stage1)
+    if not facts:
+        facts = stage1.inherited if stage1 else datasets.facts(config)
+    return TASKS[config.task](config, facts, stage1)
+
+
+def started(task: Task) -> dict[str, Any]:
+    """The variables that a run with `config.start` begins with, on the host: those of the chosen checkpoint there.
+
+    Raises InputError if there is no such run, or its variables differ from the task's in name, shape or dtype.
+    """
+    where = f"config.start={task.config.start}"
+    try:
+        other = Workdir(task.config.start)
+        other.config()
+        step, variables = other.restore_variables(task.expected)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    print(f"{where}: starting from its weights, step {step:,}")
+    return variables
 
 
 def trained(workdir: Workdir, stage1: str | None = None) -> Task:

@@ -36,39 +36,45 @@ class AutoencoderTask(Quantized):
     """Stage 1: images to codes and back. The objective is the reconstruction's loss plus the quantizer's.
 
     Attributes:
-      grid: (h, w) of the codes of an image.
+      grid: (h, w) of the codes of an image, (T, h, w) of those of a clip.
     """
 
     module: models.Autoencoder
+    clips = True
     headline = ("loss", "psnr", "codes_used")
     curves = ("loss", "psnr", "perplexity", "codes_used")
 
     def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Any = None):
         super().__init__(config, facts)
-        shape = self.image_shape
+        *frames, height, width, channels = self.image_shape
         tables = ENCODERS, DECODERS, QUANTIZERS, LIKELIHOODS
         fields = own_fields(AutoencoderFields, config.model, "config.model", *tables)
         code_dim, dtype = fields.code_dim, DTYPES[fields.dtype]
         self.likelihood = build(LIKELIHOODS, config, "model.likelihood")
         encoder = build(ENCODERS, config, "model.encoder", features=code_dim, dtype=dtype)
-        channels = shape[-1] * self.likelihood.parameters
-        decoder = build(DECODERS, config, "model.decoder", features=channels, dtype=dtype)
+        features = channels * self.likelihood.parameters
+        decoder = build(DECODERS, config, "model.decoder", features=features, dtype=dtype)
         quantizer = build(QUANTIZERS, config, "model.quantizer", code_dim=code_dim)
         if encoder.stride != decoder.stride:
             raise InputError(f"config.model.encoder has stride {encoder.stride}, the decoder {decoder.stride}")
-        if shape[0] % encoder.stride or shape[1] % encoder.stride:
+        if height % encoder.stride or width % encoder.stride:
             raise InputError(
                 f"config.model.{config.model.encoder}: the stride {encoder.stride} does not divide the images of "
-                f"config.data.name={config.data.name!r}, {shape[0]} x {shape[1]} pixels"
+                f"config.data.name={config.data.name!r}, {height} x {width} pixels"
             )
-        self.grid = (shape[0] // encoder.stride, shape[1] // encoder.stride)
+        self.grid = (*frames, height // encoder.stride, width // encoder.stride)
         quantizer.check(f"config.model.{config.model.quantizer}")
         self.module = models.Autoencoder(encoder, quantizer, decoder)
         self._evaluate = jax.jit(self.evaluate)
 
     def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
         """The facts with the variance of the training pixels, in [0, 1]."""
-        return {**self.facts, "variance": splits["train"].variance()}
+        variance = splits["train"].variance()
+        if not variance:
+            raise InputError(
+                f"config.data.name={self.config.data.name!r}: all pixels of train are alike, there is nothing to learn"
+            )
+        return {**super().describe(splits), "variance": variance}
 
     @property
     def traits(self) -> dict[str, Any]:
@@ -121,7 +127,9 @@ class AutoencoderTask(Quantized):
         return self.module.apply(variables, x, method=method)
 
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
-        """A batch's images, and what comes of them."""
-        output = self._evaluate(variables, batch).output
-        found = {"originals": unit(batch["image"]), "reconstructions": self.likelihood.mean(output)}
-        return {name: Pictures(images) for name, images in found.items()}
+        """A batch's images, and what comes of them; of clips, both side by side."""
+        originals = unit(batch["image"])
+        found = self.likelihood.mean(self._evaluate(variables, batch).output)
+        if originals.ndim > 4:
+            return {"reconstructions": Pictures(jnp.concatenate([originals, found], axis=-2))}
+        return {"originals": Pictures(originals), "reconstructions": Pictures(found)}

@@ -1,7 +1,7 @@
 """Classification as tasks: end to end through a quantizer, and on what a frozen stage 1 makes of the images."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import jax
@@ -18,7 +18,7 @@ from vqjax.networks.layers import DTYPES
 from vqjax.networks.likelihoods import centred, unit
 from vqjax.quantizers import QUANTIZERS, Identity, Quantizer
 from vqjax.tasks import models
-from vqjax.tasks.contract import NAMES, Pictures
+from vqjax.tasks.contract import Pictures
 from vqjax.tasks.quantized import Quantized
 from vqjax.tasks.stage1 import Stage1
 
@@ -161,15 +161,12 @@ class CodeClassifierTask(ClassifierTask):
         return {} if self._inputs == "pixels" else self.stage1.variables
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> tuple[int, ...]:
         """(h, w, F) of the features."""
         return self.image_shape if self._inputs == "pixels" else (*self.stage1.grid, self.stage1.code_dim)
 
-    def load(self, names: Sequence[str] = NAMES) -> dict[str, Split]:
-        """The splits that exist among `names`: `label`, and `codes` where stage 1 has made them once, else `image`."""
-        return datasets.load(self.config, names, self._read)
-
-    def _read(self, config: ConfigDict, name: str) -> Split:
+    def read(self, config: ConfigDict, name: str) -> Split:
+        """The `label` of "train" or "test", with `codes` where stage 1 has made them once, else `image`."""
         kept = self._inputs == "codes" and name not in super().prepares  # those that are not augmented
         return self.stage1.read(config, name) if kept else datasets.read(config, name)
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vqjax.core.config import Run
+from vqjax.core.config import InputError, Run
 from vqjax.data import augmentation, datasets
 from vqjax.data.splits import Split
 
@@ -23,7 +23,7 @@ class Pictures(NamedTuple):
     """Images to look at.
 
     Attributes:
-      images: (B, H, W, C) in [0, 1].
+      images: (B, H, W, C) in [0, 1], or clips (B, T, H, W, C).
       captions: a text for each, or None.
     """
 
@@ -44,6 +44,7 @@ class Task:
       stage1: what stage 2 stands on; None in stage 1.
       class_names: in the order of the labels.
       fields: the config's fields outside `model` and `optimizer`.
+      clips: whether it takes clips (T, H, W, C) in the place of images.
       headline: the figures of the progress bar.
       curves: the figures that are plotted against the step.
       frozen: what `prepare` needs of stage 1, on the host.
@@ -52,33 +53,52 @@ class Task:
     module: nn.Module
     stage1: Any
     fields: type[Run] = Run
+    clips: bool = False
     headline: tuple[str, ...] = ("loss",)
     curves: tuple[str, ...] = ("loss",)
 
     def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Any = None):
         """Raises InputError for any field of `config.model` that is wrong, in itself or for the data."""
         self.config, self.facts, self.stage1 = config, facts, stage1
+        if len(self.image_shape) > 3 and not self.clips:
+            raise InputError(
+                f"config.task={config.task!r}: expected images, but those of config.data.name={facts['dataset']!r} are "
+                f"clips of {self.image_shape[0]} frames"
+            )
         self.augmentation = augmentation.fields(config, self.image_shape)
 
     # What is read
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C)."""
-        height, width, channels = self.facts["image_shape"]
-        return height, width, channels
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, C), of clips (T, H, W, C)."""
+        return tuple(self.facts["image_shape"])
 
     @property
     def class_names(self) -> tuple[str, ...]:
         return tuple(self.facts["class_names"])
 
     def load(self, names: Sequence[str] = NAMES) -> dict[str, Split]:
-        """The splits that exist among `names`, with `image` and `label`."""
-        return datasets.load(self.config, names)
+        """The splits that exist among `names`, cut from what `read` gives.
+
+        Raises InputError if the set cannot be read, or is by now another one than the facts say.
+        """
+        datasets.agree(self.config, self.facts)
+        return datasets.load(self.config, names, self.read)
+
+    def read(self, config: ConfigDict, name: str) -> Split:
+        """The `image` and `label` of "train" or "test", whole; or what the task takes in their place."""
+        return datasets.read(config, name)
 
     def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
         """The facts of a new run, with what only the data itself and stage 1 can say."""
-        return {**self.facts, **self.stage1.identity} if self.stage1 else self.facts
+        found = {**self.facts, "hash": datasets.hashes(self.config)}
+        return {**found, **self.stage1.identity} if self.stage1 else found
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user is told before a run begins, a line each."""
+        return ()
 
     def baselines(self, split: Split) -> dict[str, np.ndarray]:
         """Figures of a split that need no model."""

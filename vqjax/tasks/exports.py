@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from vqjax.core.config import InputError
 from vqjax.data import codes, datasets, nanogpt, parquet
 from vqjax.data.splits import Split
@@ -40,7 +42,14 @@ FORMATS = {
 }
 
 
-def export_codes(workdir: str, split: str | None, out: str, form: str = "numpy") -> Path:
+def export_codes(
+    workdir: str,
+    split: str | None,
+    out: str,
+    form: str = "numpy",
+    data_dir: str | None = None,
+    data_path: str | None = None,
+) -> Path:
     """Writes codes and labels as described in `vqjax.data.codes`, `.nanogpt` and `.parquet`.
 
     Args:
@@ -48,6 +57,7 @@ def export_codes(workdir: str, split: str | None, out: str, form: str = "numpy")
       split: train, test, or validation, the share that the run held out of train; None: train, or what the format has.
       out: a directory; other splits of the same stage 1 may be there already, in the same format.
       form: an entry of FORMATS.
+      data_dir, data_path: as of `datasets.located`.
 
     Returns:
       The directory.
@@ -64,7 +74,9 @@ def export_codes(workdir: str, split: str | None, out: str, form: str = "numpy")
     if directory.exists() and not _usable(directory, kind, stage1.fingerprint):
         raise InputError(f"--out={out}: expected codes of the same stage 1, in this format, an empty directory or none")
     kind.check(stage1.description)
-    splits = _pair(stage1) if kind.pair else _single(stage1, split or "train")
+    config = datasets.located(stage1.config, data_dir, data_path)
+    datasets.agree(config, stage1.facts)
+    splits = _pair(stage1, config) if kind.pair else _single(stage1, config, split or "train")
     try:
         kind.write(directory, stage1.description, splits)
     except OSError as error:
@@ -72,17 +84,17 @@ def export_codes(workdir: str, split: str | None, out: str, form: str = "numpy")
     return directory
 
 
-def _single(stage1: Stage1, name: str) -> dict[str, Split]:
-    splits = datasets.load(stage1.config, (name,), stage1.read)
+def _single(stage1: Stage1, config: ConfigDict, name: str) -> dict[str, Split]:
+    splits = datasets.load(config, (name,), stage1.read)
     if not splits:
         raise InputError(f"--split={name}: {stage1.path} was trained with config.data.validation=0.0")
     return splits
 
 
-def _pair(stage1: Stage1) -> dict[str, Split]:
+def _pair(stage1: Stage1, config: ConfigDict) -> dict[str, Split]:
     """What a model of the codes is trained on, and what it is watched on."""
-    splits = datasets.load(stage1.config, ("train", "validation"), stage1.read)
-    return splits if len(splits) == 2 else {**splits, **_single(stage1, "test")}
+    splits = datasets.load(config, ("train", "validation"), stage1.read)
+    return splits if len(splits) == 2 else {**splits, **_single(stage1, config, "test")}
 
 
 def _usable(directory: Path, kind: Format, fingerprint: str) -> bool:

@@ -33,6 +33,8 @@ def sample(
     stage1: str | None,
     step: int | None,
     out: str | None,
+    data_dir: str | None = None,
+    data_path: str | None = None,
     **sampling: Any,
 ) -> tuple[Path, Path]:
     """Draws `num` images of a trained prior and writes them; the arguments are the command's.
@@ -53,7 +55,11 @@ def sample(
     checked = check_sampling(sampling, prior.stage1.num_codes, "--")
     chosen = class_numbers(classes.split(",") if classes else None, prior, "--classes")
     labels = np.resize(np.asarray(chosen, np.int32), num)
-    training = datasets.load(prior.config, ("train",))["train"].arrays["image"] if neighbours else None
+    training = None
+    if neighbours:
+        config = datasets.located(prior.config, data_dir, data_path)
+        datasets.agree(config, prior.facts)
+        training = datasets.load(config, ("train",))["train"].arrays["image"]
     codes, images = generate(prior, variables, labels, seed, batch, checked)
     arrays: dict[str, Any] = {"images": images, "codes": codes}
     captions = None
@@ -181,7 +187,7 @@ def nearest_images(images: np.ndarray, among: np.ndarray) -> np.ndarray:
     x = images.reshape(len(images), -1).astype(np.float32)
     best, rows = np.full(len(x), np.inf, np.float32), np.zeros(len(x), np.int64)
     for start in range(0, len(among), _CHUNK):
-        y = among[start : start + _CHUNK].reshape(-1, x.shape[1]).astype(np.float32)
+        y = np.asarray(among[start : start + _CHUNK]).reshape(-1, x.shape[1]).astype(np.float32)
         distances = (y**2).sum(1) - 2 * x @ y.T  # less |x|^2
         closer = distances.min(1) < best
         rows[closer] = start + distances.argmin(1)[closer]

@@ -1,6 +1,5 @@
 """What a program gives: images and codes, checked, as the arrays that the models take."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,8 +8,7 @@ import numpy as np
 from PIL import Image
 
 from vqjax.core.config import InputError
-
-_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+from vqjax.data.images import convert, pixels
 
 
 def as_images(images: Any, channels: int) -> np.ndarray:
@@ -106,24 +104,3 @@ def as_codes(codes: Any, num_codes: int, grid: tuple[int, int] | None = None) ->
     if low < 0 or high >= num_codes:
         raise InputError(f"codes from {low} to {high}: expected 0 to {num_codes - 1}")
     return array.astype(np.int32)
-
-
-def convert(image: Image.Image, channels: int) -> tuple[Image.Image, Sequence[str]]:
-    """A Pillow image of 1 or 3 channels, and notes on what that took. InputError if it has not 8 bits per channel."""
-    notes = []
-    if image.mode not in _MODES:
-        raise InputError(f"expected a picture of 8 bits per channel, found mode {image.mode!r}")
-    if image.has_transparency_data:
-        notes.append("transparency laid over white")
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    mode = "L" if channels == 1 else "RGB"
-    if image.mode != mode:
-        notes.append(f"converted from {image.mode} to {mode}")
-        image = image.convert(mode)
-    return image, notes
-
-
-def pixels(image: Image.Image) -> np.ndarray:
-    """A converted Pillow image as uint8 (H, W, C)."""
-    return np.asarray(image, np.uint8).reshape(image.height, image.width, -1)

@@ -1,5 +1,6 @@
 """The autoencoder and the classifier, put together from networks and a quantizer."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -10,8 +11,14 @@ from vqjax.networks.layers import BatchNorm
 from vqjax.quantizers.contract import Quantized, Quantizer
 
 
+def over_frames(network: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """What a network (N, H, W, C) -> (N, H', W', C') makes of x (..., H, W, C): (..., H', W', C')."""
+    y = network(x.reshape(-1, *x.shape[-3:]))
+    return y.reshape(*x.shape[:-3], *y.shape[1:])
+
+
 class Autoencoded(NamedTuple):
-    """What the autoencoder makes of x (B, H, W, C).
+    """What the autoencoder makes of x (B, H, W, C); of clips (B, T, H, W, C) every attribute has the T too.
 
     Attributes:
       output: (B, H, W, C p), the decoder's: p parameters of the likelihood per pixel and channel.
@@ -25,7 +32,7 @@ class Autoencoded(NamedTuple):
 
 
 class Autoencoder(nn.Module):
-    """Images to codes and back.
+    """Images to codes and back; of clips (B, T, H, W, C), whose codes are (B, T, h, w), each frame for itself.
 
     Attributes:
       encoder: an entry of ENCODERS, built.
@@ -46,17 +53,20 @@ class Autoencoder(nn.Module):
           progress: share of the run that is done, for schedules.
           noise: (B,) keys, one per example, for quantizers that draw.
         """
-        z = self.encoder(x, train)
+        z = self.latents(x, train)
         quantized = self.quantizer(z, train, progress, noise)
-        return Autoencoded(self.decoder(quantized.z_q, train), z, quantized)
+        return Autoencoded(self._decode(quantized.z_q, train), z, quantized)
+
+    def _decode(self, z_q: jax.Array, train: bool) -> jax.Array:
+        return over_frames(lambda frames: self.decoder(frames, train), z_q)
 
     def encode(self, x: jax.Array) -> jax.Array | None:
         """(B, H, W, C) -> codes (B, h, w) int32; None without codes."""
-        return self.quantizer(self.encoder(x, False), False).codes
+        return self.quantizer(self.latents(x), False).codes
 
     def decode(self, codes: jax.Array) -> jax.Array:
         """Codes (B, h, w) -> the decoder's output (B, H, W, C p)."""
-        return self.decoder(self.lookup(codes), False)
+        return self._decode(self.lookup(codes), False)
 
     def lookup(self, codes: jax.Array) -> jax.Array:
         """Codes (B, h, w) -> their vectors (B, h, w, D), float32."""
@@ -64,7 +74,7 @@ class Autoencoder(nn.Module):
 
     def latents(self, x: jax.Array, train: bool = False) -> jax.Array:
         """(B, H, W, C) -> the encoder's vectors (B, h, w, D)."""
-        return self.encoder(x, train)
+        return over_frames(lambda frames: self.encoder(frames, train), x)
 
     def initialise(self, vectors: jax.Array, seed: int) -> None:
         """The quantizer's `initialise`, for `apply(..., mutable=True)`."""

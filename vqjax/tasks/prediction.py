@@ -1,19 +1,17 @@
 """The classes of image files, by a trained classifier."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from vqjax import tasks
 from vqjax.core.config import InputError
+from vqjax.data.images import read_image
 from vqjax.data.splits import Split
 from vqjax.runs import devices
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks.classifier import ClassifierTask
-from vqjax.tasks.inputs import convert, pixels
 
 _BATCH = 64  # images at a time
 
@@ -52,41 +50,6 @@ def predict(
         probabilities, fixed, Split(image=np.stack(images)), batch, task.config.parallel, "images"
     )
     return found, task.class_names, list(notes)
-
-
-def read_image(file: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, list[str]]:
-    """An image file as uint8 (H, W, C) of the shape, and notes on what that took. Raises InputError if it is none."""
-    height, width, channels = shape
-    try:
-        with (
-            warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
-            Image.open(file) as opened,
-        ):
-            notes = ["the first of its frames"] if getattr(opened, "n_frames", 1) > 1 else []
-            opened.load()
-            image: Image.Image = ImageOps.exif_transpose(opened)
-    except Exception as error:  # Pillow's readers fail in any way on a damaged file
-        raise InputError(f"{file}: {_reason(error)}") from error
-    try:
-        image, conversion = convert(image, channels)
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from error
-    notes += conversion
-    if image.size != (width, height):
-        notes.append(f"resized from {image.width} x {image.height} to {width} x {height} pixels")
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    return pixels(image), notes
-
-
-def _reason(error: Exception) -> str:
-    """Why a file gave no image."""
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return f"too large, expected at most {Image.MAX_IMAGE_PIXELS:,} pixels"
-    reasons: dict[type[Exception], str] = {
-        FileNotFoundError: "no such file",
-        IsADirectoryError: "a directory, expected a file",
-    }
-    return reasons.get(type(error), "not an image that can be read")
 
 
 def describe(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import jax
@@ -18,7 +18,7 @@ from vqjax.networks.autoregressive import Prior
 from vqjax.networks.layers import DTYPES
 from vqjax.networks.pixelcnn import PixelCNN
 from vqjax.runs import metrics
-from vqjax.tasks.contract import NAMES, Pictures, Task, keys_of
+from vqjax.tasks.contract import Pictures, Task, keys_of
 from vqjax.tasks.sampling import ANCESTRAL, Sampling, sample
 from vqjax.tasks.stage1 import Stage1
 
@@ -53,7 +53,7 @@ class PriorTask(Task):
         super().__init__(config, facts, stage1)
         fields = own_fields(PriorFields, config.model, "config.model", PRIORS)
         self.grid = stage1.grid
-        self.conditional = fields.class_conditional
+        self.conditional = fields.class_conditional and bool(self.class_names)
         given = {"num_codes": self.stage1.num_codes, "grid": self.grid, "dtype": DTYPES[fields.dtype]}
         classes = len(self.class_names) if self.conditional else 0
         self.module = build(PRIORS, config, "model.prior", **given, num_classes=classes)
@@ -67,17 +67,20 @@ class PriorTask(Task):
         return self.stage1.variables if self.prepares else {}
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        if self.class_names or not self.config.model.class_conditional:
+            return ()
+        return (f"config.data.name={self.config.data.name!r} has no labels: the prior is unconditional",)
+
+    @property
     def traits(self) -> dict[str, Any]:
         return {**self.stage1.traits, "stages": "prior"}
 
     def monitor(self, figures: Mapping[str, float]) -> float:
         return figures["nats_per_code"]
 
-    def load(self, names: Sequence[str] = NAMES) -> dict[str, Split]:
-        """The splits that exist among `names`, with `codes` and `label`; for augmentation, with `image` too."""
-        return datasets.load(self.config, names, self._read)
-
-    def _read(self, config: ConfigDict, name: str) -> Split:
+    def read(self, config: ConfigDict, name: str) -> Split:
+        """The `codes` and `label` of "train" or "test"; for augmentation, with `image` too."""
         split = self.stage1.read(config, name)
         if name in self.prepares:
             split = Split(**split.arrays, image=datasets.read(config, name).arrays["image"])

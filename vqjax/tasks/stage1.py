@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ from vqjax.runs import devices, pins
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks.autoencoder import AutoencoderTask
 
-_BATCH = 256  # images that are encoded at a time
+_PLACES = ("data_dir", "path")  # fields of `config.data` that a second stage has from its first unless it has its own
+_IMAGES = ("size", "channels", "test")  # and those that it always has from it
+_BATCH = 256  # images that are encoded at a time, fewer if they are large
+_PIXELS = 2**20  # of those images together
 # What is wrong with one that has no checkpoint of the fingerprint, and what to do about it.
 _AGAIN, _NAME = "Train the second stage again, in a new workdir", "Name the run that this one was trained on"
 _RETRAINED = "has been retrained since this run was trained on it", _AGAIN
@@ -35,7 +39,7 @@ class Stage1:
       task: the autoencoder.
       config: of the run.
       facts: its run.json.
-      grid: (h, w) of the codes of an image.
+      grid: (h, w) of the codes of an image, (T, h, w) of those of a clip.
       num_codes: K.
       code_dim: D, of a code's vector.
       code_dtype: the smallest unsigned integer that holds a code.
@@ -110,18 +114,27 @@ class Stage1:
         self.code_dtype = np.min_scalar_type(self.num_codes - 1)
 
     def complete(self, config: ConfigDict) -> ConfigDict:
-        """The config of a second stage with the data set of this one, and its absolute path.
+        """The config of a second stage with the data set of this one, where it lies now, and its absolute path.
 
         Raises InputError if the config names another data set, or the images of that have another shape by now.
         """
         config, dataset = ConfigDict(config.to_dict()), self.facts["dataset"]
+        if len(self.grid) > 2:
+            raise InputError(
+                f"config.stage1={config.stage1} was trained on clips of {self.grid[0]} frames: a second stage "
+                "expects images"
+            )
         if config.data.name not in ("", dataset):
             raise InputError(
                 f"config.data.name={config.data.name!r}, but config.stage1={config.stage1} was trained on {dataset!r}"
                 "\nThe data of a second stage is that of the first: expected the same name, or an empty one"
             )
+        own = datasets.located(self.config).data
         config.data.name, config.stage1 = dataset, str(self.path)
-        config.data.data_dir = config.data.data_dir or self.config.data.data_dir
+        for name in _PLACES:
+            config.data[name] = config.data.get(name) or own.get(name, "")
+        for name in _IMAGES:
+            config.data[name] = own[name]
         shape = datasets.describe(config).shape
         if tuple(self.facts["image_shape"]) != shape:
             found = " x ".join(map(str, self.facts["image_shape"]))
@@ -209,6 +222,8 @@ class Stage1:
     def read(self, config: ConfigDict, name: str) -> Split:
         """The `codes` and `label` of "train" or "test", whole: made once, then kept in the workdir under `codes/`.
 
+        Those that are kept are of these images: of others they are made again.
+
         Args:
           config: says where the data is and how it is laid over devices.
           name: of the split.
@@ -216,16 +231,16 @@ class Stage1:
         Raises:
           InputError: the data cannot be read, or the kept codes are damaged.
         """
-        directory, fingerprint = self.kept, self.fingerprint
+        directory, data_hash = self.kept, datasets.describe(config).hash(name)
         try:
-            split = codes.read(directory, fingerprint, name)
+            split = codes.read(directory, self.fingerprint, name, data_hash)
         except InputError as error:
             raise InputError(f"{error}\nDelete {directory}, and the codes are made again") from error
         if split is None:
             images = datasets.read(config, name)
             split = Split(codes=self._encode_all(images, config, name), label=images.arrays["label"])
             try:
-                codes.write(directory, self.description, name, split)
+                codes.write(directory, self.description, name, split, data_hash)
             except OSError as error:  # a stage 1 that others own can still be read
                 print(f"codes are not kept in {directory}: {error.strerror}")
         return split
@@ -244,5 +259,6 @@ class Stage1:
 
     def _encode_all(self, images: Split, config: ConfigDict, name: str) -> np.ndarray:
         encode = lambda variables, batch: self.encode(variables, batch["image"])  # noqa: E731
-        found = devices.map_split(encode, self.variables, images, _BATCH, config.parallel, f"codes of {name}")
+        batch = min(_BATCH, max(1, _PIXELS // math.prod(self.facts["image_shape"][:-1])))
+        found = devices.map_split(encode, self.variables, images, batch, config.parallel, f"codes of {name}")
         return found.astype(self.code_dtype)

@@ -69,7 +69,7 @@ def _check(config: ConfigDict, directory: Path) -> dict[str, ConfigDict]:
     if not len(config):
         raise InputError("--config: expected a config with rows, {row: the config of a run}")
     rows: dict[str, ConfigDict] = {}
-    read: set[tuple[str, str]] = set()
+    read: set[tuple[str, ...]] = set()
     for name, row in config.items():
         if not isinstance(row, ConfigDict):
             raise InputError(f"config.{name}: expected the config of a run, found {row!r}")
@@ -85,7 +85,7 @@ def _check(config: ConfigDict, directory: Path) -> dict[str, ConfigDict]:
                 elif Workdir(row.stage1).config().steps != (steps := rows[first].steps):
                     raise InputError(f"config.{first}.steps={steps}: this row is trained on its codes already")
             complete = loop.check(row, workdir, planned).config
-            source = complete.data.name, complete.data.data_dir
+            source = complete.data.name, complete.data.data_dir, complete.data.path
             if source not in read:  # a set that is missing is better missed now than after hours
                 datasets.read(complete, "test")
                 read.add(source)

@@ -9,6 +9,7 @@ import numpy as np
 
 from vqjax import tasks
 from vqjax.core.files import write_json
+from vqjax.data import datasets
 from vqjax.data.batches import evaluation_batches
 from vqjax.data.splits import Split
 from vqjax.runs import devices, plots
@@ -69,24 +70,32 @@ class Evaluator:
         return figures
 
     def _pictures(self, variables: Any, split: Split) -> None:
-        """Writes the task's picture grids of the first images of a split; `variables` on the host."""
+        """Writes the task's pictures of the first images of a split; `variables` on the host."""
         batch = next(evaluation_batches(split[:PICTURES], min(PICTURES, len(split))))
         for name, (images, captions) in self._task.images(variables, batch).items():
-            plots.save_grid(self._workdir / f"{name}.png", np.asarray(images), captions=captions)
+            plots.save_pictures(self._workdir / name, np.asarray(images), captions)
 
 
-def evaluate(workdir: Workdir, step: int | None = None, stage1: str | None = None) -> tuple[int, dict[str, float]]:
+def evaluate(
+    workdir: Workdir,
+    step: int | None = None,
+    stage1: str | None = None,
+    data_dir: str | None = None,
+    data_path: str | None = None,
+) -> tuple[int, dict[str, float]]:
     """Evaluates a checkpoint of a trained run on its test split and rewrites eval.json and the pictures.
 
     Args:
       workdir: of the run.
       step: of the checkpoint; by default the best one by the validation share, or else the last.
       stage1: as of `tasks.trained`.
+      data_dir, data_path: as of `datasets.located`.
 
     Returns:
       The step and the figures. Raises InputError if there is no such run or checkpoint.
     """
     task = tasks.trained(workdir, stage1)
+    task.config = datasets.located(task.config, data_dir, data_path)
     step, variables = workdir.restore_variables(task.expected, step)
     test = task.load(("test",))["test"]
     program = devices.PARALLEL[task.config.parallel]()

@@ -1,6 +1,7 @@
 """The training loop, the same for every task: (config, workdir) -> a workdir that describes itself."""
 
 import collections
+import contextlib
 import itertools
 import signal
 import time
@@ -29,6 +30,7 @@ from vqjax.training import optimizers
 from vqjax.training.evaluation import Evaluator, show
 from vqjax.training.steps import prepare_step, train_step
 
+_NOTES = 20  # lines about the data
 IN_FLIGHT = 8  # steps dispatched ahead of the one that is waited for; without a bound, many CPU devices deadlock
 
 
@@ -163,8 +165,11 @@ class _Run:
 
     def __init__(self, task: Task, workdir: Workdir):
         self.task, self.workdir, config = task, workdir, task.config
+        self.variables = tasks.started(task) if config.start and not workdir.begun else None
         self.config, self.splits = config, task.load()
-        if not workdir.begun:
+        if workdir.begun:
+            datasets.agree_exactly(config, task.facts)
+        else:
             task.facts = task.describe(self.splits)
         self.optimizer, schedule = optimizers.make(config)
         self.program = devices.PARALLEL[config.parallel]()
@@ -187,7 +192,7 @@ class _Run:
             state, window = program.replicate(state), _Window(program, sums)
             with Writer(self.workdir.path, first) as self.writer, self._progress(first) as self.progress:
                 self.since = first, time.perf_counter()
-                for step, batch in zip(range(first, config.steps), self._batches(first)):
+                for step, batch in zip(range(first, config.steps), self._waiting(self._batches(first))):
                     batch = program.shard(batch)
                     if "train" in self.task.prepares:
                         batch = self.prepare((state.step, self.frozen), batch)
@@ -228,8 +233,16 @@ class _Run:
         print(f"parameters: {sum(counts.values()):,} ({', '.join(f'{k} {v:,}' for k, v in counts.items())})")
         extra = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.extra.items()}
         print(f"without gradients: {', '.join(f'{k} {v:,}' for k, v in extra.items()) or 'none'}")
+        for note in [] if state.step else self._notes():
+            print(note)
         if state.step:
             print(f"going on from step {int(state.step):,}")
+
+    def _notes(self) -> list[str]:
+        """What a user should know of the run before it begins."""
+        notes = [*datasets.describe(self.config).notes, *self.task.notes, *datasets.oddities(self.config)]
+        more = [f"and more: python -m vqjax inspect lists all {len(notes)}"] if len(notes) > _NOTES else []
+        return notes[:_NOTES] + more
 
     def _progress(self, first: int) -> tqdm:
         size = self.config.batch_size
@@ -240,12 +253,24 @@ class _Run:
         config = self.config
         return batches(self.splits["train"], config.batch_size, config.seed, config.data.shuffle, start)
 
+    def _waiting(self, batches: Iterator[dict]) -> Iterator[dict]:
+        """The batches; `waited` counts the seconds that they are waited for."""
+        self.waited = 0.0
+        with contextlib.closing(batches):  # type: ignore[type-var]
+            while True:
+                since = time.perf_counter()
+                batch = next(batches)
+                self.waited += time.perf_counter() - since
+                yield batch
+
     def _start(self) -> tuple[TrainState, dict | None]:
         """The state to go on from and the metrics since its last logged line, on the host."""
         if self.checkpoints.latest is not None:
             return self.checkpoints.restore(
                 jax.eval_shape(lambda: initial_state(self.task.init(self.init_key), self.optimizer))
             )
+        if self.variables is not None:
+            return jax.device_get(initial_state(self.variables, self.optimizer)), None
         variables = jax.jit(self.task.init)(self.init_key)
         epoch = itertools.islice(self._batches(0), max(1, len(self.splits["train"]) // self.config.batch_size))
         variables = self.task.initialise(variables, epoch, self.config.seed)
@@ -255,8 +280,8 @@ class _Run:
         figures = window.close()
         self.writer.figures(done, "train", figures)
         (since, then), now = self.since, time.perf_counter()
-        self.writer.timing(done, now - then, (done - since) * self.config.batch_size)
-        self.since = done, now
+        self.writer.timing(done, now - then, (done - since) * self.config.batch_size, self.waited)
+        self.since, self.waited = (done, now), 0.0
         self.progress.set_description(f"step {done:,}", refresh=False)
         shown = {name: f"{figures[name]:.4g}" for name in self.task.headline if name in figures}
         self.progress.set_postfix(shown, refresh=False)

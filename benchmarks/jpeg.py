@@ -1,0 +1,46 @@
+"""What JPEG makes of the held-out quarters of scikit-learn's photographs, at the size nearest to a number of bits.
+
+python benchmarks/jpeg.py --out quarters --bits 0.141
+
+The quarters are written as PNG, for python -m vqjax reconstruct.
+"""
+
+import argparse
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vqjax.data.sets import photos
+from vqjax.tasks.reconstruction import psnr, ssim
+
+
+def encoded(image: np.ndarray, quality: int) -> bytes:
+    """The whole file, its header counted; Huffman tables made for the image, colours at half the resolution."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="a directory for the quarters")
+    parser.add_argument("--bits", type=float, required=True, help="per pixel")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    for name, image in zip(photos.NAMES, photos.halves(photos.photographs())[1]):
+        Image.fromarray(image).save(given.out / f"{name}.png")
+        pixels = image.shape[0] * image.shape[1]
+        files = {quality: encoded(image, quality) for quality in range(1, 96)}
+        nearest = min(files, key=lambda quality: abs(8 * len(files[quality]) / pixels - given.bits))
+        for quality in sorted({nearest, 5, 10, 20}):
+            decoded = np.asarray(Image.open(io.BytesIO(files[quality])))
+            print(
+                f"{name}, quality {quality}: {len(files[quality])} bytes, {8 * len(files[quality]) / pixels:.3f} bits "
+                f"per pixel, PSNR {psnr(image, decoded):.2f} dB, SSIM {ssim(image, decoded):.3f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Photographs through an autoencoder."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vqjax import reconstruct as command
+from vqjax.core.config import InputError
+from vqjax.runs import metrics
+from vqjax.tasks import reconstruction
+from vqjax.tasks.reconstruction import Reconstructor, reconstruct
+from vqjax.tasks.stage1 import Stage1
+
+
+def photograph(height, width):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 1), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def small(trained_stage1):
+    """Tiles of 8 positions, 16 pixels: the tiny stage 1 has stride 2."""
+    return Reconstructor(Stage1(trained_stage1), 8)
+
+
+@pytest.mark.parametrize("height, width", [(37, 20), (2, 3), (16, 16)])
+def test_tiles_do_not_show(small, trained_stage1, height, width):
+    """Whatever the tiles, codes and image are the same; an odd side is padded and cropped back."""
+    original = photograph(height, width)
+    in_tiles, at_once = small(original), Reconstructor(Stage1(trained_stage1), 24)(original)
+    assert in_tiles.image.shape == original.shape and in_tiles.codes.shape == (-(-height // 2), -(-width // 2))
+    np.testing.assert_array_equal(in_tiles.codes, at_once.codes)
+    np.testing.assert_allclose(in_tiles.image.astype(int), at_once.image, atol=1)
+
+
+def test_away_from_the_edges_it_is_the_network_itself(small, trained_stage1):
+    stage1, original = Stage1(trained_stage1), photograph(64, 64)
+    found, codes = small(original), np.asarray(stage1.encode(stage1.variables, original[None]))
+    np.testing.assert_array_equal(found.codes[8:-8, 8:-8], codes[0, 8:-8, 8:-8])
+    image = 255 * np.asarray(stage1.decode(stage1.variables, codes))[0]
+    np.testing.assert_allclose(found.image[24:-24, 24:-24], image[24:-24, 24:-24], atol=0.51)
+
+
+def test_figures_are_of_the_picture(small):
+    original = photograph(37, 20)
+    found = small(original)
+    assert found.bits_per_pixel == pytest.approx(19 * 10 * 4 / (37 * 20))  # 16 codes of 4 bits each
+    mse = np.mean((original / 255 - found.image / 255) ** 2)
+    assert found.psnr == pytest.approx(-10 * np.log10(mse), abs=1e-4)
+
+
+def test_ssim_in_strips_is_that_of_the_whole(monkeypatch):
+    monkeypatch.setattr(reconstruction, "_STRIP", 8)
+    x, y = np.random.default_rng(0).integers(0, 256, (2, 37, 20, 3), np.uint8)
+    whole = metrics.ssim(np.float32(x) / 255, np.float32(y) / 255)
+    assert reconstruction.ssim(x, y) == pytest.approx(float(whole), abs=1e-6)
+
+
+def test_the_command_writes_both_side_by_side(trained_stage1, tmp_path, capsys):
+    files = [tmp_path / "colour.png", tmp_path / "grey.png"]
+    Image.fromarray(photograph(9, 12)[..., 0]).convert("RGB").save(files[0])
+    Image.fromarray(photograph(5, 7)[..., 0]).save(files[1])
+    command.main(["--workdir", str(trained_stage1), *map(str, files), "--out", str(tmp_path / "both.png")])
+    picture = np.asarray(Image.open(tmp_path / "both.png"))
+    assert picture.shape == (9 + 4 + 5, 12 + 4 + 12)
+    np.testing.assert_array_equal(picture[:9, :12], photograph(9, 12)[..., 0])
+    np.testing.assert_array_equal(picture[13:, :7], photograph(5, 7)[..., 0])
+    lines = capsys.readouterr().out.splitlines()
+    assert "colour.png: 12 x 9 pixels, 1.111 bits per pixel, PSNR" in lines[0] and len(lines) == 3
+
+
+def test_what_cannot_be_reconstructed_is_refused(trained_stage1, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    Image.new("L", (1, 9)).save(tmp_path / "thin.png")
+    Image.new("L", (9, 9)).save(tmp_path / "good.png")
+    for file, message in (
+        ("text.png", "text.png: not an image that can be read"),
+        ("thin.png", "thin.png: 1 x 9 pixels, expected at least the stride of the run's networks, 2"),
+    ):
+        with pytest.raises(InputError, match=message):
+            reconstruct(str(trained_stage1), [tmp_path / "good.png", tmp_path / file], tmp_path / "out.png")
+    for out in (tmp_path / "none" / "out.png", tmp_path / "out.docx"):
+        with pytest.raises(InputError, match="expected a picture"):
+            reconstruct(str(trained_stage1), [tmp_path / "good.png"], out)
+    with pytest.raises(InputError, match="--workdir=.*expected the workdir of a trained autoencoder"):
+        reconstruct(str(tmp_path), [tmp_path / "good.png"], tmp_path / "out.png")
+    assert not (tmp_path / "out.png").exists()

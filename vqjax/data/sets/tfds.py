@@ -1,0 +1,233 @@
+"""The image sets of TensorFlow Datasets, read without TensorFlow."""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqjax.core.config import Data, InputError, parse_size
+from vqjax.data import decoded, images
+from vqjax.data.sets.contract import Dataset, file_stamp
+from vqjax.data.splits import Split
+
+_CHUNK = 256  # images that are read at a time
+
+
+def place(data: Data) -> str:
+    """The directory that a set is looked for in."""
+    return data.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+
+
+class TfdsDataset(Dataset):
+    """A set that TFDS has prepared as ArrayRecord; shape, classes and sizes are what its own metadata says."""
+
+    uses = ("data_dir", "size", "channels", "resized_crop")
+
+    def __init__(self, data: Data, source: str, test: str = "test"):
+        """Finds the set.
+
+        Args:
+          data: `config.data`.
+          source: <name>[/<config>], as TFDS calls it.
+          test: its split that is for test; without that, its validation is.
+
+        Raises:
+          InputError: it is not there or not prepared as ArrayRecord, or is no set of images with train and test.
+        """
+        super().__init__(data)
+        self._where = f"config.data.name={data.name!r}"
+        builder = _prepared(data, source, self._where)
+        self._image, self._label = self._features(builder.info.features)
+        self._parts = self._find(builder.info.splits, test)
+        self.sizes = {
+            name: sum(builder.info.splits[part].num_examples for part in parts) for name, parts in self._parts.items()
+        }
+        size = parse_size(data.size, "config.data.size")
+        self.shape = self._shape(builder.info.features[self._image].shape, size)
+        files = [Path(path) for parts in self._parts.values() for part in parts for path in _files(builder, part)]
+        stamp = " ".join(file_stamp(path) for path in files if path.exists())
+        self.identity = f"tfds {builder.info.full_name} {stamp} {self.shape} {bool(size)}"
+        self.places = (Path(builder.data_path), *(path for path in files if path.exists()))
+        self._make = lambda name: TfdsSource(
+            builder.name_and_config, data, self._parts[name], self._image, size, self.shape
+        )
+
+    def _features(self, features: Any) -> tuple[str, str]:
+        """The names of the image and of the label, "" for none; sets `class_names`."""
+        import tensorflow_datasets as tfds
+
+        named = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+        found = [
+            sorted((name for name, each in named.items() if type(each) is kind), key=lambda name: name != usual)
+            for usual, kind in (("image", tfds.features.Image), ("label", tfds.features.ClassLabel))
+        ]
+        if not found[0]:
+            raise InputError(f"{self._where}: expected a set of images, found {', '.join(named) or type(features)}")
+        label = found[1][0] if found[1] else ""
+        self.class_names = tuple(named[label].names) if label else ()
+        return found[0][0], label
+
+    def _find(self, splits: Any, test: str) -> dict[str, list[str]]:
+        """{"train" and "test": the set's splits that each is made of}; sets what is for validation."""
+        if test not in splits:
+            test = "validation"
+        if "train" not in splits or test not in splits:
+            raise InputError(f"{self._where}: expected splits train and test or validation, found {', '.join(splits)}")
+        validation = ["validation"] if "validation" in splits and test != "validation" else []
+        self._validation = splits["validation"].num_examples if validation else None
+        return {"train": ["train", *validation], "test": [test]}
+
+    def _shape(self, shape: tuple[int | None, ...], size: tuple[int, int] | None) -> tuple[int, int, int]:
+        """(H, W, C). Raises InputError if the images have several sizes and none is given."""
+        height, width = size or shape[:2]
+        channels = self.data.channels or shape[2]
+        if height is None or width is None:
+            raise InputError(f"{self._where} has images of several sizes: expected --config.data.size, 64 for example")
+        if channels not in (1, 3):
+            raise InputError(f"{self._where} has images of {shape[2]} channels: expected config.data.channels=1 or 3")
+        return height, width, channels
+
+    def held_out(self, share: float) -> int:
+        return super().held_out(share) if self._validation is None else self._validation
+
+    def source(self, name: str) -> "TfdsSource":
+        return self._make(name)
+
+    def decode(self, name: str) -> Split:
+        source, count = self.source(name), self.sizes[name]
+        found, label = np.empty((count, *self.shape), np.uint8), np.zeros(count, np.int32)
+        for row, example in enumerate(source.examples()):
+            found[row] = source.image(row, example)
+            label[row] = example[self._label] if self._label else 0
+        return Split(image=found, label=label)
+
+    def labels(self, name: str) -> np.ndarray:
+        if not self._label:
+            return super().labels(name)
+        examples = self.source(name).examples
+
+        def read() -> dict[str, np.ndarray]:
+            return {"label": np.fromiter((each[self._label] for each in examples()), np.int32, self.sizes[name])}
+
+        return decoded.kept(f"{self.identity} {name} labels" * self.data.cache, read)[0]["label"]
+
+
+class TfdsSource:
+    """Splits of a set one after another, whose images are decoded one by one; see `streaming.Source`."""
+
+    def __init__(
+        self,
+        source: str,
+        data: Data,
+        parts: list[str],
+        image: str,
+        size: tuple[int, int] | None,
+        shape: tuple[int, int, int],
+    ):
+        self.shape, self.workers = shape, data.workers
+        self._arguments = source, place(data), parts
+        self._data, self._image, self._size = data, image, size
+        self._open: list[Any] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": []}  # files are opened where they are read
+
+    def _sources(self) -> list[Any]:
+        """TFDS's own, of the parts; images are bytes."""
+        if not self._open:
+            import tensorflow_datasets as tfds
+
+            source, directory, parts = self._arguments
+            builder = _builder(source, directory)
+            skip = {self._image: tfds.decode.SkipDecoding()}
+            self._open = [builder.as_data_source(part, decoders=skip) for part in parts]
+        return self._open
+
+    def examples(self) -> Iterator[dict[str, Any]]:
+        """All, in order."""
+        with _damage(self):
+            for source in self._sources():
+                for start in range(0, len(source), _CHUNK):
+                    yield from source.__getitems__(range(start, min(start + _CHUNK, len(source))))
+
+    def decode(self, row: int, rng: np.random.Generator | None = None) -> np.ndarray:
+        number = row
+        with _damage(self):
+            for source in self._sources():
+                if number < len(source):
+                    break
+                number -= len(source)
+            example = source[number]
+        return self.image(row, example, rng)
+
+    def image(self, row: int, example: dict[str, Any], rng: np.random.Generator | None = None) -> np.ndarray:
+        """Of an example whose image is bytes."""
+        try:
+            return images.decode(example[self._image], self._size, self.shape[-1], self._data.resized_crop, rng)
+        except InputError as error:
+            raise InputError(f"config.data.name={self._data.name!r}: image {row}: {error}") from error
+
+    @property
+    def where(self) -> str:
+        return f"config.data.name={self._data.name!r} in {self._arguments[1]}"
+
+
+class _damage:
+    """While entered, what TFDS says of damaged files is an InputError."""
+
+    def __init__(self, source: TfdsSource):
+        self._source = source
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if isinstance(error, RuntimeError | ValueError | IndexError | OSError):
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"{self._source.where} is damaged: {reason}") from error
+
+
+def _builder(source: str, directory: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    return tfds.builder(source, data_dir=os.path.expanduser(directory), file_format="array_record")
+
+
+def _files(builder: Any, split: str) -> list[str]:
+    return [os.fspath(path) for path in builder.info.splits[split].filepaths]
+
+
+def _prepared(data: Data, source: str, where: str) -> Any:
+    """TFDS's builder of a set that lies there as ArrayRecord; prepared there first if TensorFlow is here."""
+    import tensorflow_datasets as tfds
+
+    directory = place(data)
+    looked = f"config.data.data_dir={directory}" if data.data_dir else directory
+    try:
+        builder = _builder(source, directory)
+        prepared = builder.is_prepared()
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise InputError(f"{where}: TFDS has no such set, and none of that name lies in {looked}") from error
+    except ValueError as error:  # TFDS's word for a set that is there as TFRecord, its default
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{where}: expected ArrayRecord in {looked}, but: {reason}\n"
+            "Prepare it in another directory, and name that in config.data.data_dir or TFDS_DATA_DIR."
+        ) from error
+    if not prepared:
+        if not importlib.util.find_spec("tensorflow"):
+            raise InputError(
+                f"{where} is not prepared as ArrayRecord in {looked}.\n"
+                f"To prepare it there (TFDS needs TensorFlow for that, once):\n"
+                f"  pip install tensorflow-cpu\n  tfds build {source} --file_format=array_record "
+                f"--data_dir={directory}\nOr name a directory that holds it: --config.data.data_dir, --data_dir in "
+                "later commands, or TFDS_DATA_DIR."
+            )
+        try:
+            builder.download_and_prepare()
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"{where} could not be prepared in {directory}: {reason}") from error
+    return builder

@@ -1,0 +1,108 @@
+"""Sets that are not held in memory: images decoded batch by batch, ahead of the step, by Grain."""
+
+import concurrent.futures
+import functools
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from absl import flags
+
+_AHEAD = 2  # batches that are made before they are asked for, by each process
+_END = 2**40  # of the steps
+
+
+class Source(Protocol):
+    """Where the images of a split lie. It travels to the processes that decode.
+
+    Attributes:
+      shape: (H, W, C) of an image.
+      workers: processes that decode batches of training; 0: threads of this one.
+    """
+
+    shape: tuple[int, int, int]
+    workers: int
+
+    def decode(self, row: int, rng: np.random.Generator | None = None) -> np.ndarray:
+        """An image, uint8 (H, W, C); with `rng`, augmented in the way that only a decoder can."""
+
+
+class Images:
+    """Images (N, H, W, C) uint8 of which the rows that are asked for are decoded; slices are not.
+
+    Attributes:
+      source: of the images.
+      rows: (N,) which of the source's they are.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, source: Source, rows: np.ndarray):
+        self.source, self.rows = source, rows
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self.rows), *self.source.shape
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, slice):
+            return Images(self.source, self.rows[rows])
+        return self.source.decode(int(self.rows[rows])) if np.ndim(rows) == 0 else self.take(rows)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.take(np.arange(len(self))), dtype)
+
+    def take(self, rows: Sequence[int] | np.ndarray, keys: Sequence[tuple[int, ...]] | None = None) -> np.ndarray:
+        """The images of rows (B,), decoded, (B, H, W, C); with a key for each, augmented by it."""
+        generators = [np.random.default_rng(key) for key in keys] if keys else [None] * len(rows)
+        found = np.empty((len(rows), *self.source.shape), np.uint8)
+
+        def fill(at: int) -> None:
+            found[at] = self.source.decode(int(self.rows[rows[at]]), generators[at])
+
+        for _ in each(fill, range(len(rows))):
+            pass
+        return found
+
+
+def each(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+    """The results of a function on each item, in order, on all cores: of threads, for Pillow lets go of the lock."""
+    alone = multiprocessing.parent_process() is not None or len(items) < 2  # one of several processes already
+    return map(function, items) if alone else _threads().map(function, items)
+
+
+@functools.cache
+def _threads() -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(os.cpu_count(), "decode")
+
+
+def steps(make: Callable[[int], dict], start: int, workers: int) -> Iterator[dict]:
+    """make(start), make(start + 1), …: the same whatever the number of processes.
+
+    Args:
+      make: a step -> its batch; travels to the processes.
+      start: the first step.
+      workers: processes; 0: a thread of this one.
+    """
+    import grain  # takes a second, and most runs do without it
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # Grain hands absl's flags on to its processes
+    ahead = grain.ReadOptions(num_threads=0 if workers else 1, prefetch_buffer_size=0 if workers else _AHEAD)
+    dataset = grain.MapDataset.range(start, _END).map(make).to_iter_dataset(ahead)
+    if workers:
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers, _AHEAD))
+    iterator: Any = iter(dataset)
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
