@@ -2,8 +2,10 @@
 
 python train.py --config configs/classifier.py:mnist
 
-The argument is a data set (digits if there is none). Another quantizer, and a code per position instead of per image:
+The argument is a data set (digits if there is none). Another quantizer, and a code per position instead of per image;
+your own images, a directory for each class:
 python train.py --config configs/classifier.py:mnist --config.model.quantizer=vq --config.model.quantize=grid
+python train.py --config configs/classifier.py:folder --config.data.path=photos
 
 2 cores (Xeon, AVX-512), 0.4 min with compilation: on digits a test accuracy of 0.969, 145 of 512 codes used.
 MNIST and CIFAR-10: configs/ablation/.
@@ -21,6 +23,12 @@ VARIANTS = {
     "svhn_cropped": dict(steps=15_000, data=dict(crop=4)),
     "cifar10": dict(data=dict(flip=True, crop=4)),
     "cifar100": dict(data=dict(flip=True, crop=4)),
+    "folder": dict(data=dict(size="64", flip=True, crop=4)),
+    "food101": dict(steps=60_000, data=dict(size="64", flip=True, crop=4)),
+    "tiny_imagenet": dict(steps=60_000, data=dict(flip=True, crop=4)),
+    "mini_imagenet": dict(steps=40_000, data=dict(size="84", flip=True, crop=8)),
+    "imagenet_resized": dict(steps=300_000, data=dict(size="32", flip=True, crop=4)),
+    "imagenet2012": dict(steps=300_000, data=dict(size="64", flip=True, workers=8, resized_crop=0.25)),
 }
 
 

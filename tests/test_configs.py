@@ -67,10 +67,19 @@ def test_every_config_takes_a_step(name, mock_data, folder):
     check_figures(one_step(config, name, folder))
 
 
-@pytest.mark.parametrize(
-    "name, dataset",
-    [(name, dataset) for name in VARIANTS for dataset in importlib.import_module(f"configs.{name}").VARIANTS],
-)
+def variants_of(name):
+    return importlib.import_module(f"configs.{name}").VARIANTS
+
+
+def test_every_set_has_a_config():
+    """Of its own, or several; sets with classes are variants of the classifiers. Arrays take those of a folder."""
+    bases = [importlib.import_module(f"configs.{name}") for name in CONFIGS if name not in BASES]
+    named = {base.get_config().data.name for base in bases}
+    assert named >= DATASETS.keys() - {"arrays"}
+    assert all(variants_of(name).keys() == DATASETS.keys() - {"arrays", "photos", "clips"} for name in VARIANTS)
+
+
+@pytest.mark.parametrize("name, dataset", [(name, dataset) for name in VARIANTS for dataset in variants_of(name)])
 def test_every_variant_takes_a_step(name, dataset, mock_data, folder):
     """A variant is named by its data set."""
     config = importlib.import_module(f"configs.{name}").get_config(dataset)

@@ -10,6 +10,7 @@ from vqjax.core.flags import parse
 
 COMMANDS = {  # name -> what it does; each but `train` is a module of that name
     "train": "train what a config describes, or go on training it",
+    "inspect": "show the data of a config: how much, of what, how fast, and what is odd",
     "sample": "draw images from a trained prior",
     "evaluate": "evaluate a run on its test split again",
     "predict": "tell the classes of image files, by a trained classifier",

@@ -1,5 +1,3 @@
-import os
-
 import jax
 import numpy as np
 import pytest
@@ -9,8 +7,6 @@ from vqjax.data import datasets
 from vqjax.data.augmentation import augment
 from vqjax.data.batches import batch_rows, batches, evaluation_batches
 from vqjax.data.splits import Split
-
-REAL = os.environ.get("TFDS_DATA_DIR", "../shared/tfds")
 
 
 def split_of(size):
@@ -67,6 +63,19 @@ def test_batches_are_a_function_of_seed_and_step():
     np.testing.assert_array_equal(resumed["example"], np.arange(4))
 
 
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_several_processes_share_a_batch(processes):
+    """Each reads its part of the same global batch, in order."""
+    for step in (0, 5):
+        whole = batch_rows(10, 8, step, 0, True)
+        parts = [batch_rows(10, 8, step, 0, True, process, processes) for process in range(processes)]
+        assert {len(part) for part in parts} == {8 // processes}
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+    second = next(batches(split_of(10), 8, 0, True, process=1, processes=2))
+    np.testing.assert_array_equal(second["example"], [4, 5, 6, 7])
+    np.testing.assert_array_equal(second["label"], next(batches(split_of(10), 8, 0, True))["label"][4:])
+
+
 def test_without_shuffling_batches_follow_the_file():
     stream = batches(split_of(5), 3, seed=0, shuffle=False)
     assert [list(next(stream)["label"]) for _ in range(3)] == [[0, 1, 2], [3, 4, 0], [1, 2, 3]]
@@ -99,88 +108,3 @@ def test_flips_and_crops_are_what_they_say():
     windows = {padded[i : i + 6, j : j + 4].tobytes() for i in range(3) for j in range(3)}
     assert {x.tobytes() for x in augmented(image, range(200), flip=False, crop=1)} == windows
     np.testing.assert_array_equal(augmented(image, range(200), flip=False, crop=0), image)
-
-
-def test_an_unknown_dataset_is_named(small_config):
-    small_config.data.name = "cifar"
-    with pytest.raises(InputError, match=r"config.data.name='cifar' is unknown. Did you mean"):
-        datasets.describe(small_config)
-
-
-@pytest.mark.parametrize("name", [name for name in datasets.DATASETS if name != "digits"])
-def test_a_set_that_is_not_there_says_at_once_how_to_get_it(small_config, tmp_path, name):
-    small_config.data.name, small_config.data.data_dir = name, str(tmp_path)
-    with pytest.raises(InputError) as error:
-        datasets.load(small_config)
-    message = str(error.value)
-    assert f"config.data.name='{name}'" in message and str(tmp_path) in message and "TFDS_DATA_DIR" in message
-    assert f"tfds build {name}" in message and "pip install tensorflow-cpu" in message
-    assert len(message.splitlines()) <= 5 and not any(tmp_path.iterdir())
-
-
-def test_with_tensorflow_a_missing_set_is_prepared(small_config, tmp_path, monkeypatch):
-    import tensorflow_datasets as tfds
-
-    def fail(builder):
-        raise OSError(f"no network for {builder.name}\nand a long story")
-
-    monkeypatch.setattr(datasets.importlib.util, "find_spec", lambda name: name == "tensorflow")
-    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
-    small_config.data.name, small_config.data.data_dir = "mnist", str(tmp_path)
-    with pytest.raises(InputError, match=r"'mnist' could not be prepared in .*: no network for mnist$"):
-        datasets.load(small_config)
-
-
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
-def test_real_sets(small_config, name):
-    import tensorflow_datasets as tfds
-
-    if not os.path.isdir(os.path.join(REAL, name)):
-        pytest.skip(f"{name} is not prepared in {REAL}")
-    small_config.data.name, small_config.data.data_dir = name, REAL
-    row = datasets.describe(small_config)
-    test = datasets.load(small_config, ("test",))["test"]
-    assert test.arrays["image"].shape == (row.sizes["test"], *row.shape)
-    assert set(test.arrays["label"]) == set(range(len(row.class_names)))
-    assert tuple(tfds.builder(row.source, data_dir=REAL).info.features["label"].names) == row.class_names
-
-
-@pytest.mark.parametrize("name", [name for name in datasets.DATASETS if name != "digits"])
-def test_rows_agree_with_tfds(name):
-    """Shape and classes, from TFDS's own description (no data, no network)."""
-    import tensorflow_datasets as tfds
-
-    row = datasets.DATASETS[name]
-    features = tfds.builder(row.source, data_dir=os.devnull + "/none").info.features
-    assert features["image"].shape == row.shape
-    assert features["label"].num_classes == len(row.class_names)
-    if name == "fashion_mnist":
-        assert tuple(features["label"].names) == row.class_names
-    if name == "cifar100":
-        assert list(row.class_names) == sorted(set(row.class_names))
-
-
-def test_a_set_in_another_file_format_says_so(small_config, monkeypatch):
-    import tensorflow_datasets as tfds
-
-    def refuse(*_, **__):
-        raise ValueError("File format is already set to FileFormat.TFRECORD")
-
-    monkeypatch.setattr(tfds, "builder", refuse)
-    small_config.data.name = "mnist"
-    with pytest.raises(InputError, match=r"'mnist': expected ArrayRecord in .*TFRECORD\nPrepare it in another"):
-        datasets.load(small_config)
-
-
-def test_a_truncated_set_is_refused(small_config, tmp_path):
-    import shutil
-
-    if not os.path.isdir(os.path.join(REAL, "mnist")):
-        pytest.skip(f"mnist is not prepared in {REAL}")
-    shutil.copytree(os.path.join(REAL, "mnist"), tmp_path / "mnist")
-    for path in (tmp_path / "mnist").rglob("*test.array_record*"):
-        path.chmod(0o644)
-        path.write_bytes(path.read_bytes()[:100_000])
-    small_config.data.name, small_config.data.data_dir = "mnist", str(tmp_path)
-    with pytest.raises(InputError, match=r"'mnist' in .* is damaged"):
-        datasets.load(small_config, ("test",))

@@ -39,7 +39,7 @@ def _idx(data: Data, class_names: tuple[str, ...]) -> Archive:
     root = given_path(data, True, "the directory of the IDX files, such as train-images-idx3-ubyte.gz")
     prefixes = {"train": "train", "test": "t10k"}
     pairs = {
-        name: tuple(_found(data, root, [f"{prefix}-{kind}-ubyte", f"{prefix}-{kind}-ubyte.gz"]) for kind in _KINDS)
+        name: tuple(_found(data, root, [f"{prefix}-{kind}-ubyte{suffix}" for suffix in (".gz", "")]) for kind in _KINDS)
         for name, prefix in prefixes.items()
     }
     identity = " ".join(file_stamp(file) for pair in pairs.values() for file in pair)

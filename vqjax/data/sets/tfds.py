@@ -1,5 +1,6 @@
 """The image sets of TensorFlow Datasets, read without TensorFlow."""
 
+import contextlib
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -51,9 +52,7 @@ class TfdsDataset(Dataset):
         stamp = " ".join(file_stamp(path) for path in files if path.exists())
         self.identity = f"tfds {builder.info.full_name} {stamp} {self.shape} {bool(size)}"
         self.places = (Path(builder.data_path), *(path for path in files if path.exists()))
-        self._make = lambda name: TfdsSource(
-            builder.name_and_config, data, self._parts[name], self._image, size, self.shape
-        )
+        self._make = lambda name: TfdsSource(source, data, self._parts[name], self._image, size, self.shape)
 
     def _features(self, features: Any) -> tuple[str, str]:
         """The names of the image and of the label, "" for none; sets `class_names`."""
@@ -148,14 +147,14 @@ class TfdsSource:
 
     def examples(self) -> Iterator[dict[str, Any]]:
         """All, in order."""
-        with _damage(self):
+        with _damage(self.where):
             for source in self._sources():
                 for start in range(0, len(source), _CHUNK):
                     yield from source.__getitems__(range(start, min(start + _CHUNK, len(source))))
 
     def decode(self, row: int, rng: np.random.Generator | None = None) -> np.ndarray:
         number = row
-        with _damage(self):
+        with _damage(self.where):
             for source in self._sources():
                 if number < len(source):
                     break
@@ -175,18 +174,14 @@ class TfdsSource:
         return f"config.data.name={self._data.name!r} in {self._arguments[1]}"
 
 
-class _damage:
+@contextlib.contextmanager
+def _damage(where: str) -> Iterator[None]:
     """While entered, what TFDS says of damaged files is an InputError."""
-
-    def __init__(self, source: TfdsSource):
-        self._source = source
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if isinstance(error, RuntimeError | ValueError | IndexError | OSError):
-            reason = str(error).partition("\n")[0]
-            raise InputError(f"{self._source.where} is damaged: {reason}") from error
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{where} is damaged: {reason}") from error
 
 
 def _builder(source: str, directory: str) -> Any:

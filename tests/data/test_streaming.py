@@ -1,0 +1,124 @@
+"""Sets that are decoded while they are used: the same images and the same batches, whatever decodes them."""
+
+import itertools
+import pickle
+import threading
+
+import numpy as np
+import pytest
+from sets import config_of, folder, opened, picture, save, tiny_tfds
+
+from vqjax.core.config import InputError
+from vqjax.data import datasets, streaming
+from vqjax.data.batches import batches, evaluation_batches
+from vqjax.data.splits import Split
+from vqjax.training import loop
+
+
+@pytest.fixture(params=["folder", "tfds/tiny"])
+def where(request, tmp_path):
+    """The fields that find a set."""
+    if request.param == "folder":
+        folder(tmp_path / "photos", 40, height=9, width=12)
+        return {"name": "folder", "path": tmp_path / "photos"}
+    tiny_tfds(tmp_path, splits=("train", "validation", "test"))
+    return {"name": "tfds/tiny", "data_dir": str(tmp_path)}
+
+
+def assert_equal(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_streamed_and_held_are_the_same(where):
+    """Images, labels, splits, batches, the variance; also after the source has travelled."""
+    held, streamed = (datasets.load(config_of(**where, validation=0.2, memory=size)) for size in (4.0, 0.0))
+    assert held.keys() == streamed.keys()
+    for name, split in streamed.items():
+        assert split.streamed and not held[name].streamed and len(split) == len(held[name])
+        assert split.arrays["image"].shape == held[name].arrays["image"].shape
+        assert_equal({key: np.asarray(x) for key, x in split.arrays.items()}, held[name].arrays)
+        assert_equal(
+            {key: np.asarray(x) for key, x in pickle.loads(pickle.dumps(split)).arrays.items()}, held[name].arrays
+        )
+        for a, b in zip(evaluation_batches(split, 4), evaluation_batches(held[name], 4)):
+            assert_equal(a, b)
+        np.testing.assert_allclose(split.variance(), held[name].variance(), rtol=1e-12)
+    for a, b in itertools.islice(zip(*(batches(each["train"], 7, 3, True, 2) for each in (streamed, held))), 9):
+        assert_equal(a, b)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_do_not_depend_on_the_processes(tmp_path, workers):
+    """With random crops; and from any step on (R7)."""
+    for i in range(30):
+        save(tmp_path / f"{i}.png", picture(i, 20 + i, 30))
+    fields = {"path": tmp_path, "size": "8", "memory": 0.0, "resized_crop": 0.3, "test": 0.3}
+    without, other = (datasets.load(config_of("folder", workers=n, **fields))["train"] for n in (0, workers))
+    expected = [*itertools.islice(batches(without, 5, 0, True), 14)]
+    for start in (0, 9):
+        stream = batches(other, 5, 0, True, start)
+        for batch in expected[start:]:
+            assert_equal(next(stream), batch)
+        stream.close()
+    flat = [image.tobytes() for batch in expected for image in batch["image"]]
+    assert len({*flat}) == len(flat)  # each time another crop
+    middle = datasets.load(config_of("folder", **{**fields, "resized_crop": 0.0}))["train"]
+    np.testing.assert_array_equal(np.asarray(without.arrays["image"]), np.asarray(middle.arrays["image"]))
+
+
+def test_the_batches_end_with_their_reader(tmp_path):
+    folder(tmp_path, 30)
+    stream = batches(datasets.load(config_of("folder", path=tmp_path, memory=0.0))["train"], 5, 0, True)
+    next(stream)
+    before = threading.active_count()
+    stream.close()
+    assert threading.active_count() <= before
+
+
+def test_only_what_is_asked_for_is_decoded():
+    class Source:
+        shape, workers, decoded = (2, 2, 1), 0, []
+
+        def decode(self, row, rng=None):
+            self.decoded.append(row)
+            return np.full(self.shape, row, np.uint8)
+
+    source = Source()
+    split = Split(image=streaming.Images(source, np.arange(100)), label=np.arange(100))
+    part = split[10:50]
+    assert len(part) == 40 and source.decoded == []
+    np.testing.assert_array_equal(part[np.array([3, 0])].arrays["image"][:, 0, 0, 0], [13, 10])
+    assert sorted(source.decoded) == [10, 13]
+    assert part.arrays["image"][1][0, 0, 0] == 11
+
+
+def test_the_hash_of_a_streamed_set_is_of_its_listing(tmp_path):
+    folder(tmp_path, 30)
+    fields = {"path": tmp_path, "memory": 0.0}
+    before = opened("folder", **fields).hash("train")
+    assert before.startswith("files ") and before != opened("folder", **fields).hash("test")
+    save(tmp_path / "ant" / "0.png", picture(0), optimize=True, compress_level=0)
+    datasets._opened.cache_clear()
+    assert opened("folder", **fields).hash("train") != before or opened("folder", **fields).hash("test")
+
+
+def test_a_file_that_is_gone_by_then_is_named(tmp_path):
+    folder(tmp_path, 30)
+    split = datasets.load(config_of("folder", path=tmp_path, memory=0.0))["train"]
+    for path in (tmp_path / "ant").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match="config.data.path: .*/ant/.*png: no such file"):
+        np.asarray(split.arrays["image"])
+
+
+def test_a_run_on_a_streamed_set(small_config, tmp_path):
+    """Trains, says how long it waited, and gives what it gives when the set is held in memory."""
+    folder(tmp_path / "photos", 60)
+    for name, memory in (("streamed", 0.0), ("held", 4.0)):
+        small_config.data.update({"name": "folder", "path": str(tmp_path / "photos"), "memory": memory})
+        assert loop.train(small_config, tmp_path / name) == 0
+    for file in ("metrics.jsonl", "eval.json"):
+        assert (tmp_path / "streamed" / file).read_text() == (tmp_path / "held" / file).read_text()
+    assert '"data_seconds": ' in (tmp_path / "streamed" / "timing.jsonl").read_text()
