@@ -10,7 +10,7 @@ def main(arguments: Sequence[str]) -> None:
     given = parse(
         arguments,
         "inspect",
-        "Show the data of a config: how much, of what, how fast, and what is odd about it. Nothing is trained.",
+        "Show the data of a config: how much, of what, how fast, and what is odd. Nothing is trained.",
         "python -m vqjax inspect --config folder --config.data.path=photos",
     )
 

@@ -14,7 +14,7 @@ import vqjax
 from vqjax import __main__
 from vqjax.core.config import InputError
 from vqjax.core.files import read_json
-from vqjax.data import codes, nanogpt, parquet
+from vqjax.data import nanogpt, parquet
 from vqjax.data.splits import Split
 from vqjax.tasks.decoding import READERS, decode, read_exported
 from vqjax.tasks.exports import FORMATS, export_codes
@@ -297,9 +297,7 @@ def test_a_directory_holds_one_format_of_one_stage1(form, exports, trained_stage
         with pytest.raises(InputError, match="--out=.*: expected codes of the same stage 1, in this format"):
             export_codes(str(trained_stage1), split, str(exports / other), form)
     assert {path: path.read_bytes() for path in exports.rglob("*") if path.is_file()} == before
-    writers = {"numpy": lambda *given: codes.write(*given, "test", random_codes(3))}
-    writer = writers.get(form, lambda *given: FORMATS[form].write(*given, {"test": random_codes(3)}))
-    writer(tmp_path / "theirs", description())
+    FORMATS[form].write(tmp_path / "theirs", description(), {"test": random_codes(3)})
     with pytest.raises(InputError, match="--out=.*: expected codes of the same stage 1, in this format"):
         export_codes(str(trained_stage1), split, str(tmp_path / "theirs"), form)
 

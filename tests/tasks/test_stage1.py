@@ -11,7 +11,6 @@ from helpers import assert_refused, command, rewrite
 from vqjax import tasks
 from vqjax.core.config import InputError
 from vqjax.data import codes, datasets
-from vqjax.data.splits import Split
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks.stage1 import Stage1
@@ -68,6 +67,7 @@ def test_codes_are_computed_once(stage1, monkeypatch, parallel):
     again = Stage1(stage1).read(frozen.config, "test")
     for name in ("codes", "label"):
         np.testing.assert_array_equal(first.arrays[name], again.arrays[name])
+        assert isinstance(again.arrays[name], np.memmap)  # codes of a set that is larger than memory stay on disk
 
 
 def test_codes_of_another_stage1_are_not_used(stage1):
@@ -85,14 +85,18 @@ def test_code_files(tmp_path, num_codes, dtype):
     """What is written is what is read, and what plain NumPy reads; several splits stand side by side."""
     assert np.min_scalar_type(num_codes - 1) == dtype
     rng = np.random.default_rng(0)
-    description = {"fingerprint": "f", "num_codes": num_codes}
+    description = {"fingerprint": "f", "num_codes": num_codes, "grid": (2, 3)}
     for name, count in (("train", 7), ("test", 3)):
         array = rng.integers(0, num_codes, (count, 2, 3)).astype(dtype)
-        codes.write(tmp_path, description, name, Split(codes=array, label=np.arange(count, dtype=np.int32)))
+        parts = np.split(array.astype(np.int32), [1, 1])  # of any length and type
+        codes.write(tmp_path, description, name, parts, np.arange(count, dtype=np.int32))
         read = codes.read(tmp_path, "f", name)
         np.testing.assert_array_equal(read.arrays["codes"], array)
         np.testing.assert_array_equal(read.arrays["label"], np.arange(count))
         np.testing.assert_array_equal(np.load(tmp_path / f"{name}_codes.npy"), array)
+    with pytest.raises(ValueError, match="2 codes for 3 labels"):
+        codes.write(tmp_path, description, "test", [array[:2]], np.arange(3))
+    np.testing.assert_array_equal(codes.read(tmp_path, "f", "test").arrays["codes"], array)
     meta = json.loads((tmp_path / "meta.json").read_text())
     assert meta["num_codes"] == num_codes and meta["splits"]["train"]["dtype"] == dtype
     assert {name: entry["count"] for name, entry in meta["splits"].items()} == {"train": 7, "test": 3}

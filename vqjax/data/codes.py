@@ -5,7 +5,7 @@
 meta.json            K, grid, order, data set, class names, the fingerprint of stage 1, checksums
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +20,55 @@ _FILES = {"codes": "codes", "label": "labels"}  # the split's array -> what its 
 
 
 def write(
-    directory: Path, description: Mapping[str, Any], name: str, split: Split, data_hash: str | None = None
+    directory: Path,
+    description: Mapping[str, Any],
+    name: str,
+    codes: Iterable[np.ndarray],
+    label: np.ndarray,
+    data_hash: str | None = None,
 ) -> None:
-    """Adds the `codes` and `label` of a split to the directory; codes of another stage 1 in it are forgotten.
+    """Adds a split to the directory; codes of another stage 1 in it are forgotten.
 
-    `data_hash` is that of the images.
+    Args:
+      directory: made if it is not there.
+      description: of the codes, `num_codes`, `grid` and `fingerprint` among it.
+      name: of the split.
+      codes: parts (n, h, w), together of N; each is written before the next is asked for.
+      label: (N,) int32.
+      data_hash: of the images.
     """
     directory.mkdir(parents=True, exist_ok=True)
     meta = _meta(directory)
     if meta.get("fingerprint") != description["fingerprint"]:
         meta = {"format": FORMAT, **description, "splits": {}}
-    files = {}
-    for array, kind in _FILES.items():
-        file = directory / f"{name}_{kind}.npy"
-        with replacing(file) as temporary:
-            np.save(temporary, split.arrays[array], allow_pickle=False)
-            files[array] = {"file": file.name, "sha256": checksum(temporary)}
-    meta["splits"][name] = {"count": len(split), "dtype": str(split.arrays["codes"].dtype), **files}
-    meta["splits"][name]["data"] = data_hash
+    dtype, shape = np.min_scalar_type(description["num_codes"] - 1), (len(label), *description["grid"])
+    entry = {"count": len(label), "dtype": str(dtype), "data": data_hash}
+    paths = {array: directory / f"{name}_{kind}.npy" for array, kind in _FILES.items()}
+    with replacing(paths["codes"]) as temporary, replacing(paths["label"]) as labels:
+        _fill(np.lib.format.open_memmap(temporary, "w+", dtype, shape), codes)
+        np.save(labels, label, allow_pickle=False)
+        for array, file in (("codes", temporary), ("label", labels)):
+            entry[array] = {"file": paths[array].name, "sha256": checksum(file)}
+    meta["splits"][name] = entry
     write_json(directory / "meta.json", meta)
+
+
+def _fill(array: np.memmap, parts: Iterable[np.ndarray]) -> None:
+    """Writes parts one after another."""
+    start = 0
+    for part in parts:
+        array[start : start + len(part)] = part
+        start += len(part)
+    if start != len(array):
+        raise ValueError(f"{start} codes for {len(array)} labels")
+    array.flush()
 
 
 def read(directory: Path, made_by: str, name: str, data_hash: str | None = None) -> Split | None:
     """The split that the stage 1 with the fingerprint `made_by` wrote; None if it is not there, or of other images.
 
-    Raises InputError if a file is missing or does not fit its checksum.
+    The codes stay on disk and are mapped from there. Raises InputError if a file is missing or does not fit its
+    checksum.
     """
     meta = _meta(directory)
     if meta.get("fingerprint") != made_by or name not in meta["splits"]:
@@ -57,7 +81,7 @@ def read(directory: Path, made_by: str, name: str, data_hash: str | None = None)
         path = directory / f"{name}_{_FILES[array]}.npy"
         if not path.is_file() or checksum(path) != entry["sha256"]:
             raise InputError(f"{path} does not fit the checksum in meta.json")
-        arrays[array] = np.load(path, allow_pickle=False)
+        arrays[array] = np.load(path, mmap_mode="r", allow_pickle=False)
     return Split(**arrays)
 
 

@@ -7,7 +7,7 @@ axis `axes.BATCH`.
 """
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.jax_utils
@@ -128,8 +128,8 @@ class Mapper:
         self._program = PARALLEL[how]()
         self._fixed, self._compiled = self._program.replicate(fixed), dict[Callable, Callable]()
 
-    def __call__(self, function: Callable, split: Split, batch_size: int, title: str) -> Any:
-        """A function's results, with a progress bar if it takes long.
+    def parts(self, function: Callable, split: Split, batch_size: int, title: str) -> Iterator[Any]:
+        """A function's results batch by batch, in order, with a progress bar if it takes long.
 
         Args:
           function: (fixed, batch) -> a tree of arrays with the batch's leading axis.
@@ -137,18 +137,22 @@ class Mapper:
           batch_size: examples at a time, at most, but for the rounding.
           title: of the progress bar.
 
-        Returns:
-          The tree, NumPy arrays of N.
+        Yields:
+          Trees of NumPy arrays, together of N.
         """
-        program, found = self._program, []
+        program = self._program
         if function not in self._compiled:
             self._compiled[function] = program.compile(function, sharded=True)
         compiled, size = self._compiled[function], min(batch_size, 1 << (len(split) - 1).bit_length())
         with tqdm(total=len(split), desc=title, unit=" images", disable=None, delay=2) as progress:
             for batch in evaluation_batches(split, multiple(size)):
                 results = program.gather(compiled(self._fixed, program.shard(batch)))
-                found.append(jax.tree.map(lambda x, real=batch["real"]: x[real], results))
+                yield jax.tree.map(lambda x, real=batch["real"]: x[real], results)
                 progress.update(int(batch["real"].sum()))
+
+    def __call__(self, function: Callable, split: Split, batch_size: int, title: str) -> Any:
+        """All results of `parts` in one: the tree, NumPy arrays of N."""
+        found = list(self.parts(function, split, batch_size, title))
         return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 

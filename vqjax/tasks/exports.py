@@ -32,7 +32,7 @@ class Format:
 
 def _write_numpy(directory: Path, description: Mapping[str, Any], splits: Mapping[str, Split]) -> None:
     for name, split in splits.items():
-        codes.write(directory, description, name, split)
+        codes.write(directory, description, name, [split.arrays["codes"]], split.arrays["label"])
 
 
 FORMATS = {

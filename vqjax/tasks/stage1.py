@@ -236,14 +236,23 @@ class Stage1:
             split = codes.read(directory, self.fingerprint, name, data_hash)
         except InputError as error:
             raise InputError(f"{error}\nDelete {directory}, and the codes are made again") from error
-        if split is None:
-            images = datasets.read(config, name)
-            split = Split(codes=self._encode_all(images, config, name), label=images.arrays["label"])
-            try:
-                codes.write(directory, self.description, name, split, data_hash)
-            except OSError as error:  # a stage 1 that others own can still be read
-                print(f"codes are not kept in {directory}: {error.strerror}")
-        return split
+        return self._encode(config, name, data_hash) if split is None else split
+
+    def _encode(self, config: ConfigDict, name: str, data_hash: str) -> Split:
+        """The codes of a split, made batch by batch into files, or in memory where none can be written."""
+        images = datasets.read(config, name)
+        label, size = images.arrays["label"], max(1, _PIXELS // math.prod(self.facts["image_shape"][:-1]))
+        encode = lambda variables, batch: self.encode(variables, batch["image"])  # noqa: E731
+        mapper = devices.Mapper(self.variables, config.parallel)
+        make = functools.partial(mapper.parts, encode, images, min(_BATCH, size), f"codes of {name}")
+        try:
+            codes.write(self.kept, self.description, name, make(), label, data_hash)
+            kept = codes.read(self.kept, self.fingerprint, name, data_hash)
+            assert kept is not None
+            return kept
+        except OSError as error:  # a stage 1 that others own can still be read
+            print(f"codes are not kept in {self.kept}: {error.strerror}")
+        return Split(codes=np.concatenate(list(make())).astype(self.code_dtype), label=label)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -256,9 +265,3 @@ class Stage1:
             "class_names": self.facts["class_names"],
             "fingerprint": self.fingerprint,
         }
-
-    def _encode_all(self, images: Split, config: ConfigDict, name: str) -> np.ndarray:
-        encode = lambda variables, batch: self.encode(variables, batch["image"])  # noqa: E731
-        batch = min(_BATCH, max(1, _PIXELS // math.prod(self.facts["image_shape"][:-1])))
-        found = devices.map_split(encode, self.variables, images, batch, config.parallel, f"codes of {name}")
-        return found.astype(self.code_dtype)
