@@ -32,6 +32,7 @@ def get_config() -> ConfigDict:
                 flip=False,  # mirror at random
                 crop=0,  # pixels of reflected border, then a random crop
                 resized_crop=0.0,  # least share of the area that is cut out at random and resized, if streamed; 0: off
+                enlarged=1.0,  # 1.25: held in memory a quarter larger than size, and the size cut out at random
             ),
             model=dict(
                 code_dim=64,  # D

@@ -34,6 +34,8 @@ def one_step(config, name, folder):
         return folder / name
     config.update({"steps": 1, "batch_size": 8})
     config.optimizer.warmup = 0
+    if "resized_crop" in config.data:  # only of sets that are streamed
+        config.data.resized_crop = 0.0
     if config.get("stage1"):
         first = Path(config.stage1).name
         stage1 = importlib.import_module(f"configs.{first if first in CONFIGS else 'cifar10_ema'}").get_config()

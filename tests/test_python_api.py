@@ -255,7 +255,7 @@ BAD = [
         ValueError,
         "2 sizes .8 x 8, 8 x 10.: expected",
     ),
-    ("tokenizer", "encode", ([Image.new("F", (8, 8))],), ValueError, "expected a picture of 8 bits per channel"),
+    ("tokenizer", "encode", ([Image.new("F", (8, 8))],), ValueError, "expected a picture of 8 or 16 bits per channel"),
     ("tokenizer", "encode", ([Image.new("L", (8, 8)), IMAGES[0]],), TypeError, "found something else in it"),
     ("tokenizer", "grid", (8, 7), ValueError, "images of 8 x 7 pixels: expected multiples of the stride 2"),
     ("prior", "sample", (0,), ValueError, "n=0: expected at least 1"),

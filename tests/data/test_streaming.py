@@ -68,6 +68,35 @@ def test_batches_do_not_depend_on_the_processes(tmp_path, workers):
     np.testing.assert_array_equal(np.asarray(without.arrays["image"]), np.asarray(middle.arrays["image"]))
 
 
+def test_held_larger_and_cut_at_random(where):
+    """A quarter larger than they are used: any window in training, a function of the step; else the middle."""
+    fields = {**where, "size": "8", "validation": 0.2}
+    plain, cut = (datasets.load(config_of(**fields, enlarged=enlarged)) for enlarged in (1.0, 1.25))
+    larger = datasets.load(config_of(**{**fields, "size": "10"}))
+    for name, split in cut.items():
+        assert split.arrays["image"].shape == plain[name].arrays["image"].shape
+        middle = larger[name].arrays["image"][:, 1:9, 1:9]
+        np.testing.assert_array_equal(np.asarray(split.arrays["image"]), middle)
+    stream, again = (batches(cut["train"], 1, 0, True, start) for start in (0, 3))
+    whole = batches(larger["train"], 1, 0, True)
+    corners = set()
+    for step in range(60):
+        image, wide = next(stream)["image"][0], next(whole)["image"][0]
+        found = [(i, j) for i in range(3) for j in range(3) if (wide[i : i + 8, j : j + 8] == image).all()]
+        assert found
+        corners.update(found)
+        if step >= 3:
+            np.testing.assert_array_equal(next(again)["image"][0], image)
+    assert len(corners) == 9
+
+
+@pytest.mark.parametrize("fields", [{"size": "8", "memory": 0.0}, {"size": ""}])
+def test_only_what_is_held_can_be_held_larger(tmp_path, fields):
+    folder(tmp_path, 30)
+    with pytest.raises(InputError, match="config.data.enlarged=1.25: only of a set that is held in memory"):
+        datasets.load(config_of("folder", path=tmp_path, enlarged=1.25, **fields))
+
+
 def test_the_batches_end_with_their_reader(tmp_path):
     folder(tmp_path, 30)
     stream = batches(datasets.load(config_of("folder", path=tmp_path, memory=0.0))["train"], 5, 0, True)

@@ -122,7 +122,7 @@ def test_a_damaged_code_file_is_refused(stage1, prior_config, tmp_path, file, da
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": 2}', '{"format": 1, "fingerprint": "f"}'])
 def test_a_damaged_description_of_codes_is_refused(stage1, content):
-    (stage1 / "codes").mkdir()
+    (stage1 / "codes").mkdir(exist_ok=True)
     (stage1 / "codes" / "meta.json").write_text(content)
     with pytest.raises(InputError, match="meta.json cannot be read"):
         Stage1(stage1).read(Stage1(stage1).config, "test")

@@ -104,6 +104,7 @@ class Data:
     workers: Annotated[int, Range(0, 1024)] = 0
     cache: bool = True
     resized_crop: Rate = 0.0
+    enlarged: Annotated[float, Range(1, 2)] = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

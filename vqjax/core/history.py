@@ -20,7 +20,7 @@ _DATA: dict[str, Any] = {
     "data.cache": True,
 }
 _RUN: dict[str, Any] = {"start": "", **_DATA}
-_IMAGES: dict[str, Any] = {"data.resized_crop": 0.0}
+_IMAGES: dict[str, Any] = {"data.resized_crop": 0.0, "data.enlarged": 1.0}
 _CLIPS: dict[str, Any] = {"data.frames": 0}
 _OPENAI = {"model.openai.remat": False}
 # task -> {field that an older config.json lacks: the value that means what was done before}

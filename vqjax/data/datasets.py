@@ -19,7 +19,7 @@ from vqjax.data.splits import Split
 
 Open = Callable[[Data], Dataset]
 # The fields that say which images: a set that does not read one refuses it.
-OPTIONS = ("data_dir", "path", "size", "channels", "frames", "resized_crop")
+OPTIONS = ("data_dir", "path", "size", "channels", "frames", "resized_crop", "enlarged")
 TFDS = "tfds/"  # before the name of any set of TFDS
 
 
@@ -79,6 +79,11 @@ def _opened(data: Data, row: Open | None, directory: str | None) -> Dataset:
         raise InputError(
             f"config.data.resized_crop={data.resized_crop}: only of a set that is streamed, larger than "
             f"config.data.memory={data.memory} GiB"
+        )
+    if data.enlarged > 1 and (opened.streamed or not data.size):
+        raise InputError(
+            f"config.data.enlarged={data.enlarged}: only of a set that is held in memory, with a config.data.size; "
+            "one that is streamed has config.data.resized_crop"
         )
     return opened
 

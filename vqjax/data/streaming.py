@@ -29,6 +29,21 @@ class Source(Protocol):
         """An image, uint8 (H, W, C); with `rng`, augmented in the way that only a decoder can."""
 
 
+class Windows:
+    """Images that are held larger than they are used; see `Source`."""
+
+    workers = 0
+
+    def __init__(self, images: np.ndarray, shape: tuple[int, int, int]):
+        """`images` (N, H', W', C) are used as `shape` (H, W, C): a window at random, else the middle."""
+        self.shape, self._images = shape, images
+        self._room = images.shape[1] - shape[0], images.shape[2] - shape[1]
+
+    def decode(self, row: int, rng: np.random.Generator | None = None) -> np.ndarray:
+        top, left = (rng.integers(0, room + 1) if rng else room // 2 for room in self._room)
+        return self._images[row, top : top + self.shape[0], left : left + self.shape[1]]
+
+
 class Images:
     """Images (N, H, W, C) uint8 of which the rows that are asked for are decoded; slices are not.
 

@@ -79,7 +79,17 @@ class VQVAEImages:
     """VQ-VAE-Images (github.com/swasun/VQ-VAE-Images), trained on CIFAR-10: with EMA or without, weight-normed or not.
 
     A residual block adds to relu(x), and the blocks of a stack are one block, of which the file has a copy for each.
+
+    Attributes:
+      facts: of the data, as `datasets.facts` has them.
     """
+
+    facts = {
+        "dataset": "cifar10",
+        "image_shape": (32, 32, 3),
+        "class_names": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        "sizes": {"train": 50_000, "test": 10_000},
+    }
 
     def __init__(self, state: StateDict):
         self._state = state
@@ -184,7 +194,7 @@ def convert(source: str, file: str | Path, out: str | Path, variance: float) -> 
     state = StateDict(path)
     model = SOURCES[source](state)
     config = model.config()
-    task = tasks.build(config)
+    task = tasks.build(config, facts=model.facts)
     variables = model.variables(task.expected)
     state.finish()
     origin = {"program": source, "file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

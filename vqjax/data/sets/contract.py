@@ -10,7 +10,7 @@ import numpy as np
 from vqjax.core.config import Data, InputError
 from vqjax.data import decoded
 from vqjax.data.splits import Split
-from vqjax.data.streaming import Images, Source
+from vqjax.data.streaming import Images, Source, Windows
 
 
 class Dataset:
@@ -47,7 +47,7 @@ class Dataset:
         self._times: tuple[int, ...] = ()
 
     def decode(self, name: str) -> Split:
-        """The `image` and `label` of "train" or "test", whole. Raises InputError if they are damaged."""
+        """The `image` and `label` of "train" or "test", whole, `enlarged`. Raises InputError if they are damaged."""
         raise NotImplementedError
 
     def source(self, name: str) -> Source | None:
@@ -73,10 +73,15 @@ class Dataset:
         self._times = self._times or times
         return self._times != times
 
+    def enlarged(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (H, W) that images of a size are held in; see `config.data.enlarged`."""
+        height, width = (round(side * self.data.enlarged) for side in size)
+        return height, width
+
     @property
     def streamed(self) -> bool:
         """Whether it is larger than `config.data.memory`, and decoded while it is used."""
-        size = sum(self.sizes.values()) * math.prod(self.shape)
+        size = sum(self.sizes.values()) * math.prod(self.shape) * self.data.enlarged**2
         return size > self.data.memory * 2**30 and self.source("train") is not None
 
     def read(self, name: str) -> Split:
@@ -103,8 +108,11 @@ class Dataset:
         return split, "files " + hashlib.sha256(self.listing(name).encode(errors="surrogateescape")).hexdigest()
 
     def _decoded(self, name: str) -> tuple[Split, str]:
-        key = f"{self.identity} {name}" if self.identity and self.data.cache else ""
+        key = f"{self.identity} {self.data.enlarged} {name}" if self.identity and self.data.cache else ""
         arrays, digest = decoded.kept(key, lambda: self.decode(name).arrays)
+        if self.data.enlarged > 1:
+            windows = Windows(arrays["image"], self.shape)
+            arrays["image"] = Images(windows, np.arange(len(arrays["label"])))  # type: ignore[assignment]
         return Split(**arrays), f"pixels {digest}"
 
     def _check(self, name: str, split: Split) -> None:

@@ -31,7 +31,7 @@ class ImageFiles(Dataset):
     share is asked for, and a new file moves no other to another split. The splits of a layout are used as they are.
     """
 
-    uses = ("path", "size", "channels", "test", "resized_crop")
+    uses = ("path", "size", "channels", "test", "resized_crop", "enlarged")
 
     def __init__(
         self,
@@ -124,8 +124,8 @@ class ImageFiles(Dataset):
         return sum(fraction(path, "validation") < share for path, _ in self._files["train"])
 
     def decode(self, name: str) -> Split:
-        source = self.source(name)
-        found = np.empty((self.sizes[name], *self.shape), np.uint8)
+        source = self._source(name, self.enlarged(self.size) if self.size else None)
+        found = np.empty((self.sizes[name], *self.enlarged(self.shape[:2]), self.shape[2]), np.uint8)
         rows = range(len(found))
         for row, image in zip(rows, _shown(each(source.decode, rows), len(rows), f"images of {name}")):
             found[row] = image
@@ -135,7 +135,10 @@ class ImageFiles(Dataset):
         return np.array([label for _, label in self._files[name]], np.int32)
 
     def source(self, name: str) -> "FileSource":
-        return FileSource(self.root, [path for path, _ in self._files[name]], self.size, self.shape, self.data)
+        return self._source(name, self.size)
+
+    def _source(self, name: str, size: tuple[int, int] | None) -> "FileSource":
+        return FileSource(self.root, [path for path, _ in self._files[name]], size, self.shape, self.data)
 
     def listing(self, name: str) -> str:
         sizes = (os.stat(self.root / path).st_size for path, _ in self._files[name])

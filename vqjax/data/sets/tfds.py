@@ -25,7 +25,7 @@ def place(data: Data) -> str:
 class TfdsDataset(Dataset):
     """A set that TFDS has prepared as ArrayRecord; shape, classes and sizes are what its own metadata says."""
 
-    uses = ("data_dir", "size", "channels", "resized_crop")
+    uses = ("data_dir", "size", "channels", "resized_crop", "enlarged")
 
     def __init__(self, data: Data, source: str, test: str = "test"):
         """Finds the set.
@@ -52,7 +52,10 @@ class TfdsDataset(Dataset):
         stamp = " ".join(file_stamp(path) for path in files if path.exists())
         self.identity = f"tfds {builder.info.full_name} {stamp} {self.shape} {bool(size)}"
         self.places = (Path(builder.data_path), *(path for path in files if path.exists()))
-        self._make = lambda name: TfdsSource(source, data, self._parts[name], self._image, size, self.shape)
+        self._size, self._make = (
+            size,
+            lambda name, size: TfdsSource(source, data, self._parts[name], self._image, size, self.shape),
+        )
 
     def _features(self, features: Any) -> tuple[str, str]:
         """The names of the image and of the label, "" for none; sets `class_names`."""
@@ -93,11 +96,12 @@ class TfdsDataset(Dataset):
         return super().held_out(share) if self._validation is None else self._validation
 
     def source(self, name: str) -> "TfdsSource":
-        return self._make(name)
+        return self._make(name, self._size)
 
     def decode(self, name: str) -> Split:
-        source, count = self.source(name), self.sizes[name]
-        found, label = np.empty((count, *self.shape), np.uint8), np.zeros(count, np.int32)
+        source, count = self._make(name, self.enlarged(self._size) if self._size else None), self.sizes[name]
+        shape = *self.enlarged(self.shape[:2]), self.shape[2]
+        found, label = np.empty((count, *shape), np.uint8), np.zeros(count, np.int32)
         for row, example in enumerate(source.examples()):
             found[row] = source.image(row, example)
             label[row] = example[self._label] if self._label else 0

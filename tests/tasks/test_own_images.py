@@ -1,0 +1,192 @@
+"""One's own images in every task, weights that a run starts from, and data that has moved."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from vqjax.core.config import InputError
+from vqjax.data import datasets
+from vqjax.runs.workdir import Workdir
+from vqjax.tasks.exports import export_codes
+from vqjax.tasks.generation import sample
+from vqjax.tasks.inspection import inspect
+from vqjax.tasks.stage1 import Stage1
+from vqjax.training import loop
+from vqjax.training.evaluation import evaluate
+
+
+def write_images(root, classes=("ant", "bee"), count=40, seed=0, size=(8, 8)):
+    """Smooth images, of the classes in turn; flat without classes."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        path = root / classes[i % len(classes)] / f"{i}.png" if classes else root / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = rng.integers(0, 256, (2, 2, 1), np.uint8)
+        Image.fromarray(coarse.repeat(4, 0).repeat(4, 1)[..., 0]).resize(size[::-1]).save(path)
+
+
+def write_arrays(file, labels=True, count=40):
+    rng = np.random.default_rng(1)
+    label = {"label": np.arange(count) % 2} if labels else {}
+    np.savez(file, image=rng.integers(0, 256, (count, 8, 8), np.uint8), **label)
+
+
+@pytest.fixture(params=["folder", "arrays"])
+def own(request, tmp_path):
+    """The fields of `config.data` of images with labels."""
+    path = tmp_path / ("photos" if request.param == "folder" else "photos.npz")
+    (write_images if request.param == "folder" else write_arrays)(path)
+    return {"name": request.param, "path": str(path), "test": 0.3}
+
+
+def with_data(config, own):
+    config.data.update(own)
+    return config
+
+
+def test_every_task(own, small_config, prior_config, classifier_config, code_classifier_config, tmp_path):
+    """Stage 1, then what stands on it; what the data was is in run.json."""
+    stage1 = tmp_path / "own"
+    assert loop.train(with_data(small_config, own), stage1) == 0
+    facts = json.loads((stage1 / "run.json").read_text())
+    assert facts["dataset"] == own["name"] and facts["image_shape"] == [8, 8, 1] and facts["variance"] > 0
+    assert len(facts["class_names"]) == 2 and sum(facts["sizes"].values()) == 40
+    assert {*facts["hash"]} == {"train", "test"}
+    for number, config in enumerate((prior_config, code_classifier_config)):
+        config.stage1, config.data.name = str(stage1), ""
+        assert loop.train(config, tmp_path / str(number)) == 0
+        assert json.loads((tmp_path / str(number) / "run.json").read_text())["class_names"] == facts["class_names"]
+    assert loop.train(with_data(classifier_config, own), tmp_path / "classifier") == 0
+    assert np.isfinite(evaluate(Workdir(tmp_path / "0"))[1]["nats_per_code"])
+
+
+def test_without_labels(small_config, prior_config, classifier_config, code_classifier_config, tmp_path, capsys):
+    """A prior is unconditional, and says so; classifiers refuse."""
+    write_images(tmp_path / "photos", classes=())
+    own = {"name": "folder", "path": str(tmp_path / "photos")}
+    stage1 = tmp_path / "own"
+    assert loop.train(with_data(small_config, own), stage1) == 0
+    prior_config.stage1 = code_classifier_config.stage1 = str(stage1)
+    prior_config.data.name = code_classifier_config.data.name = ""
+    capsys.readouterr()
+    assert loop.train(prior_config, tmp_path / "prior") == 0
+    assert capsys.readouterr().out.count("has no labels: the prior is unconditional") == 1
+    _, file = sample(
+        str(tmp_path / "prior"), num=3, batch=3, classes=None, seed=0, neighbours=0, stage1=None, step=None, out=None
+    )
+    assert np.load(file)["images"].shape == (3, 8, 8, 1)
+    for config in (with_data(classifier_config, own), code_classifier_config):
+        with pytest.raises(InputError, match="labels"):
+            loop.check(config)
+
+
+def test_a_run_starts_from_the_weights_of_another(small_config, trained_stage1, tmp_path, capsys):
+    """Step 0 has them, the codebook too; a run of another shape is refused before anything is written."""
+    write_images(tmp_path / "photos")
+    with_data(small_config, {"name": "folder", "path": str(tmp_path / "photos")})
+    small_config.start, small_config.steps = str(trained_stage1), 1
+    small_config.optimizer.learning_rate = 1e-20
+    assert loop.train(small_config, tmp_path / "tuned") == 0
+    assert "starting from its weights, step 6" in capsys.readouterr().out
+    before, after = (Stage1(workdir).variables["params"] for workdir in (trained_stage1, tmp_path / "tuned"))
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+    assert loop.train(small_config, tmp_path / "tuned") == 0  # the same command again: it is finished
+    small_config.model.deepmind.width = 12
+    with pytest.raises(InputError, match=r"config.start=.*stage1"):
+        loop.train(small_config, tmp_path / "wider")
+    assert not (tmp_path / "wider" / "config.json").exists()
+    small_config.start = str(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"config.start=.*nowhere"):
+        loop.train(small_config, tmp_path / "other")
+
+
+def test_data_that_has_moved(small_config, prior_config, tmp_path):
+    """--data_path says where it is now; what was looked at is said; other images are other images."""
+    write_images(tmp_path / "photos")
+    stage1 = tmp_path / "own"
+    assert loop.train(with_data(small_config, {"name": "folder", "path": str(tmp_path / "photos")}), stage1) == 0
+    figures = evaluate(Workdir(stage1))[1]
+    moved = shutil.move(tmp_path / "photos", tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"config.data.path='.*photos': there is no such file or directory"):
+        evaluate(Workdir(stage1))
+    assert evaluate(Workdir(stage1), data_path=str(moved))[1] == figures
+    export_codes(str(stage1), "test", str(tmp_path / "codes"), data_path=str(moved))
+    write_images(tmp_path / "larger", size=(8, 12))
+    with pytest.raises(InputError, match="image_shape 8 x 12 x 1, the run was trained on 8 x 8 x 1"):
+        evaluate(Workdir(stage1), data_path=str(tmp_path / "larger"))
+    write_images(tmp_path / "wasps", classes=("ant", "wasp"))
+    with pytest.raises(InputError, match="the run was trained on 2 classes"):
+        evaluate(Workdir(stage1), data_path=str(tmp_path / "wasps"))
+
+
+def test_kept_codes_are_those_of_the_data(small_config, tmp_path):
+    write_images(tmp_path / "a")
+    write_images(tmp_path / "b", seed=1)
+    with_data(small_config, {"name": "folder", "path": str(tmp_path / "a")})
+    assert loop.train(small_config, tmp_path / "own") == 0
+    stage1 = Stage1(tmp_path / "own")
+    for path in ("a", "b", "a"):
+        config = datasets.located(stage1.config, data_path=str(tmp_path / path))
+        images = datasets.read(config, "test").arrays["image"]
+        expected = stage1.encode(stage1.variables, images)
+        np.testing.assert_array_equal(stage1.read(config, "test").arrays["codes"], expected)
+
+
+def test_a_run_goes_on_only_with_its_own_images(small_config, tmp_path):
+    write_images(tmp_path / "photos")
+    with_data(small_config, {"name": "folder", "path": str(tmp_path / "photos")})
+    assert loop.train(small_config, tmp_path / "own") == 0
+    shutil.rmtree(tmp_path / "photos")
+    write_images(tmp_path / "photos", seed=1)
+    small_config.steps = 8
+    with pytest.raises(InputError, match="is not what the run began with"):
+        loop.train(small_config, tmp_path / "own")
+
+
+def test_where_tfds_is_now(small_config, tmp_path, monkeypatch, capsys):
+    small_config.data.data_dir = str(tmp_path / "gone")
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    assert datasets.located(small_config).data.data_dir == str(tmp_path / "gone")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    assert datasets.located(small_config).data.data_dir == ""
+    assert f"TFDS_DATA_DIR={tmp_path} instead" in capsys.readouterr().out
+    assert datasets.located(small_config, data_dir="given").data.data_dir == "given"
+    (tmp_path / "gone").mkdir()
+    assert datasets.located(small_config).data.data_dir == str(tmp_path / "gone")
+
+
+def test_what_inspect_says(small_config, tmp_path):
+    """Counts, classes, the picture; doubles, a size that the stride does not divide, and bad files are odd."""
+    root = tmp_path / "photos"
+    write_images(root, size=(9, 9))
+    for i in range(2, 40, 2):
+        shutil.copy(root / "ant" / "0.png", root / "ant" / f"{i}.png")
+    (root / "ant" / "bad.png").write_text("no image")
+    with_data(small_config, {"name": "folder", "path": str(root), "test": 0.5, "validation": 0.2})
+    small_config.model.ema.num_codes = 2_000
+    lines = [*inspect(small_config, tmp_path / "out" / "samples.png")]
+    text = "\n".join(lines)
+    train, validation, test = (len(split) for split in datasets.load(small_config).values())
+    assert lines[0] == f"folder: {train} train, {validation} validation, {test} test images"
+    assert "9 x 9 pixels, 1 channel, in memory" in text and "2 classes, in train: ant" in text
+    assert "bad.png: not an image that can be read" in text
+    assert "images of train are there more than once" in text and "images of test are in train too" in text
+    assert sum(line.startswith("odd: ") and "stride" in line for line in lines) == 1
+    with Image.open(tmp_path / "out" / "samples.png") as picture:
+        assert picture.width > 64
+    small_config.data.size = "8"
+    assert any("2,000 codes, but train has" in line for line in inspect(small_config, tmp_path / "samples.png"))
+
+
+def test_inspect_tells_one_class_and_one_colour(small_config, tmp_path):
+    for i in range(40):
+        (tmp_path / "grey").mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 7).save(tmp_path / "grey" / f"{i}.png")
+    with_data(small_config, {"name": "folder", "path": str(tmp_path)})
+    lines = [*inspect(small_config, tmp_path / "samples.png")]
+    assert any(line.startswith("odd: ") and "one class only, grey" in line for line in lines)
+    assert "odd: all pixels of train are alike" in lines
