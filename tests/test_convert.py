@@ -8,11 +8,14 @@ import warnings
 import jax
 import numpy as np
 import pytest
+from conftest import fake
 
 import vqjax
 from vqjax import convert, evaluate
 from vqjax.core.command import status
+from vqjax.data.datasets import DATASETS
 from vqjax.tasks.stage1 import Stage1
+from vqjax.training.conversion import VQVAEImages
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
@@ -121,7 +124,8 @@ def test_a_run_is_the_function_that_its_weights_are(ema, norm, tmp_path):
     assert np.abs(vqjax.load(tmp_path / "run").reconstruct(images) - expected).max() > 1e-2
 
 
-def test_what_takes_a_finished_run_takes_it(tmp_path, mock_data):
+def test_what_takes_a_finished_run_takes_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(DATASETS, "cifar10", fake(class_names=VQVAEImages.facts["class_names"]))
     saved(tmp_path / "model.pth")
     (tmp_path / "run").mkdir()  # an empty one will do
     assert command("vq-vae-images", tmp_path / "model.pth", "--out", tmp_path / "run", "--variance", "0.07") == 0

@@ -34,7 +34,7 @@ class StateDict:
         except ImportError as error:
             raise InputError(
                 "the weights are a file of PyTorch's, and that is missing here. To install it:\n"
-                "  pip install 'torch>=2.6' --index-url https://download.pytorch.org/whl/cpu"
+                "  pip install 'torch>=2.6'"
             ) from error
         if not path.is_file():
             raise InputError(f"{path}: no such file")
