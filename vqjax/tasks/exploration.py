@@ -31,7 +31,7 @@ from vqjax.tasks.stage1 import Stage1
 
 _BATCH = 64  # images at a time
 _AROUND = 3  # positions in each direction that a patch shows, the code's own in the middle
-_FIELD = 7  # positions in each direction of the field of one code that is decoded: its edge is not shown
+_FIELD = 11  # positions in each direction of the field of one code that is decoded: its edge is not shown
 _PATCHES, _PATCH_PIXELS = 8, 6_000_000  # per code at most, and pixels of all of them
 _POSITIONS = 200_000  # whose vectors are compared to find the patches
 _CLASSES, _CLASSES_IN_ALL = 12, 60_000  # that use a code, the most frequent, and together
@@ -174,8 +174,10 @@ def _decode(stage1: Stage1, codes: np.ndarray) -> np.ndarray:
 
 def _codes(stage1: Stage1, split: Split) -> dict[str, Any]:
     """What there is to say of each of the K codes."""
-    count, classes = stage1.num_codes, max(1, len(stage1.facts["class_names"]))
-    codes, labels = split.arrays["codes"].astype(np.int64), split.arrays["label"]
+    count, names = stage1.num_codes, stage1.facts["class_names"]
+    classes = max(1, len(names))
+    codes = split.arrays["codes"].astype(np.int64)
+    labels = split.arrays["label"] if names else np.zeros(len(split), np.int64)
     table = np.bincount((codes * classes + labels[:, None, None]).reshape(-1), minlength=count * classes)
     table = table.reshape(count, classes)  # how often each class has each code
     alone = np.broadcast_to(np.arange(count)[:, None, None], (count, _FIELD, _FIELD))
@@ -186,7 +188,7 @@ def _codes(stage1: Stage1, split: Split) -> dict[str, Any]:
     return {
         "colours": colours(np.asarray(stage1.lookup(stage1.variables, jnp.arange(count)))),
         "uses": table.sum(1).tolist(),
-        "classes": [_most(row, most) for row in table] if stage1.facts["class_names"] else None,
+        "classes": [_most(row, most) for row in table] if names else None,
         "alone": sheet(field),
         "patches": sheet(patches),
         "patch_counts": found.tolist(),

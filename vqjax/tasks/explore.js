@@ -215,10 +215,14 @@ function at(item, event) {
 }
 function listen(item, own) {
   const {canvas, codes} = item;
-  const visit = (position, force) => position !== null && look(codes[position], item, position, force);
-  canvas.onpointermove = event => visit(at(item, event));
+  const visit = (position, force) => look(codes[position], item, position, force);
+  canvas.onpointermove = event => {
+    const position = at(item, event);
+    if (position !== null) visit(position);
+  };
   canvas.onclick = event => {
     const position = at(item, event), same = state.item === item && state.position === position;
+    if (position === null) return;
     focusOn(own.map(each => each.canvas), canvas);
     visit(position, true);
     hold(!(state.held && same));
