@@ -36,7 +36,7 @@ _PATCHES, _PATCH_PIXELS = 8, 6_000_000  # per code at most, and pixels of all of
 _POSITIONS = 200_000  # whose vectors are compared to find the patches
 _CLASSES, _CLASSES_IN_ALL = 12, 60_000  # that use a code, the most frequent, and together
 _LIKELY, _LIKELY_IN_ALL = 5, 40_000  # codes that the prior finds most probable, at a position and together
-_SHEET_BYTES, _SIDE = 500_000, 256  # of a sheet of pictures; pixels of the longer side of each
+_SHEET_BYTES, _SIDE = 400_000, 256  # of a sheet of pictures; pixels of the longer side of each
 
 
 class Explored(NamedTuple):
@@ -160,16 +160,18 @@ def _images(stage1: Stage1, split: Split, count: int) -> dict[str, Any]:
     }
 
 
-def _decode(stage1: Stage1, codes: np.ndarray) -> np.ndarray:
-    """Codes (N, h, w) -> images (N, H, W, C) uint8."""
+def _decode(stage1: Stage1, codes: np.ndarray, edge: int = 0) -> np.ndarray:
+    """Codes (N, h, w) -> images (N, H, W, C) uint8, less so many pixels at each edge."""
 
     def decode(variables: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # the same images on every device
-            return stage1.decode(variables, batch["codes"])
+            images = stage1.decode(variables, batch["codes"])
+        height, width = images.shape[1:3]
+        return jnp.round(255 * images[:, edge : height - edge, edge : width - edge]).astype(jnp.uint8)
 
     split = Split(codes=codes.astype(np.int32))
-    found = devices.map_split(decode, stage1.variables, split, _BATCH, stage1.config.parallel, "images")
-    return np.round(255 * found).astype(np.uint8)
+    found: np.ndarray = devices.map_split(decode, stage1.variables, split, _BATCH, stage1.config.parallel, "images")
+    return found
 
 
 def _codes(stage1: Stage1, split: Split) -> dict[str, Any]:
@@ -181,15 +183,14 @@ def _codes(stage1: Stage1, split: Split) -> dict[str, Any]:
     table = np.bincount((codes * classes + labels[:, None, None]).reshape(-1), minlength=count * classes)
     table = table.reshape(count, classes)  # how often each class has each code
     alone = np.broadcast_to(np.arange(count)[:, None, None], (count, _FIELD, _FIELD))
-    stride, edge = stage1.task.module.encoder.stride, (_FIELD - _AROUND) // 2
-    field = _decode(stage1, alone)[:, edge * stride : -edge * stride, edge * stride : -edge * stride]
+    edge = (_FIELD - _AROUND) // 2 * stage1.task.module.encoder.stride
     patches, found = typical_patches(stage1, split)
     most = min(_CLASSES, max(1, _CLASSES_IN_ALL // count))
     return {
         "colours": colours(np.asarray(stage1.lookup(stage1.variables, jnp.arange(count)))),
         "uses": table.sum(1).tolist(),
         "classes": [_most(row, most) for row in table] if names else None,
-        "alone": sheet(field),
+        "alone": sheet(_decode(stage1, alone, edge)),
         "patches": sheet(patches),
         "patch_counts": found.tolist(),
     }

@@ -133,6 +133,11 @@ function bars(rows) { // [name, share of the bar, figure, whether it is the one 
       make("span", {class: "figure"}, figure));
   return list;
 }
+function nameOf(code) { // with its colour and what it decodes to
+  const mini = picture(CODES.alone, code, "");
+  mini.className = "mini";
+  return [swatch(code), mini, `${code}`];
+}
 const swatch = code => make("span", {class: "swatch", style: `background:${CODES.colours[code]}`});
 
 function show() {
@@ -178,9 +183,10 @@ function crops(item, position) { // what is at the position, in each view that i
 }
 function probabilities(item, position) {
   const p = item.probabilities[position], codes = item.likely[position], found = item.likelyProbabilities[position];
-  const rows = codes.map((code, i) => [[swatch(code), `${code}`], found[i], percent(found[i]), code === state.code]);
-  if (!codes.includes(state.code)) rows.push([[swatch(state.code), `${state.code}`], p, percent(p), true]);
-  return [make("h3", {}, `The prior gave it ${percent(p)} here; it expected`), bars(rows)];
+  const row = (code, share) => [nameOf(code), share, percent(share), code === state.code];
+  const rows = codes.map((code, i) => row(code, found[i]));
+  if (!codes.includes(state.code)) rows.push(row(state.code, p));
+  return [make("h3", {}, `The prior gave it ${percent(p)} here; most probable were`), bars(rows)];
 }
 
 // Galleries of items.
