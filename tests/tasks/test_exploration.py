@@ -9,6 +9,7 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import random_split
 from helpers import rewrite
 from PIL import Image
 
@@ -266,7 +267,7 @@ def test_a_page_in_a_browser(prior, stage1, opened):
     page.locator("#samples .gallery canvas").nth(2).hover(position={"x": 5, "y": 5})
     text = page.locator("#inspector").inner_text()
     expected = 100 * data["samples"]["probabilities"][2][0]
-    assert float(re.search(r"The prior gave it ([\d.]+) %", text)[1]) == pytest.approx(expected, abs=0.51)
+    assert float(re.search(r"the prior gave it ([\d.]+) %", text)[1]) == pytest.approx(expected, abs=0.51)
     page.locator("#samples-class").select_option(label=NAMES[1])
     assert page.locator("#samples figure:visible").count() == data["samples"]["labels"].count(1)
 
@@ -316,11 +317,22 @@ def contrast(*written):
     return (high + 0.05) / (low + 0.05)
 
 
-def test_a_page_without_classes(prior_config, stage1, opened, tmp_path):
-    """Of data without labels."""
-    rewrite(stage1 / "run.json", class_names=[])
-    prior_config.model.class_conditional, prior_config.steps = False, 1
+def test_a_page_without_classes(small_config, prior_config, opened, tmp_path, monkeypatch):
+    """Of data without labels, whose images are not square."""
+    row = datasets.Dataset(random_split, (8, 12, 1), ("a", "b"), {"train": 96, "test": 40}, "oblong")
+    monkeypatch.setitem(datasets.DATASETS, "oblong", row)
+    small_config.data.name, small_config.steps, small_config.model.quantizer = "oblong", 1, "fsq"
+    assert loop.train(small_config, tmp_path / "oblong") == 0
+    rewrite(tmp_path / "oblong" / "run.json", class_names=[])
+    prior_config.stage1, prior_config.model.class_conditional, prior_config.steps = str(tmp_path / "oblong"), False, 1
     assert loop.train(prior_config, tmp_path / "prior") == 0
     page = opened(explore(str(tmp_path / "prior"), **DEFAULTS))
-    assert read_data(page)["codes"]["classes"] is None and "Classes" not in page.locator("#inspector").inner_text()
+    data = read_data(page)
+    assert data["codes"]["classes"] is None and "Classes" not in page.locator("#inspector").inner_text()
     assert page.locator("#samples figcaption").first.inner_text().startswith("sample 1")
+    canvas = page.locator("#images .gallery canvas").nth(1)
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + box["width"] - 3, box["y"] + box["height"] - 3)
+    assert page.locator("#place").inner_text() == "row 4, column 6"
+    assert page.locator("#code-title").inner_text() == f"Code {data['images']['codes'][1][-1]}"

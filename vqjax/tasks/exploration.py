@@ -8,7 +8,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -37,6 +37,12 @@ _POSITIONS = 200_000  # whose vectors are compared to find the patches
 _CLASSES, _CLASSES_IN_ALL = 12, 60_000  # that use a code, the most frequent, and together
 _LIKELY, _LIKELY_IN_ALL = 5, 40_000  # codes that the prior finds most probable, at a position and together
 _SHEET_BYTES, _SIDE = 400_000, 256  # of a sheet of pictures; pixels of the longer side of each
+# Of a sheet, the best that fits is taken: by which factor it is smaller, and how it is written.
+_QUALITIES: Sequence[tuple[int, dict[str, Any]]] = (
+    (1, {"lossless": True}),
+    *((1, {"quality": quality}) for quality in (90, 70, 40)),
+    *((factor, {"quality": 40}) for factor in (2, 4, 8)),
+)
 
 
 class Explored(NamedTuple):
@@ -301,11 +307,9 @@ def sheet(images: np.ndarray) -> dict[str, Any]:
 
 def _webp(picture: Image.Image) -> bytes:
     """The picture as well as fits."""
-    found = b""
-    for how in ({"lossless": True}, {"quality": 90}, {"quality": 70}, {"quality": 40}, {"quality": 10}):
+    for factor, how in _QUALITIES:
         file = io.BytesIO()
-        picture.save(file, "WEBP", **how)
-        found = file.getvalue()
-        if len(found) <= _SHEET_BYTES:
+        picture.reduce(factor).save(file, "WEBP", **how)
+        if file.tell() <= _SHEET_BYTES:
             break
-    return found
+    return file.getvalue()

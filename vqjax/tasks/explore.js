@@ -143,10 +143,11 @@ const swatch = code => make("span", {class: "swatch", style: `background:${CODES
 function show() {
   const {code, item, position} = state, uses = CODES.uses[code];
   $("code-title").replaceChildren(swatch(code), `Code ${code}`);
-  const place = item ? `row ${Math.floor(position / COLUMNS) + 1}, column ${position % COLUMNS + 1}` : "";
-  $("place").textContent = place;
+  $("place").textContent =
+    item ? `row ${Math.floor(position / COLUMNS) + 1}, column ${position % COLUMNS + 1}` : "";
+  const times = `${number(uses)} ${uses === 1 ? "time" : "times"}`;
   $("use").textContent = uses
-    ? `used ${number(uses)} ${uses === 1 ? "time" : "times"}, ${percent(uses / TOTAL)} of all positions, rank ${RANK[code]} of ${K}`
+    ? `used ${times}, ${percent(uses / TOTAL)} of all positions, rank ${RANK[code]} of ${K}`
     : "not used in this split";
   const parts = [];
   const tiles = [make("figure", {class: "tile"}, picture(CODES.alone, code, `Code ${code} decoded`), "decodes to")];
@@ -171,13 +172,13 @@ function show() {
 function crops(item, position) { // what is at the position, in each view that is a picture
   const row = Math.floor(position / COLUMNS), column = position % COLUMNS;
   return Object.entries(item.crops).map(([name, sheet]) => {
-    const canvas = make("canvas", {width: 96, height: 96, role: "img", "aria-label": name});
     const x = Math.min(Math.max(column - 1, 0), Math.max(COLUMNS - 3, 0));
     const y = Math.min(Math.max(row - 1, 0), Math.max(ROWS - 3, 0));
     const w = Math.min(3, COLUMNS), h = Math.min(3, ROWS);
+    const canvas = make("canvas", {width: 32 * w, height: 32 * h, role: "img", "aria-label": name});
     const context = canvas.getContext("2d");
-    paint(context, sheet, item.index, 0, 0, 96, 96, [x / COLUMNS, y / ROWS, w / COLUMNS, h / ROWS]);
-    outline(context, (column - x) * 96 / w, (row - y) * 96 / h, 96 / w, 96 / h, 2);
+    paint(context, sheet, item.index, 0, 0, 32 * w, 32 * h, [x / COLUMNS, y / ROWS, w / COLUMNS, h / ROWS]);
+    outline(context, 32 * (column - x), 32 * (row - y), 32, 32, 2);
     return make("figure", {class: "tile"}, canvas, name);
   });
 }
@@ -186,7 +187,7 @@ function probabilities(item, position) {
   const row = (code, share) => [nameOf(code), share, percent(share), code === state.code];
   const rows = codes.map((code, i) => row(code, found[i]));
   if (!codes.includes(state.code)) rows.push(row(state.code, p));
-  return [make("h3", {}, `The prior gave it ${percent(p)} here; most probable were`), bars(rows)];
+  return [make("h3", {}, `Here the prior gave it ${percent(p)}, and most to`), bars(rows)];
 }
 
 // Galleries of items.
@@ -197,13 +198,16 @@ function gallery(section, group, views, crops, caption, grouped) {
   let last = null;
   group.codes.forEach((codes, index) => {
     const label = group.labels && DATA.class_names.length ? group.labels[index] : null;
-    const item = {...group.item(index), from: group, crops, codes, index, views, label, width: w * scale, height: h * scale};
+    const item = {...group.item(index), from: group, crops, codes, index, views, label};
+    Object.assign(item, {width: w * scale, height: h * scale});
     const width = views.length * (item.width + GAP) - GAP;
     item.canvas = make("canvas", {width, height: item.height, role: "img", tabindex: index ? -1 : 0});
     const [left, right] = caption(item);
     item.canvas.setAttribute("aria-label", `${left}, ${right}: arrows move over the codes`);
-    item.figure = make("figure", {}, item.canvas, make("figcaption", {}, make("span", {}, left), make("span", {}, right)));
-    if (grouped && label !== null && label !== last) box.append(make("h3", {"data-label": label}, className(last = label)));
+    const below = make("figcaption", {}, make("span", {}, left), make("span", {}, right));
+    item.figure = make("figure", {}, item.canvas, below);
+    if (grouped && label !== null && label !== last)
+      box.append(make("h3", {"data-label": label}, className(last = label)));
     box.append(item.figure);
     own.push(item);
     items.push(item);
@@ -285,9 +289,9 @@ function codebook() {
   const tiles = [...CODES.uses.keys()].map(code => {
     const bar = make("i", {style: `width:${100 * CODES.uses[code] / MOST}%`});
     const name = `Code ${code}, used ${number(CODES.uses[code])} times`;
-    const tile = make("div", {class: CODES.uses[code] ? "code" : "code unused", role: "option", tabindex: -1, title: name},
+    const about = {role: "option", tabindex: -1, title: name, "aria-label": name, "aria-selected": false};
+    const tile = make("div", {class: CODES.uses[code] ? "code" : "code unused", ...about},
       picture(CODES.alone, code, ""), make("div", {class: "use"}, bar), `${code}`);
-    tile.setAttribute("aria-label", name);
     tile.code = code;
     TILES.push(tile);
     tile.onpointermove = () => look(code);
@@ -313,8 +317,10 @@ function codebook() {
     "by number": code => code,
     "by lightness of colour": code => parseFloat(CODES.colours[code].slice(6)),
   };
-  const of = (code, label) => ((CODES.classes[code].find(([each]) => each === label) || [0, 0])[1]) / (CODES.uses[code] || 1);
-  if (CODES.classes) DATA.class_names.forEach((name, label) => { orders[`most of ${name}`] = code => -of(code, label); });
+  const uses = (code, label) => (CODES.classes[code].find(([each]) => each === label) || [label, 0])[1];
+  if (CODES.classes) DATA.class_names.forEach((name, label) => {
+    orders[`most of ${name}`] = code => -uses(code, label) / (CODES.uses[code] || 1);
+  });
   $("sort").append(...Object.keys(orders).map(name => make("option", {}, name)));
   $("sort").onchange = () => {
     const order = orders[$("sort").value];
@@ -327,8 +333,8 @@ function codebook() {
 
 async function start() {
   const {images, samples} = DATA;
-  const sheets = [CODES.alone, CODES.patches, images.originals, images.reconstructions, ...(samples ? [samples.images] : [])];
-  await Promise.all(sheets.map(load));
+  const sheets = [CODES.alone, CODES.patches, images.originals, images.reconstructions];
+  await Promise.all([...sheets, ...(samples ? [samples.images] : [])].map(load));
   $("title").textContent = document.title = `${DATA.name}: codes of ${DATA.dataset}`;
   const used = CODES.uses.filter(n => n).length;
   $("summary").textContent = `${number(used)} of ${number(K)} codes used, perplexity ${number(DATA.perplexity)}, ` +
@@ -340,7 +346,8 @@ async function start() {
     const item = i => ({probabilities: samples.probabilities[i], likely: samples.likely[i],
       likelyProbabilities: samples.likely_probabilities[i]});
     gallery($("samples"), {...samples, sheet: samples.images, item}, [fromSheet("sheet"), codeMap, probabilityMap],
-      {"in the sample": samples.images}, each => [each.label === null ? `sample ${each.index + 1}` : className(each.label),
+      {"in the sample": samples.images},
+      each => [each.label === null ? `sample ${each.index + 1}` : className(each.label),
         `${(samples.nats[each.index] / (ROWS * COLUMNS)).toFixed(2)} nats per code`], true);
   }
   gallery($("images"), {...images, sheet: images.originals, item: () => ({})},
@@ -350,6 +357,7 @@ async function start() {
       `PSNR ${images.psnr[each.index].toFixed(1)} dB`], false);
   codebook();
   for (const item of items) item.marked = item.codes.includes(state.code);
+  TILES[state.code].setAttribute("aria-selected", true);
   show();
   $("pin").onclick = () => hold(!state.held);
   document.onkeydown = event => {
