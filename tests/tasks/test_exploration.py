@@ -318,7 +318,8 @@ def contrast(*written):
 
 
 def test_a_page_without_classes(small_config, prior_config, opened, tmp_path, monkeypatch):
-    """Of data without labels, whose images are not square."""
+    """Of data without labels, whose images are not square; of so many positions that the likely codes have no room."""
+    monkeypatch.setattr(exploration, "_LIKELY_IN_ALL", 0)
     row = datasets.Dataset(random_split, (8, 12, 1), ("a", "b"), {"train": 96, "test": 40}, "oblong")
     monkeypatch.setitem(datasets.DATASETS, "oblong", row)
     small_config.data.name, small_config.steps, small_config.model.quantizer = "oblong", 1, "fsq"
@@ -330,6 +331,8 @@ def test_a_page_without_classes(small_config, prior_config, opened, tmp_path, mo
     data = read_data(page)
     assert data["codes"]["classes"] is None and "Classes" not in page.locator("#inspector").inner_text()
     assert page.locator("#samples figcaption").first.inner_text().startswith("sample 1")
+    page.locator("#samples .gallery canvas").first.hover(position={"x": 5, "y": 5})
+    assert page.locator("#inspector .shares .name").all_inner_texts() == [str(data["samples"]["codes"][0][0])]
     canvas = page.locator("#images .gallery canvas").nth(1)
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()

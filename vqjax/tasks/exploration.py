@@ -251,23 +251,23 @@ def _samples(prior: PriorTask, variables: dict[str, Any], count: int) -> dict[st
     """Samples by class, with the probability of the code at each position given those before it."""
     labels = np.sort(np.resize(generation.class_numbers(None, prior, ""), count))
     codes, images = generation.generate(prior, variables, labels, batch=_BATCH)
-    positions = math.prod(prior.grid)
     likely = min(_LIKELY, prior.stage1.num_codes, _LIKELY_IN_ALL // codes.size)
 
     def probabilities(variables: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> tuple[jax.Array, ...]:
         with jax.default_matmul_precision("highest"):  # as in sampling
             p = jax.nn.softmax(prior.evaluate(variables, batch))
-        return jnp.take_along_axis(p, batch["codes"][..., None], -1)[..., 0], *jax.lax.top_k(p, likely)
+        return jnp.take_along_axis(p, batch["codes"][..., None], -1)[..., 0], *jax.lax.top_k(p, max(1, likely))
 
     split = Split(codes=codes.astype(np.int32), label=labels.astype(np.int32))
-    p, top, which = devices.map_split(probabilities, variables, split, _BATCH, prior.config.parallel, "probabilities")
+    p, *found = devices.map_split(probabilities, variables, split, _BATCH, prior.config.parallel, "probabilities")
+    top, which = (array[..., :likely].reshape(count, math.prod(prior.grid), likely) for array in found)
     return {
         "labels": labels.tolist() if prior.conditional else None,
         "codes": codes.reshape(count, -1).tolist(),
         "nats": np.round(-np.log(np.maximum(p, 1e-30)).sum((1, 2)), 1).tolist(),
         "probabilities": np.round(p.astype(float), 4).reshape(count, -1).tolist(),
-        "likely": which.reshape(count, positions, likely).tolist(),
-        "likely_probabilities": np.round(top.astype(float), 4).reshape(count, positions, likely).tolist(),
+        "likely": which.tolist(),
+        "likely_probabilities": np.round(top.astype(float), 4).tolist(),
         "images": sheet(images),
     }
 

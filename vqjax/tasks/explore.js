@@ -338,7 +338,8 @@ async function start() {
   $("title").textContent = document.title = `${DATA.name}: codes of ${DATA.dataset}`;
   const used = CODES.uses.filter(n => n).length;
   $("summary").textContent = `${number(used)} of ${number(K)} codes used, perplexity ${number(DATA.perplexity)}, ` +
-    `${ROWS} × ${COLUMNS} per image · ${number(DATA.count)} images of ${DATA.split}`;
+    `${ROWS} × ${COLUMNS} per image · ${number(DATA.count)} images of ${DATA.split} · ` +
+    `autoencoder at step ${number(DATA.step)}`;
   if (samples) {
     $("samples").hidden = document.querySelector("nav a").hidden = false;
     document.querySelector(".scale i").style.background =
