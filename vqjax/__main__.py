@@ -14,6 +14,7 @@ COMMANDS = {  # name -> what it does; each but `train` is a module of that name
     "sample": "draw images from a trained prior",
     "evaluate": "evaluate a run on its test split again",
     "predict": "tell the classes of image files, by a trained classifier",
+    "explore": "write a page on which codes can be looked at",
     "decode": "make images of codes, by a trained autoencoder",
     "export": "write what a trained model has made, for other programs",
     "convert": "make a run of weights that another program has published",
