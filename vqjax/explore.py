@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vqjax.core.command import parser, run
+from vqjax.core.command import data_flags, parser, run
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -13,6 +13,7 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("--images", type=int, default=64, help="images, and samples of a prior (default: 64)")
     flags.add_argument("--split", choices=("train", "validation", "test"), default="test", help="(default: test)")
     flags.add_argument("--stage1", help="the autoencoder's run, if it is not where the prior was trained on it")
+    data_flags(flags)
     given = flags.parse_args(arguments)
 
     from vqjax.tasks.exploration import explore  # JAX starts here, after the arguments are known to be right

@@ -74,7 +74,15 @@ def _prior(workdir: str, stage1: str | None) -> Explored:
 EXPLORED = {"autoencoder": _autoencoder, "prior": _prior}  # by the task of the run
 
 
-def explore(workdir: str, out: str | None, images: int, split: str, stage1: str | None) -> Path:
+def explore(
+    workdir: str,
+    out: str | None,
+    images: int,
+    split: str,
+    stage1: str | None,
+    data_dir: str | None = None,
+    data_path: str | None = None,
+) -> Path:
     """Writes the page of a trained autoencoder or prior; the arguments are the command's.
 
     Returns:
@@ -89,7 +97,9 @@ def explore(workdir: str, out: str | None, images: int, split: str, stage1: str 
         raise InputError(f"--workdir={workdir} holds a run of task {task!r}, expected {' or '.join(EXPLORED)}")
     page = Path(out) if out else Workdir(workdir).path / "explore.html"
     _check_writable(page)
-    shown = {"name": Workdir(workdir).path.name, **describe(EXPLORED[task](workdir, stage1), images, split)}
+    explored = EXPLORED[task](workdir, stage1)
+    explored = explored._replace(config=datasets.located(explored.config, data_dir, data_path))
+    shown = {"name": Workdir(workdir).path.name, **describe(explored, images, split)}
     with replacing(page) as temporary:
         temporary.write_text(render(shown), encoding="utf-8")
     return page
@@ -124,6 +134,9 @@ def describe(explored: Explored, count: int, name: str) -> dict[str, Any]:
       order; a code's patches follow each other in its sheet, those of code 0 first.
     """
     stage1, config = explored.stage1, explored.config
+    if len(stage1.grid) > 2:
+        raise InputError(f"--workdir: {stage1.path} was trained on clips of {stage1.grid[0]} frames, expected images")
+    datasets.agree(config, stage1.facts)
     images = datasets.load(config, (name,))
     if not images:
         raise InputError(f"--split={name}: the run was trained with config.data.validation=0.0")
