@@ -43,7 +43,7 @@ def test_the_main_job(digits):
     workdir, result, seconds = digits
     assert seconds < 90  # compilation included
     names = {path.name for path in workdir.iterdir()}
-    pictures = {"curves.png", "originals.png", "reconstructions.png", "codebook.png"}
+    pictures = {"curves.png", "reconstructions.png", "codebook.png"}
     assert {"config.json", "run.json", "checkpoints", "metrics.jsonl", "timing.jsonl", "eval.json"} | pictures <= names
     assert not [name for name in names if "tmp" in name]
     figures = json.loads((workdir / "eval.json").read_text())

@@ -100,11 +100,24 @@ def test_images_and_codes_that_are_not_square(small_config, prior_config, tmp_pa
     assert np.load(tmp_path / "codes" / "test_codes.npy").shape == (40, 4, 6)
 
 
-@pytest.mark.parametrize("columns", [8, 10])
-def test_captions_fit_under_their_images(tmp_path, columns):
+@pytest.mark.parametrize(
+    "count, width, period, columns",
+    [(64, 28, 1, 16), (80, 28, 10, 10), (40, 28, 2, 10), (7, 28, 1, 7), (64, 256, 1, 2), (40, 28, 100, 10)],
+)
+def test_as_many_columns_as_fit(tmp_path, count, width, period, columns):
+    """With no gap in the last row, and each class below itself, where that is possible."""
+    plots.save_grid(tmp_path / "grid.png", np.zeros((count, width, width, 3)), period=period)
+    with Image.open(tmp_path / "grid.png") as picture:
+        tile = width * -(-56 // width) + 2
+        assert picture.size == (columns * tile + 2, -(-count // columns) * tile + 2)
+
+
+@pytest.mark.parametrize("period", [1, 10])
+def test_captions_fit_under_their_images(tmp_path, period):
     """Small images are enlarged until they do."""
+    columns = 5
     captions = ["automobile", "T-shirt/top", "cat", "aquarium_fish"] * 5
-    plots.save_grid(tmp_path / "grid.png", np.zeros((20, 32, 32, 3)), columns, captions)
+    plots.save_grid(tmp_path / "grid.png", np.zeros((20, 32, 32, 3)), captions, period=period)
     with Image.open(tmp_path / "grid.png") as picture:
         pixels = np.asarray(picture.convert("L"))
     tile = (pixels.shape[1] - 2) // columns - 2

@@ -83,7 +83,10 @@ def test_evaluation_counts_each_example_once(small_config, tmp_path, parallel):
         means[batch_size] = evaluator.measure(program.replicate(variables), test)
     assert_close(means[128], means[360], 1e-5)
     pictures = task.images(variables, test.arrays)
-    error = np.mean((np.asarray(pictures["originals"].images) - np.asarray(pictures["reconstructions"].images)) ** 2)
+    originals, captions, found = pictures["reconstructions"][:3]
+    errors = np.mean((np.asarray(originals) - np.asarray(found)) ** 2, axis=(1, 2, 3))
+    error = errors.mean()
+    assert captions[0] == f"{-10 * np.log10(errors[0]):.1f} dB"
     np.testing.assert_allclose(means[128]["mse"], error, rtol=1e-5)
     np.testing.assert_allclose(means[128]["code_frequency"].sum(), 1, rtol=1e-6)
 

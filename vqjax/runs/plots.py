@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,21 +14,35 @@ from vqjax.runs.metrics import perplexity
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 _LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "codes_used": "codes used", "top5": "top-5 accuracy"}
+_COUNTS = ("codes_used",)
+_MEASURED = (
+    "train: the mean over the steps since the last point, on batches as they are trained on; "
+    "validation and test: the whole split"
+)
 _CAPTION = 14  # pixels of height
 _FILM_FRAMES = 48
 _FILM_PIXELS = 320  # of width, about
 _FRAME_TIME = 100  # milliseconds
-_GRID_PIXELS = 640  # small images are enlarged by a whole factor to about this width
+_GRID_PIXELS = 960  # of a grid's width, at most
+_TILE = 56  # of an image's width, at least: smaller ones are enlarged by a whole factor
+_RED = "#c00000"
+_COLOURS = {"train": "tab:blue", "validation": "tab:orange", "test": "tab:green"}
+_MANY = 256  # codes from which on their usage is on a log axis
+_CELLS = 256  # positions up to which a map has figures in it
 
 
-def save_pictures(path: Path, images: np.ndarray, captions: Sequence[str] | None = None) -> None:
-    """Images (N, H, W, C) as a grid, or clips (N, T, H, W, C) as a film; `path` lacks the suffix, .png or .gif."""
+def save_pictures(path: Path, images: Any, *grid: Any) -> None:
+    """Images (N, H, W, C) as a grid, or clips (N, T, H, W, C) as a film; `path` lacks the suffix, .png or .gif.
+
+    The rest is that of `save_grid`; a film has none of it.
+    """
     if images.ndim > 4:
-        save_film(path.with_name(f"{path.name}.gif"), images)
+        save_film(path.with_name(f"{path.name}.gif"), np.asarray(images))
     else:
-        save_grid(path.with_name(f"{path.name}.png"), images, captions=captions)
+        save_grid(path.with_name(f"{path.name}.png"), images, *grid)
 
 
 def save_film(path: Path, clips: np.ndarray) -> None:
@@ -46,39 +61,57 @@ def save_film(path: Path, clips: np.ndarray) -> None:
 
 def save_grid(
     path: Path,
-    images: np.ndarray,
-    columns: int = 8,
+    images: Any,
     captions: Sequence[str] | None = None,
-    below: np.ndarray | None = None,
+    below: Any = None,
+    title: str = "",
+    wrong: Sequence[bool] | None = None,
+    period: int = 1,
 ) -> None:
-    """Images as a grid of squares with white lines between.
+    """Images as a grid with white lines between, as many side by side as fit.
 
     Args:
       path: of the PNG.
       images: (N, H, W, C) in [0, 1], C 1 or 3.
-      columns: images side by side.
       captions: a text under each image.
       below: (N, H, W, C), a second image close under each.
+      title: a line above all.
+      wrong: which captions are red.
+      period: of the images; the columns are a multiple of it if that fits.
     """
     font = ImageFont.load_default(_CAPTION - 2)
+    count, _, width, channels = images.shape
     widest = max(map(font.getlength, captions)) if captions else 0
-    factor = max(1, _GRID_PIXELS // (columns * (images.shape[2] + 1)), math.ceil(widest / images.shape[2]))
-    tiles = _pixels(images, factor)
+    factor = max(1, math.ceil(max(_TILE, widest) / width))
+    tiles = _pixels(np.asarray(images), factor)
     if below is not None:
         line = np.full((len(tiles), 1, *tiles.shape[2:]), 255, np.uint8)
-        tiles = np.concatenate([tiles, line, _pixels(below, factor)], axis=1)
-    count, height, width = tiles.shape[:3]
-    text = _CAPTION if captions else 0
+        tiles = np.concatenate([tiles, line, _pixels(np.asarray(below), factor)], axis=1)
+    height, width = tiles.shape[1:3]
+    columns = _columns(count, max(1, _GRID_PIXELS // (width + 2)), period)
+    head, text = (_CAPTION if title else 0), (_CAPTION if captions else 0)
     step = height + text + 2, width + 2
-    canvas = Image.new("RGB", (columns * step[1] + 2, -(-count // columns) * step[0] + 2), "white")
+    canvas = Image.new("RGB", (columns * step[1] + 2, head + -(-count // columns) * step[0] + 2), "white")
     draw = ImageDraw.Draw(canvas)
+    draw.text((4, head / 2 + 1), title, "black", font, anchor="lm")
     for i, tile in enumerate(tiles):
-        top, left = i // columns * step[0] + 2, i % columns * step[1] + 2
+        top, left = head + i // columns * step[0] + 2, i % columns * step[1] + 2
         canvas.paste(Image.fromarray(tile), (left, top))
         if captions:
-            draw.text((left + width / 2, top + height + text / 2), captions[i], "black", font, anchor="mm")
+            colour = _RED if wrong is not None and wrong[i] else "black"
+            draw.text((left + width / 2, top + height + text / 2), captions[i], colour, font, anchor="mm")
     with replacing(path) as temporary:
-        (canvas if images.shape[-1] == 3 or captions else canvas.convert("L")).save(temporary)
+        (canvas if channels == 3 or captions or title else canvas.convert("L")).save(temporary)
+
+
+def _columns(count: int, most: int, period: int) -> int:
+    """Images side by side, of so many: multiples of the period if they fit, without a gap in the last row if that
+    takes no more than half of the columns.
+    """
+    most = min(count, most)
+    fitting = range(period, most + 1, period) if period <= most else range(1, most + 1)
+    even = [columns for columns in fitting if count % columns == 0 and 2 * columns >= fitting[-1]]
+    return even[-1] if even else fitting[-1]
 
 
 def _pixels(images: np.ndarray, factor: int) -> np.ndarray:
@@ -97,15 +130,19 @@ def save_curves(path: Path, lines: Sequence[Mapping], names: Iterable[str]) -> N
         for split in splits:
             points = [(line["step"], line[name]) for line in lines if line["split"] == split and name in line]
             if points:
-                panel.plot(*zip(*points), label=split, marker="." if len(points) < 30 else None)
+                marker = "." if len(points) < 30 else None
+                panel.plot(*zip(*points), label=split, marker=marker, color=_COLOURS[split])
         panel.set(xlabel="step", ylabel=_LABELS.get(name, name.replace("_", " ")))
         values = [line[name] for line in lines if name in line]
         if name.endswith("loss") and min(values) > 0 and max(values) > 10 * min(values):
             panel.set_yscale("log")
+        if name in _COUNTS:
+            panel.yaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.3)
         panel.legend()
     for panel in axes.flat[len(names) :]:
         panel.remove()
+    figure.supxlabel(_MEASURED, fontsize="small", color="dimgray")
     _save_figure(figure, path)
 
 
@@ -116,7 +153,12 @@ def save_usage(path: Path, frequency: np.ndarray) -> None:
     panel.axhline(100 / len(frequency), color="black", linewidth=0.8, linestyle="--", label="all codes alike")
     used = np.count_nonzero(frequency)
     panel.set_title(f"{used} of {len(frequency)} codes used, perplexity {perplexity(frequency):.0f}")
-    panel.set(xlabel="code, most frequent first", ylabel="% of positions", ylim=(0, None))
+    panel.set(xlabel="code, most frequent first", ylabel="% of positions")
+    if len(frequency) > _MANY:
+        panel.set_yscale("log")
+    else:
+        panel.set_ylim(0, None)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_xlim(0.5, len(frequency) + 0.5)
     panel.grid(alpha=0.3)
     panel.legend()
@@ -126,9 +168,16 @@ def save_usage(path: Path, frequency: np.ndarray) -> None:
 def save_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
     """Figures by position, (h, w) each, side by side on one scale."""
     top = max(value.max() for value in maps.values())
-    figure, axes = plt.subplots(1, len(maps), figsize=(4.5 * len(maps), 4), squeeze=False, layout="constrained")
+    height, width = next(iter(maps.values())).shape
+    few = height * width <= _CELLS
+    size = max(4.0, 0.42 * width if few else 0), max(4.0, 0.42 * height if few else 0)
+    figure, axes = plt.subplots(1, len(maps), figsize=(size[0] * len(maps) + 1, size[1]), squeeze=False)
+    figure.set_layout_engine("constrained")
     for panel, (name, value) in zip(axes.flat, maps.items()):
         drawn = panel.imshow(value, vmin=0, vmax=top)
+        for row, column in np.ndindex(*value.shape) if few else ():
+            colour = "black" if value[row, column] > 0.6 * top else "white"
+            panel.text(column, row, f"{value[row, column]:.1f}", ha="center", va="center", color=colour, fontsize=8)
         panel.set_title(f"{name.replace('_', ' ')}, mean {value.mean():.2f}")
         panel.set(xticks=[], yticks=[])
     figure.colorbar(drawn, ax=axes, label="nats")

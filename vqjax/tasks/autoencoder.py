@@ -127,9 +127,11 @@ class AutoencoderTask(Quantized):
         return self.module.apply(variables, x, method=method)
 
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
-        """A batch's images, and what comes of them; of clips, both side by side."""
+        """A batch's images, each above what comes of it; of clips, both side by side."""
         originals = unit(batch["image"])
         found = self.likelihood.mean(self._evaluate(variables, batch).output)
         if originals.ndim > 4:
             return {"reconstructions": Pictures(jnp.concatenate([originals, found], axis=-2))}
-        return {"originals": Pictures(originals), "reconstructions": Pictures(found)}
+        errors = jnp.mean((originals - found) ** 2, axis=(1, 2, 3)).tolist()
+        captions = [f"{metrics.psnr(error):.1f} dB" for error in errors]
+        return {"reconstructions": Pictures(originals, captions, found, "above: original, below: reconstruction, PSNR")}

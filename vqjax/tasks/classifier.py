@@ -133,7 +133,7 @@ class ClassifierTask(Quantized):
         predicted = np.asarray(self._predict(variables, self.frozen, batch).argmax(1))
         names = self.class_names
         captions = [names[p] if p == t else f"{names[p]}, not {names[t]}" for p, t in zip(predicted, batch["label"])]
-        return {"predictions": Pictures(self._visible(batch), captions)}
+        return {"predictions": Pictures(self._visible(batch), captions, wrong=predicted != np.asarray(batch["label"]))}
 
     def _visible(self, batch: Mapping) -> jax.Array:
         """Images in [0, 1], (B, H, W, C)."""

@@ -25,10 +25,16 @@ class Pictures(NamedTuple):
     Attributes:
       images: (B, H, W, C) in [0, 1], or clips (B, T, H, W, C).
       captions: a text for each, or None.
+      below: as images, a second one close under each, or None.
+      title: what is seen, or "".
+      wrong: whether what a caption says of its image is an error, or None.
     """
 
     images: Any
     captions: Sequence[str] | None = None
+    below: Any = None
+    title: str = ""
+    wrong: Sequence[bool] | None = None
 
 
 class Task:

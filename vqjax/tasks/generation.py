@@ -65,13 +65,13 @@ def sample(
     captions = None
     if prior.conditional:
         arrays["classes"], captions = labels, [prior.class_names[label] for label in labels]
-    columns = len(chosen) if 4 <= len(chosen) <= 12 else 8
     if training is not None:
         arrays["neighbours"] = training[nearest_images(images, training)]
     with replacing(beside) as temporary:
         np.savez_compressed(temporary, **arrays)
     below = arrays["neighbours"][:_SHOWN] / 255 if neighbours else None
-    plots.save_grid(picture, images[:_SHOWN] / 255, columns, captions, below)
+    title = "above: sample, below: the nearest image of train" if neighbours else ""
+    plots.save_grid(picture, images[:_SHOWN] / 255, captions, below, title, period=len(chosen))
     return picture, beside
 
 

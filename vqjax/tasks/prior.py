@@ -142,14 +142,18 @@ class PriorTask(Task):
         return {"nats_by_position": nats.mean(0)}
 
     def baselines(self, split: Split) -> dict[str, np.ndarray]:
-        """The entropy of a split's codes when each is taken for itself, in nats: over all positions, and at each."""
+        """What a split's codes cost when each is taken for itself, by their frequencies over all positions, in nats.
+
+        The mean, which is the entropy of those frequencies, and at each position.
+        """
         codes = split.arrays["codes"].reshape(len(split), -1).astype(np.int64)
         at = codes + self.module.num_codes * np.arange(codes.shape[1])  # tells the positions apart
         counts = np.bincount(at.reshape(-1), minlength=codes.shape[1] * self.module.num_codes)
         frequency = counts.reshape(codes.shape[1], -1) / len(split)
-        by_position = np.array([metrics.entropy(row) for row in frequency]).reshape(self.grid)
-        over_all = np.asarray(metrics.entropy(frequency.mean(0)))
-        return {"order0_nats_per_code": over_all, "order0_nats_by_position": by_position}
+        over_all = frequency.mean(0)
+        nats = -np.log(np.where(over_all, over_all, 1))  # of a code; one that is never used costs nothing
+        by_position = (frequency @ nats).reshape(self.grid)
+        return {"order0_nats_per_code": np.asarray(metrics.entropy(over_all)), "order0_nats_by_position": by_position}
 
     def sample(
         self, variables: Mapping, batch: Mapping, seed: int | jax.Array, sampling: Sampling = ANCESTRAL
@@ -160,7 +164,8 @@ class PriorTask(Task):
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
         """Samples of the classes of a batch, and the batch's own codes decoded: what no prior over them can exceed."""
         codes = {"generated": self._sample(variables, batch, 0), "decoded": _codes(batch)}
-        return {name: Pictures(self._decode(self.stage1.variables, value)) for name, value in codes.items()}
+        captions = [self.class_names[label] for label in batch["label"]] if self.conditional else None
+        return {name: Pictures(self._decode(self.stage1.variables, value), captions) for name, value in codes.items()}
 
 
 def _codes(batch: Mapping) -> jax.Array:

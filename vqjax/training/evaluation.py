@@ -72,8 +72,8 @@ class Evaluator:
     def _pictures(self, variables: Any, split: Split) -> None:
         """Writes the task's pictures of the first images of a split; `variables` on the host."""
         batch = next(evaluation_batches(split[:PICTURES], min(PICTURES, len(split))))
-        for name, (images, captions) in self._task.images(variables, batch).items():
-            plots.save_pictures(self._workdir / name, np.asarray(images), captions)
+        for name, pictures in self._task.images(variables, batch).items():
+            plots.save_pictures(self._workdir / name, *pictures)
 
 
 def evaluate(
