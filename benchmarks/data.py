@@ -133,8 +133,8 @@ def _start(name: str, data_dir: str, cache: bool) -> None:
 
 def starts(data_dir: str) -> None:
     _run = multiprocessing.get_context("spawn").Process
-    for text, cache in (("decoded", False), ("decoded and kept, or kept already", True), ("kept", True)):
-        print(f"mnist is there, {text}: ", end="", flush=True)
+    for text, cache in (("decoded", False), ("decoded, unless it is kept", True), ("kept", True)):
+        print(f"mnist, {text}: ", end="", flush=True)
         process = _run(target=_start, args=("mnist", data_dir, cache))
         process.start()
         process.join()

@@ -12,5 +12,5 @@ from configs import cifar10_ema
 def get_config():
     """cifar10_ema with Kaiming initialisation and weight normalisation."""
     config = cifar10_ema.get_config()
-    config.model.deepmind.update(weight_norm=True, kernel_init="kaiming")
+    config.model.deepmind.update(weight_norm=True, kernel_init="lecun")
     return config

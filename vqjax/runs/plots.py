@@ -178,7 +178,7 @@ def save_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
         for row, column in np.ndindex(*value.shape) if few else ():
             colour = "black" if value[row, column] > 0.6 * top else "white"
             panel.text(column, row, f"{value[row, column]:.1f}", ha="center", va="center", color=colour, fontsize=8)
-        panel.set_title(f"{name.replace('_', ' ')}, mean {value.mean():.2f}")
+        panel.set_title(f"{name.replace('_', ' ').replace('order0', 'order 0')}, mean {value.mean():.2f}")
         panel.set(xticks=[], yticks=[])
     figure.colorbar(drawn, ax=axes, label="nats")
     _save_figure(figure, path)
