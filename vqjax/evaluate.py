@@ -14,7 +14,8 @@ def main(arguments: Sequence[str]) -> None:
     given = flags.parse_args(arguments)
 
     from vqjax.runs.workdir import Workdir  # JAX starts here, after the arguments are known to be right
-    from vqjax.training.evaluation import evaluate, show
+    from vqjax.training.evaluation import evaluate
+    from vqjax.training.terminal import show
 
     workdir = Workdir(given.workdir)
     step, figures = evaluate(workdir, given.step, given.stage1, given.data_dir, given.data_path)

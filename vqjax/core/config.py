@@ -16,6 +16,7 @@ import difflib
 import inspect
 import math
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -262,14 +263,19 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 
 def brief(config: ConfigDict, every: bool = False) -> str:
-    """The config, a line per section; without the entries that it does not choose, unless it is to be `every`."""
+    """The config, a section after the other, each name and value; a long one takes several lines of 100 characters.
+
+    Without the entries that it does not choose, and the empty ones, unless it is to be `every`.
+    """
 
     def lines(name: str, fields: ConfigDict) -> list[str]:
         plain = {k: v for k, v in fields.items() if not isinstance(v, ConfigDict)}
-        found = [f"{name:<25}" + " ".join(f"{k}={v}" for k, v in plain.items())] if plain else []
+        words = " ".join(f"{k}={v}".replace(" ", "\xa0") for k, v in plain.items() if every or v != "")
+        wrapper = textwrap.TextWrapper(100, f"{name:<21}", " " * 21, break_long_words=False, break_on_hyphens=False)
+        found = wrapper.wrap(words)
         for key, part in fields.items():
             if isinstance(part, ConfigDict) and (every or name == "config" or key in plain.values() or not plain):
                 found += lines(f"{name}.{key}".removeprefix("config."), part)
         return found
 
-    return "\n".join(lines("config", config))
+    return "\n".join(lines("config", config)).replace("\xa0", " ")

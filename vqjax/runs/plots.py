@@ -34,15 +34,18 @@ _MANY = 256  # codes from which on their usage is on a log axis
 _CELLS = 256  # positions up to which a map has figures in it
 
 
-def save_pictures(path: Path, images: Any, *grid: Any) -> None:
+def save_pictures(path: Path, images: Any, *grid: Any) -> Path:
     """Images (N, H, W, C) as a grid, or clips (N, T, H, W, C) as a film; `path` lacks the suffix, .png or .gif.
 
-    The rest is that of `save_grid`; a film has none of it.
+    The rest is that of `save_grid`; a film has none of it. Returns the path that was written.
     """
     if images.ndim > 4:
-        save_film(path.with_name(f"{path.name}.gif"), np.asarray(images))
+        path = path.with_name(f"{path.name}.gif")
+        save_film(path, np.asarray(images))
     else:
-        save_grid(path.with_name(f"{path.name}.png"), images, *grid)
+        path = path.with_name(f"{path.name}.png")
+        save_grid(path, images, *grid)
+    return path
 
 
 def save_film(path: Path, clips: np.ndarray) -> None:

@@ -1,10 +1,12 @@
 """Where figures go: metrics.jsonl, timing.jsonl and TensorBoard."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from tensorboardX import SummaryWriter
 
 from vqjax.core.files import replacing
@@ -43,6 +45,16 @@ class Writer:
         self._files["metrics"].write(json.dumps({"step": step, "split": split, **figures}) + "\n")
         for name, value in figures.items():
             self._board.add_scalar(f"{split}/{name}", value, step)
+
+    def pictures(self, step: int, split: str, files: Sequence[Path], code_frequency: np.ndarray | None) -> None:
+        """TensorBoard's images, of PNG files, and a histogram of how often each of K codes is used (K,), if any are."""
+        for file in files:
+            with Image.open(file) as picture:
+                self._board.add_image(
+                    f"{split}/{file.stem}", np.asarray(picture.convert("RGB")), step, dataformats="HWC"
+                )
+        if code_frequency is not None:
+            self._board.add_histogram(f"{split}/code_frequency", code_frequency, step)
 
     def timing(self, step: int, seconds: float, images: int, waited: float) -> None:
         """A line of timing.jsonl for the wall-clock seconds that so many training images took, and how many of them

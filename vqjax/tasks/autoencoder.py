@@ -126,6 +126,14 @@ class AutoencoderTask(Quantized):
     def _apply(self, method: str, variables: Mapping, x: jax.Array) -> Any:
         return self.module.apply(variables, x, method=method)
 
+    def following(self, workdir: str) -> tuple[str, ...]:
+        if not self.module.quantizer.num_codes or len(self.image_shape) > 3:
+            return super().following(workdir)
+        return (
+            f"python -m vqjax explore --workdir {workdir}",
+            f"python -m vqjax train --config prior --config.stage1={workdir} --workdir {workdir}_prior",
+        )
+
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
         """A batch's images, each above what comes of it; of clips, both side by side."""
         originals = unit(batch["image"])

@@ -135,6 +135,9 @@ class ClassifierTask(Quantized):
         captions = [names[p] if p == t else f"{names[p]}, not {names[t]}" for p, t in zip(predicted, batch["label"])]
         return {"predictions": Pictures(self._visible(batch), captions, wrong=predicted != np.asarray(batch["label"]))}
 
+    def following(self, workdir: str) -> tuple[str, ...]:
+        return (f"python -m vqjax predict --workdir {workdir} IMAGE …",)
+
     def _visible(self, batch: Mapping) -> jax.Array:
         """Images in [0, 1], (B, H, W, C)."""
         return unit(batch["image"])

@@ -194,6 +194,10 @@ class Task:
         """The number by which the best checkpoint is chosen; lower is better."""
         return figures["loss"]
 
+    def following(self, workdir: str) -> tuple[str, ...]:
+        """Commands that may come after a finished run; the workdir as a shell takes it."""
+        return (f"python -m vqjax evaluate --workdir {workdir}",)
+
     @property
     def traits(self) -> dict[str, Any]:
         """What an ablation's table says of the run."""

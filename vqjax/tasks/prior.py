@@ -167,6 +167,9 @@ class PriorTask(Task):
         captions = [self.class_names[label] for label in batch["label"]] if self.conditional else None
         return {name: Pictures(self._decode(self.stage1.variables, value), captions) for name, value in codes.items()}
 
+    def following(self, workdir: str) -> tuple[str, ...]:
+        return f"python -m vqjax sample --workdir {workdir}", f"python -m vqjax explore --workdir {workdir}"
+
 
 def _codes(batch: Mapping) -> jax.Array:
     """(B, h, w) int32: on disk and on their way they are smaller."""

@@ -1,6 +1,6 @@
 """Evaluation of a whole split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,15 @@ PICTURES = 64  # images in a grid
 
 
 class Evaluator:
-    """Evaluates a task's variables on splits, and writes down what came out."""
+    """Evaluates a task's variables on splits, and writes down what came out.
+
+    Attributes:
+      pictures: the files of the latest evaluation's images.
+      code_frequency: its (K,) shares of positions; None without codes.
+    """
+
+    pictures: Sequence[Path] = ()
+    code_frequency: np.ndarray | None = None
 
     def __init__(self, task: Task, program: devices.Program, batch_size: int, workdir: Path, frozen: Any):
         """`frozen` is the task's, replicated."""
@@ -57,8 +65,9 @@ class Evaluator:
         figures = {**summarize(means), "parameters": parameters}
         by_position = {key: value for key, value in means.items() if key.endswith("_by_position")}
         details = {key: np.round(value, 5).tolist() for key, value in by_position.items()}
-        if "code_frequency" in means:
-            plots.save_usage(self._workdir / "codebook.png", means["code_frequency"])
+        self.code_frequency = means.get("code_frequency")
+        if self.code_frequency is not None:
+            plots.save_usage(self._workdir / "codebook.png", self.code_frequency)
         if by_position:
             plots.save_maps(self._workdir / "positions.png", by_position)
         if "confusion" in means:
@@ -72,8 +81,8 @@ class Evaluator:
     def _pictures(self, variables: Any, split: Split) -> None:
         """Writes the task's pictures of the first images of a split; `variables` on the host."""
         batch = next(evaluation_batches(split[:PICTURES], min(PICTURES, len(split))))
-        for name, pictures in self._task.images(variables, batch).items():
-            plots.save_pictures(self._workdir / name, *pictures)
+        found = self._task.images(variables, batch)
+        self.pictures = [plots.save_pictures(self._workdir / name, *pictures) for name, pictures in found.items()]
 
 
 def evaluate(
@@ -103,10 +112,3 @@ def evaluate(
     batch_size, frozen = devices.multiple(task.config.batch_size), program.replicate(task.frozen)
     evaluator = Evaluator(task, program, batch_size, workdir.path, frozen)
     return step, evaluator.evaluate(step, "test", test, program.replicate(variables))
-
-
-def show(figures: Mapping[str, float]) -> str:
-    """The figures as one line for a person."""
-    shown = {name: f"{value:,}" for name, value in figures.items() if isinstance(value, int)}
-    shown |= {name: f"{value:.5g}" for name, value in figures.items() if isinstance(value, float)}
-    return "  ".join(f"{name} {shown[name]}" for name in figures if name in shown)

@@ -3,16 +3,16 @@
 import collections
 import contextlib
 import itertools
+import shlex
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from vqjax import __version__, tasks
 from vqjax.core.config import brief, check_name
@@ -27,8 +27,9 @@ from vqjax.runs.writer import Writer, read_lines
 from vqjax.tasks.contract import Task
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import optimizers
-from vqjax.training.evaluation import Evaluator, show
+from vqjax.training.evaluation import Evaluator
 from vqjax.training.steps import prepare_step, train_step
+from vqjax.training.terminal import Progress, short, show, summary, timed
 
 _NOTES = 20  # lines about the data
 IN_FLIGHT = 8  # steps dispatched ahead of the one that is waited for; without a bound, many CPU devices deadlock
@@ -71,7 +72,7 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     place = Workdir(workdir)
     task = check(config, place)
     changed = place.differences(task.config)
-    if place.exists and _finished(place, task.config):
+    if place.exists and _finished(place, task):
         if changed:
             place.create(task.config, task.facts)
         return 0
@@ -86,15 +87,15 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     return 128 + interrupts.signal if interrupts.signal else 0  # one that came in the last step
 
 
-def _finished(workdir: Workdir, config: ConfigDict) -> bool:
+def _finished(workdir: Workdir, task: Task) -> bool:
     """Whether the run has all its steps and its evaluation; if so, says so."""
     if not (workdir.path / "checkpoints").exists():
         return False
     with workdir.checkpoints() as checkpoints:
         latest, chosen = checkpoints.latest or 0, checkpoints.chosen
-    if latest < config.steps or not _tested(workdir, chosen):
+    if latest < task.config.steps or not _tested(workdir, chosen):
         return False
-    print(f"{workdir.path} is finished after {latest:,} steps: {_result(workdir)}")
+    print(f"{workdir.path} is finished after {latest:,} steps: {_result(workdir, task.headline)}")
     print("To train on, raise its config.steps; to start afresh, name another --workdir.")
     return True
 
@@ -108,9 +109,9 @@ def _tested(workdir: Workdir, step: int | None) -> bool:
     return {"step": step, "split": "test"}.items() <= found.items()
 
 
-def _result(workdir: Workdir) -> str:
+def _result(workdir: Workdir, names: Sequence[str]) -> str:
     figures = read_json(workdir.path / "eval.json")
-    return f"{figures.pop('split')}, step {figures.pop('step'):,}: {show(figures)}"
+    return f"{figures['split']}, step {figures['step']:,}: {show(figures, names)}"
 
 
 class _Interrupts:
@@ -153,6 +154,10 @@ class _Window:
         self._settle(0)
         return self._mean.state
 
+    def latest(self) -> dict[str, float]:
+        """The figures of the window so far, without waiting."""
+        return summarize(self._mean.means()) if self._mean.count else {}
+
     def close(self) -> dict[str, float]:
         """The figures of the window; a new one begins."""
         self._settle(0)
@@ -166,7 +171,12 @@ class _Run:
     def __init__(self, task: Task, workdir: Workdir):
         self.task, self.workdir, config = task, workdir, task.config
         self.variables = tasks.started(task) if config.start and not workdir.begun else None
-        self.config, self.splits = config, task.load()
+        self.config = config
+        hardware = f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"
+        print(f"vqjax {__version__} on {hardware}; workdir {short(workdir.path)}")
+        print(brief(config))
+        with timed("reading the data"):
+            self.splits = task.load()
         if workdir.begun:
             datasets.agree_exactly(config, task.facts)
         else:
@@ -186,17 +196,20 @@ class _Run:
         if self.task.stage1:
             self.task.stage1.pin(self.workdir.path)
         with self.workdir.checkpoints(create=True) as self.checkpoints:
-            state, sums = self._start()
+            with timed("restoring" if self.checkpoints.latest else "first weights and codes"):
+                state, sums = self._start()
             first = int(state.step)
             self._introduce(state)
             state, window = program.replicate(state), _Window(program, sums)
-            with Writer(self.workdir.path, first) as self.writer, self._progress(first) as self.progress:
+            progress = Progress(first, config.steps, config.batch_size, self.task.headline)
+            with Writer(self.workdir.path, first) as self.writer, progress as self.progress:
                 self.since = first, time.perf_counter()
                 for step, batch in zip(range(first, config.steps), self._waiting(self._batches(first))):
                     batch = program.shard(batch)
                     if "train" in self.task.prepares:
                         batch = self.prepare((state.step, self.frozen), batch)
-                    state, metrics = self.update(state, batch)
+                    with timed("compiling the step") if step == first else contextlib.nullcontext():
+                        state, metrics = self.update(state, batch)
                     window.add(metrics)
                     done, last, monitored = step + 1, step + 1 == config.steps, None
                     if done % config.log_every == 0 or last:
@@ -206,7 +219,7 @@ class _Run:
                     stop = interrupts.signal  # looked at once: a signal from here on ends the next step
                     if done % config.save_every == 0 or last or stop or monitored is not None:
                         self.checkpoints.save(program.collect(state), window.state(), monitored)
-                    self.progress.update(config.batch_size)
+                    self.progress.step(done, window.latest)
                     if stop and not last:
                         return False
         return True
@@ -219,16 +232,12 @@ class _Run:
         if not _tested(workdir, chosen):
             step, variables = workdir.restore_variables(self.task.expected, chosen)
             self.evaluator.evaluate(step, "test", self.splits["test"], self.program.replicate(variables))
-        print(_result(workdir))
-        names = sorted(path.name + "/" * path.is_dir() for path in workdir.path.iterdir())
-        print(f"in {workdir.path}: {', '.join(names)}")
+        following = self.task.following(shlex.quote(short(workdir.path)))
+        print(summary(workdir.path, _result(workdir, self.task.headline), following))
 
     def _introduce(self, state: TrainState) -> None:
-        """Prints what a newcomer wants to see first."""
-        sizes = ", ".join(f"{len(split):,} {name}" for name, split in self.splits.items())
-        hardware = f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"
-        print(f"vqjax {__version__} on {hardware}; {sizes} images; workdir {self.workdir.path}")
-        print(brief(self.config))
+        """Prints how much there is of data and parameters."""
+        print(f"images: {', '.join(f'{len(split):,} {name}' for name, split in self.splits.items())}")
         counts = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.params.items()}
         print(f"parameters: {sum(counts.values()):,} ({', '.join(f'{k} {v:,}' for k, v in counts.items())})")
         extra = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.extra.items()}
@@ -243,11 +252,6 @@ class _Run:
         notes = [*datasets.describe(self.config).notes, *self.task.notes, *datasets.oddities(self.config)]
         more = [f"and more: python -m vqjax inspect lists all {len(notes)}"] if len(notes) > _NOTES else []
         return notes[:_NOTES] + more
-
-    def _progress(self, first: int) -> tqdm:
-        size = self.config.batch_size
-        settings = {"unit": " images", "unit_scale": True, "dynamic_ncols": True, "disable": None}
-        return tqdm(total=self.config.steps * size, initial=first * size, desc=f"step {first:,}", **settings)
 
     def _batches(self, start: int) -> Iterator[dict]:
         config = self.config
@@ -280,11 +284,10 @@ class _Run:
         figures = window.close()
         self.writer.figures(done, "train", figures)
         (since, then), now = self.since, time.perf_counter()
-        self.writer.timing(done, now - then, (done - since) * self.config.batch_size, self.waited)
+        images = (done - since) * self.config.batch_size
+        self.writer.timing(done, now - then, images, self.waited)
         self.since, self.waited = (done, now), 0.0
-        self.progress.set_description(f"step {done:,}", refresh=False)
-        shown = {name: f"{figures[name]:.4g}" for name in self.task.headline if name in figures}
-        self.progress.set_postfix(shown, refresh=False)
+        self.progress.log(done, figures, images / (now - then))
 
     def _evaluate(self, done: int, state: TrainState) -> float | None:
         """Figures and pictures of the validation share, or else the test split; returns the monitored figure."""
@@ -292,9 +295,10 @@ class _Run:
         name = "validation" if "validation" in self.splits else "test"
         figures = self.evaluator.evaluate(done, name, self.splits[name], state.variables)
         self.writer.figures(done, name, figures)
+        self.writer.pictures(done, name, self.evaluator.pictures, self.evaluator.code_frequency)
         lines = read_lines(self.workdir.path / "metrics.jsonl")
         plots.save_curves(self.workdir.path / "curves.png", lines, self.task.curves)
-        self.progress.write(f"step {done:,}, {name}: {show(figures)}")
-        since, then = self.since
-        self.since = since, then + time.perf_counter() - started  # the images per second are training's alone
+        (since, then), took = self.since, time.perf_counter() - started
+        self.since = since, then + took  # the images per second are training's alone
+        self.progress.line(f"step {done:,}, {name}: {show(figures, self.task.curves)} ({took:.1f} s)")
         return self.task.monitor(figures) if name == "validation" else None
