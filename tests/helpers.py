@@ -15,6 +15,7 @@ from conftest import REPOSITORY
 from vqjax.data.batches import batches
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.state import initial_state
+from vqjax.runs.window import Window
 from vqjax.runs.workdir import Workdir
 from vqjax.training import loop, optimizers
 from vqjax.training.steps import prepare_step, train_step
@@ -98,7 +99,7 @@ def run(config, parallel="pmap", devices=8, steps=10):
 
 def stop_after(monkeypatch, steps):
     """SIGTERM comes when the run that is next started has taken so many steps."""
-    add, taken = loop._Window.add, []
+    add, taken = Window.add, []
 
     def add_and_count(window, metrics):
         add(window, metrics)
@@ -106,7 +107,7 @@ def stop_after(monkeypatch, steps):
         if len(taken) == steps:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(loop._Window, "add", add_and_count)
+    monkeypatch.setattr(Window, "add", add_and_count)
 
 
 def assert_refused(result, *messages):

@@ -109,4 +109,5 @@ def show(figures: Mapping[str, float]) -> str:
     """The figures as one line for a person."""
     shown = {name: f"{value:,}" for name, value in figures.items() if isinstance(value, int)}
     shown |= {name: f"{value:.5g}" for name, value in figures.items() if isinstance(value, float)}
+    shown |= {name: "not finite" for name, value in figures.items() if value is None}  # as eval.json has it
     return "  ".join(f"{name} {shown[name]}" for name in figures if name in shown)
