@@ -15,6 +15,7 @@ from conftest import REPOSITORY
 from vqjax.data.batches import batches
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.state import initial_state
+from vqjax.runs.window import Window
 from vqjax.runs.workdir import Workdir
 from vqjax.training import loop, optimizers
 from vqjax.training.steps import prepare_step, train_step
@@ -73,8 +74,10 @@ def assert_close(a, b, tolerance):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance, rtol=tolerance), a, b)
 
 
-def run(config, parallel="pmap", devices=8, steps=10):
-    """Trains; returns the state as every device has it, the state, and the metrics of each step."""
+def run(config, parallel="pmap", devices=8, steps=10, change=lambda step, batch: batch):
+    """Trains, on batches that `change` may change; returns the state as every device has it, the state, and the
+    metrics of each step.
+    """
     task = loop.check(config)
     config, splits = task.config, task.load()
     task.facts = task.describe(splits)
@@ -87,8 +90,8 @@ def run(config, parallel="pmap", devices=8, steps=10):
     update = program.compile(train_step(task, optimizer, schedule, *keys[2:]), donate=True)
     prepare = program.compile(prepare_step(task, keys[1]), sharded=True)
     state, frozen, history = program.replicate(jax.device_get(state)), program.replicate(task.frozen), []
-    for batch in itertools.islice(training(), steps):
-        batch = program.shard(batch)
+    for step, batch in enumerate(itertools.islice(training(), steps)):
+        batch = program.shard(change(step, batch))
         if "train" in task.prepares:
             batch = prepare((state.step, frozen), batch)
         state, metrics = update(state, batch)
@@ -98,7 +101,7 @@ def run(config, parallel="pmap", devices=8, steps=10):
 
 def stop_after(monkeypatch, steps):
     """SIGTERM comes when the run that is next started has taken so many steps."""
-    add, taken = loop._Window.add, []
+    add, taken = Window.add, []
 
     def add_and_count(window, metrics):
         add(window, metrics)
@@ -106,7 +109,7 @@ def stop_after(monkeypatch, steps):
         if len(taken) == steps:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(loop._Window, "add", add_and_count)
+    monkeypatch.setattr(Window, "add", add_and_count)
 
 
 def assert_refused(result, *messages):

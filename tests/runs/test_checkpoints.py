@@ -83,6 +83,14 @@ def test_a_figure_that_is_not_finite_is_never_the_best(workdir):
         assert (checkpoints.latest, checkpoints.chosen) == (5, 2)
 
 
+def test_of_figures_that_are_not_finite_none_is_chosen(workdir):
+    with workdir.checkpoints(create=True) as checkpoints:
+        for step, figure in enumerate((np.nan, np.inf, np.nan), start=1):
+            checkpoints.save(state_of(step), {"count": np.float64(0), "sums": {}}, figure)
+        checkpoints.wait()
+        assert checkpoints.chosen == checkpoints.latest == 3 and not checkpoints._best_known
+
+
 def test_reading_makes_no_directory(workdir):
     with pytest.raises(InputError, match="expected a checkpoint, found none"):
         workdir.checkpoints()

@@ -116,7 +116,7 @@ def test_the_weights_are_those_of_the_checkpoint(runs, tmp_path):
     np.testing.assert_allclose(codebook, vqjax.load(runs / "tokenizer", 4).codebook, rtol=1e-6)
 
 
-def test_bad_input_is_refused_and_nothing_is_written(runs, tmp_path, monkeypatch):
+def test_bad_input_is_refused_and_nothing_is_written(runs, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
     (tmp_path / "file").write_text("")
@@ -136,16 +136,6 @@ def test_bad_input_is_refused_and_nothing_is_written(runs, tmp_path, monkeypatch
     ):
         with pytest.raises(InputError, match=message):
             programs.export_programs(kind, str(workdir), str(tmp_path / out), step)
-    restore = Workdir.restore_variables
-
-    def damaged(workdir, expected, step=None):
-        step, variables = restore(workdir, expected, step)
-        variables["params"]["encoder"]["Conv_0"]["kernel"] = np.full((4, 4, 1, 4), np.inf, np.float32)
-        return step, variables
-
-    monkeypatch.setattr(Workdir, "restore_variables", damaged)
-    with pytest.raises(InputError, match="step 6 are not finite: params/encoder/Conv_0/kernel"):
-        programs.export_programs("tokenizer", str(runs / "tokenizer"), str(tmp_path / "out"))
     assert sorted(tmp_path.iterdir()) == before
 
 

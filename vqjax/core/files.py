@@ -3,9 +3,10 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,23 @@ def filling(directory: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON, in which a number that is not finite is null: JSON has no NaN."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(part) for key, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(part) for part in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        temporary.write_text(to_json(value, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:

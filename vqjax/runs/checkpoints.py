@@ -1,6 +1,7 @@
 """Checkpoints of a run. The only importer of Orbax.
 
 <step>/{model,optimizer,window}    variables, Optax's state, the metrics' running mean
+<step>/skips                       JSON: how many steps were skipped; older ones lack it, and skipped none
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from vqjax.core.config import InputError, differences
+from vqjax.runs import finite
 from vqjax.runs.pins import pinned
 from vqjax.runs.state import TrainState
 
@@ -37,6 +39,9 @@ class _Pinned(checkpoint_managers.PreservationPolicy):
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         steps = {*pinned(self.directory).values()}
         return [checkpoint.step in steps for checkpoint in checkpoints]
+
+
+_SKIPS = ("skipped", "in_a_row")  # fields of the state
 
 
 class Checkpoints:
@@ -100,14 +105,18 @@ class Checkpoints:
           state: the state after `state.step` updates.
           window: `Mean.state` of the metrics since the last logged line.
           monitored: the figure that the best checkpoint has lowest, if it was measured at this step.
+
+        Raises InputError if the state is not finite.
         """
+        finite.check(state, f"{self.directory}: step {int(state.step)} is not saved, as it is")
         items = ocp.args.Composite(
             model=ocp.args.StandardSave(state.variables),
             optimizer=ocp.args.StandardSave(state.opt_state),
             window=ocp.args.StandardSave(dict(window)),
+            skips=ocp.args.JsonSave({name: int(getattr(state, name)) for name in _SKIPS}),
         )
         # A figure that is not finite must not pass for the best: nothing compares as less than NaN.
-        metrics = None if monitored is None else {"monitored": monitored if np.isfinite(monitored) else np.inf}
+        metrics = None if monitored is None or not np.isfinite(monitored) else {"monitored": float(monitored)}
         if not self._manager.save(int(state.step), args=items, metrics=metrics):
             raise RuntimeError(f"Orbax did not save step {int(state.step)} in {self.directory}")
 
@@ -122,20 +131,23 @@ class Checkpoints:
           target: a state whose leaves have the shapes and dtypes to expect.
 
         Raises:
-          InputError: there is no checkpoint, it is damaged, or a leaf on disk has another shape or dtype.
+          InputError: there is no checkpoint, it is damaged or not finite, or a leaf on disk has another shape or dtype.
         """
         step = self.latest
         if step is None:
             raise InputError(f"{self.directory}: expected a checkpoint, found none")
-        items = ocp.args.Composite(
-            model=ocp.args.StandardRestore(),
-            optimizer=ocp.args.StandardRestore(_host_zeros(target.opt_state)),
-            window=ocp.args.StandardRestore(),
-        )
-        restored = self._read(step, items)
+        items = {
+            "model": ocp.args.StandardRestore(),
+            "optimizer": ocp.args.StandardRestore(_host_zeros(target.opt_state)),
+            "window": ocp.args.StandardRestore(),
+        }
+        if (self.directory / str(step) / "skips").exists():
+            items["skips"] = ocp.args.JsonRestore()
+        restored = self._read(step, ocp.args.Composite(**items))
         variables = dict(restored["model"])
-        params = variables.pop("params")
-        state = TrainState(np.int32(step), params, variables, restored["optimizer"])
+        params, skips = variables.pop("params"), restored["skips"] if "skips" in items else {}
+        counts = {name: np.int32(skips.get(name, 0)) for name in _SKIPS}
+        state = TrainState(np.int32(step), params, variables, restored["optimizer"], **counts)
         _check_leaves(state, target, f"{self.directory}/{step}")
         return state, restored["window"]
 
@@ -147,7 +159,7 @@ class Checkpoints:
           step: of the checkpoint; by default the chosen one.
 
         Raises:
-          InputError: there is no such checkpoint, it is damaged, or it is of another model.
+          InputError: there is no such checkpoint, it is damaged or not finite, or it is of another model.
         """
         step = self.chosen if step is None else step
         if step is None:
@@ -176,7 +188,7 @@ def _host_zeros(tree: Any) -> Any:
 
 
 def _check_leaves(state: Any, target: Any, where: str) -> None:
-    """Raises InputError unless both trees have leaves of the same names, shapes and dtypes."""
+    """Raises InputError unless both trees have leaves of the same names, shapes and dtypes, and `state` is finite."""
 
     def kinds(tree: Any) -> dict[str, str]:
         leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
@@ -184,3 +196,4 @@ def _check_leaves(state: Any, target: Any, where: str) -> None:
 
     for name, (found, expected) in differences(kinds(state), kinds(target)).items():
         raise InputError(f"{where}: {name} is {found or 'missing'}, expected {expected or 'nothing of that name'}")
+    finite.check(state, f"{where} is")

@@ -70,7 +70,8 @@ def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:
         figures["perplexity"] = perplexity(means["code_frequency"])
         figures["codes_used"] = int(np.sum(means["code_frequency"] > 0))
     if "nats_per_code" in means:
-        figures["perplexity"] = float(np.exp(figures["nats_per_code"]))
+        with np.errstate(over="ignore"):  # a model that is worse than useless
+            figures["perplexity"] = float(np.exp(figures["nats_per_code"]))
     return figures
 
 

@@ -119,15 +119,17 @@ def _columns(count: int, most: int, period: int) -> int:
 
 def _pixels(images: np.ndarray, factor: int) -> np.ndarray:
     """Images (N, H, W, C) in [0, 1] -> enlarged (N, factor H, factor W, 3) uint8."""
-    pixels = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8).repeat(factor, axis=1).repeat(factor, axis=2)
+    pixels = np.round(255 * np.clip(np.nan_to_num(images), 0, 1)).astype(np.uint8)
+    pixels = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
     return np.broadcast_to(pixels, (*pixels.shape[:3], 3))
 
 
 def save_curves(path: Path, lines: Sequence[Mapping], names: Iterable[str]) -> None:
     """The named figures of metrics.jsonl's lines against the step, a panel each, a curve per split."""
+    lines = [{name: value for name, value in line.items() if value is not None} for line in lines]
     names = [name for name in names if any(name in line for line in lines)]
     splits = [split for split in ("train", "validation", "test") if any(line["split"] == split for line in lines)]
-    rows = math.ceil(len(names) / 2)
+    rows = max(1, math.ceil(len(names) / 2))
     figure, axes = plt.subplots(rows, 2, figsize=(10, 3 * rows), squeeze=False, layout="constrained")
     for panel, name in zip(axes.flat, names):
         for split in splits:

@@ -1,6 +1,7 @@
 """Where figures go: metrics.jsonl, timing.jsonl and TensorBoard."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image
 from tensorboardX import SummaryWriter
 
-from vqjax.core.files import replacing
+from vqjax.core.files import replacing, to_json
 
 
 def read_lines(path: Path) -> list[dict]:
@@ -26,7 +27,8 @@ def read_lines(path: Path) -> list[dict]:
 class Writer:
     """Appends the figures of a run; those later than `step`, where it goes on, are cut off first.
 
-    metrics.jsonl holds what is a function of the config: {"step", "split", name: value, ...}.
+    metrics.jsonl holds what is a function of the config: {"step", "split", name: value, ...}, null for
+    a value that is not finite.
     timing.jsonl holds what depends on the machine: {"step", "seconds", "images_per_second", "data_seconds"}.
     """
 
@@ -36,15 +38,16 @@ class Writer:
             path = workdir / f"{name}.jsonl"
             kept = [line for line in read_lines(path) if line["step"] <= step]
             with replacing(path) as temporary:
-                temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+                temporary.write_text("".join(to_json(line) + "\n" for line in kept))
             self._files[name] = path.open("a", buffering=1)
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def figures(self, step: int, split: str, figures: Mapping[str, float]) -> None:
         """A line of metrics.jsonl and TensorBoard's scalars `split/name`."""
-        self._files["metrics"].write(json.dumps({"step": step, "split": split, **figures}) + "\n")
+        self._files["metrics"].write(to_json({"step": step, "split": split, **figures}) + "\n")
         for name, value in figures.items():
-            self._board.add_scalar(f"{split}/{name}", value, step)
+            if math.isfinite(value):
+                self._board.add_scalar(f"{split}/{name}", value, step)
 
     def pictures(self, step: int, split: str, files: Sequence[Path], code_frequency: np.ndarray | None) -> None:
         """TensorBoard's images, of PNG files, and a histogram of how often each of K codes is used (K,), if any are."""
@@ -62,7 +65,7 @@ class Writer:
         """
         line = {"step": step, "seconds": round(seconds, 4), "images_per_second": round(images / seconds, 1)}
         line["data_seconds"] = round(waited, 4)
-        self._files["timing"].write(json.dumps(line) + "\n")
+        self._files["timing"].write(to_json(line) + "\n")
 
     def __enter__(self) -> "Writer":
         return self

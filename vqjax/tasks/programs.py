@@ -114,8 +114,6 @@ def export_programs(kind: str, workdir: str, out: str, step: int | None = None, 
     facts = entry.facts(task)
     step, variables = run.restore_variables(task.expected, step)
     weights = named({**variables, "stage1": task.frozen})
-    if unfit := [name for name, array in weights.items() if not np.isfinite(array).all()]:
-        raise InputError(f"--workdir={workdir}: the weights of step {step} are not finite: {', '.join(unfit[:3])}")
     exported = {name: _export(program) for name, program in entry.programs(task, variables).items()}
     description = {"task": task.config.task, "step": step, **facts, **_description(task, exported)}
     try:

@@ -34,7 +34,7 @@ def ablate(config: ConfigDict, directory: Path) -> int:
       directory: has a workdir per row.
 
     Returns:
-      The exit status: 0, or that of the run which a signal stopped.
+      The exit status: 0, or that of the run which diverged or a signal stopped.
 
     Raises:
       InputError: before the first run starts, if a row cannot be built or its workdir holds another run.
@@ -98,7 +98,7 @@ def _result(name: str, config: ConfigDict, workdir: Path) -> dict[str, Any]:
     figures = read_json(workdir / "eval.json")
     task = tasks.trained(Workdir(workdir))
     seconds = sum(line["seconds"] for line in read_lines(workdir / "timing.jsonl"))
-    found = {key: figures[key] for key in FIGURES if key in figures}
+    found = {key: figures[key] for key in FIGURES if figures.get(key) is not None}
     return {"row": name, **task.traits, "seed": str(config.seed), **found, "training minutes": f"{seconds / 60:.1f}"}
 
 

@@ -1,12 +1,12 @@
 """The training loop, the same for every task: (config, workdir) -> a workdir that describes itself."""
 
-import collections
 import contextlib
 import itertools
 import shlex
 import signal
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from vqjax.core.config import brief, check_name
 from vqjax.core.files import read_json
 from vqjax.data import datasets
 from vqjax.data.batches import batches
-from vqjax.runs import devices, plots
-from vqjax.runs.metrics import Mean, summarize
+from vqjax.runs import devices, finite, plots
 from vqjax.runs.state import TrainState, initial_state
+from vqjax.runs.window import Window
 from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import Writer, read_lines
 from vqjax.tasks.contract import Task
@@ -32,7 +32,6 @@ from vqjax.training.steps import prepare_step, train_step
 from vqjax.training.terminal import Progress, short, show, summary, timed
 
 _NOTES = 20  # lines about the data
-IN_FLIGHT = 8  # steps dispatched ahead of the one that is waited for; without a bound, many CPU devices deadlock
 
 
 def check(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | None = None) -> Task:
@@ -64,10 +63,12 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     """Trains, or goes on training, the run that `config` describes in `workdir`.
 
     Returns:
-      The exit status: 0, or 128 + the signal that stopped the run after it had saved its last completed step.
+      The exit status: 0; 3 if the run diverged; or 128 + the signal that stopped it after it had saved its last
+      completed step.
 
     Raises:
-      InputError: before anything is compiled or written, if the config, the data or the workdir is unfit.
+      InputError: before anything is compiled or written, if the config, the data or the workdir is unfit; or the
+        weights to begin with are not finite.
     """
     place = Workdir(workdir)
     task = check(config, place)
@@ -80,7 +81,12 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
         print(f"config.{key} is now {new!r}, was {old!r}")
     run = _Run(task, place)
     with _Interrupts() as interrupts:
-        if not run.train(interrupts):
+        try:
+            whole = run.train(interrupts)
+        except finite.Diverged as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 3
+        if not whole:
             print(f"stopped by {signal.Signals(interrupts.signal).name}; the same command goes on from here")
             return 128 + interrupts.signal
     run.close()
@@ -133,38 +139,6 @@ class _Interrupts:
         self.signal = number
 
 
-class _Window:
-    """The metrics since the last logged line: those of the latest steps on the devices, the others summed."""
-
-    def __init__(self, program: devices.Program, state: Mapping | None):
-        self._program, self._mean = program, Mean(state)
-        self._pending: collections.deque[Mapping[str, jax.Array]] = collections.deque()
-
-    def add(self, metrics: Mapping[str, jax.Array]) -> None:
-        """Adds a step's metrics, and waits for the step IN_FLIGHT before it."""
-        self._pending.append(metrics)
-        self._settle(IN_FLIGHT)
-
-    def _settle(self, pending: int) -> None:
-        while len(self._pending) > pending:
-            self._mean.add(self._program.collect(self._pending.popleft()))
-
-    def state(self) -> dict:
-        """The sums so far, for the checkpoint."""
-        self._settle(0)
-        return self._mean.state
-
-    def latest(self) -> dict[str, float]:
-        """The figures of the window so far, without waiting."""
-        return summarize(self._mean.means()) if self._mean.count else {}
-
-    def close(self) -> dict[str, float]:
-        """The figures of the window; a new one begins."""
-        self._settle(0)
-        figures, self._mean = summarize(self._mean.means()), Mean()
-        return figures
-
-
 class _Run:
     """A run in the making: the loop is `train`, what it does now and then are its other methods."""
 
@@ -200,7 +174,7 @@ class _Run:
                 state, sums = self._start()
             first = int(state.step)
             self._introduce(state)
-            state, window = program.replicate(state), _Window(program, sums)
+            state, window = program.replicate(state), Window(program, sums)
             progress = Progress(first, config.steps, config.batch_size, self.task.headline)
             with Writer(self.workdir.path, first) as self.writer, progress as self.progress:
                 self.since = first, time.perf_counter()
@@ -214,11 +188,12 @@ class _Run:
                     done, last, monitored = step + 1, step + 1 == config.steps, None
                     if done % config.log_every == 0 or last:
                         self._log(done, window)
+                        self._check(done, int(program.collect(state.in_a_row)))
                     if done % config.eval_every == 0 or last:
                         monitored = self._evaluate(done, state)
                     stop = interrupts.signal  # looked at once: a signal from here on ends the next step
                     if done % config.save_every == 0 or last or stop or monitored is not None:
-                        self.checkpoints.save(program.collect(state), window.state(), monitored)
+                        self._save(program.collect(state), window, monitored)
                     self.progress.step(done, window.latest)
                     if stop and not last:
                         return False
@@ -273,16 +248,38 @@ class _Run:
             return self.checkpoints.restore(
                 jax.eval_shape(lambda: initial_state(self.task.init(self.init_key), self.optimizer))
             )
-        if self.variables is not None:
-            return jax.device_get(initial_state(self.variables, self.optimizer)), None
-        variables = jax.jit(self.task.init)(self.init_key)
-        epoch = itertools.islice(self._batches(0), max(1, len(self.splits["train"]) // self.config.batch_size))
-        variables = self.task.initialise(variables, epoch, self.config.seed)
-        return jax.device_get(initial_state(variables, self.optimizer)), None
+        variables = self.variables
+        if variables is None:
+            variables = jax.jit(self.task.init)(self.init_key)
+            epoch = itertools.islice(self._batches(0), max(1, len(self.splits["train"]) // self.config.batch_size))
+            variables = self.task.initialise(variables, epoch, self.config.seed)
+        state = jax.device_get(initial_state(variables, self.optimizer))
+        finite.check(state, "before the first step the state is")
+        return state, None
 
-    def _log(self, done: int, window: _Window) -> None:
+    def _save(self, state: TrainState, window: Window, monitored: float | None) -> None:
+        if state.in_a_row < finite.MOST:  # or else the run ends at the next line, and an earlier one is of more use
+            self.checkpoints.save(state, window.state(), monitored)
+
+    def _check(self, done: int, in_a_row: int) -> None:
+        """Raises Diverged if so many steps in a row, up to `done`, were skipped that no more are tried."""
+        if in_a_row < finite.MOST:
+            return
+        self.checkpoints.wait()
+        step = self.checkpoints.latest
+        kept = "none was saved" if step is None else f"step {step:,}, {self.checkpoints.directory / str(step)}"
+        raise finite.Diverged(
+            f"from step {done - in_a_row + 1:,} on, {finite.MOST} steps in a row were not finite\n"
+            f"last good checkpoint: {kept}\n"
+            "The same command would end here again: try another --workdir with a lower config.optimizer.learning_rate\n"
+            "or with config.optimizer.clip=1; config.start begins with the weights of this run."
+        )
+
+    def _log(self, done: int, window: Window) -> None:
         figures = window.close()
         self.writer.figures(done, "train", figures)
+        if "skipped" in figures:
+            self.progress.line(f"step {done:,}: {figures['skipped']} of the latest steps were not finite, and skipped")
         (since, then), now = self.since, time.perf_counter()
         images = (done - since) * self.config.batch_size
         self.writer.timing(done, now - then, images, self.waited)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from vqjax.core import axes
+from vqjax.runs import finite
 from vqjax.runs.state import TrainState
 from vqjax.tasks.contract import Task
 
@@ -19,6 +20,17 @@ def _forget(optimizer: optax.GradientTransformation, opt_state: Any, old: Any, n
         return moment if after is before else jnp.where(before == after, moment, 0)
 
     return optax.tree_utils.tree_map_params(optimizer, reset, opt_state, old, new)
+
+
+def _guarded(old: TrainState, new: TrainState, loss: jax.Array, norm: jax.Array) -> tuple[TrainState, jax.Array]:
+    """The new state and False; or, if it, the loss or the gradients' norm is not finite, the old one and True.
+
+    All are of the global batch, so that every device decides alike.
+    """
+    good = finite.all_finite((new, loss, norm))
+    kept = jax.tree.map(lambda before, after: jnp.where(good, after, before), old, new)
+    in_a_row = jnp.where(good & (old.in_a_row < finite.MOST), 0, old.in_a_row + 1)
+    return kept._replace(step=new.step, skipped=old.skipped + ~good, in_a_row=in_a_row), ~good
 
 
 def prepare_step(task: Task, key: jax.Array) -> Callable:
@@ -35,7 +47,7 @@ def train_step(
 ) -> Callable:
     """(state, batch) -> (state, metrics): one update, the same on every device.
 
-    The metrics are means over the global batch.
+    The metrics are means over the global batch; `skipped` says whether the step was not finite and changed nothing.
     """
 
     def step(state: TrainState, batch: Mapping) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -46,8 +58,8 @@ def train_step(
             loss, metrics = task.objective(output, batch)
             return loss, (output, extra, metrics)
 
-        grads, (output, extra, metrics) = jax.grad(loss_of, has_aux=True)(state.params)
-        grads, extra, metrics = jax.lax.pmean((grads, extra, metrics), axes.BATCH)
+        (loss, (output, extra, metrics)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        grads, extra, metrics, loss = jax.lax.pmean((grads, extra, metrics, loss), axes.BATCH)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
 
@@ -59,8 +71,10 @@ def train_step(
         refreshed = variables.pop("params")
         opt_state = _forget(optimizer, opt_state, params, refreshed)
         metrics["gradient_norm"] = optax.tree.norm(grads)
-        metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
-        return TrainState(state.step + 1, refreshed, variables, opt_state), metrics
+        metrics["learning_rate"] = jnp.asarray(schedule(state.step - state.skipped), jnp.float32)
+        new = state._replace(step=state.step + 1, params=refreshed, extra=variables, opt_state=opt_state)
+        state, metrics["skipped"] = _guarded(state, new, loss, metrics["gradient_norm"])
+        return state, metrics
 
     return step
 

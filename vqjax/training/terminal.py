@@ -34,11 +34,13 @@ def short(path: Path) -> str:
 
 def show(figures: Mapping[str, Any], names: Sequence[str] = ()) -> str:
     """Figures for a person in one line: those of the names, or all that are numbers."""
-    chosen = [name for name in names or figures if isinstance(figures.get(name), int | float)]
+    chosen = [name for name in names or figures if isinstance(figures.get(name, ""), int | float | None)]
     return ", ".join(f"{_NAMES.get(name, name.replace('_', ' '))} {_number(name, figures[name])}" for name in chosen)
 
 
-def _number(name: str, value: float) -> str:
+def _number(name: str, value: float | None) -> str:
+    if value is None:  # as JSON has what is not finite
+        return "not finite"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}{_UNITS.get(name, '')}"
 
 

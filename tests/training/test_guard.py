@@ -1,0 +1,209 @@
+"""Steps, runs and weights that are not finite."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_same, run, saved, stop_after
+from PIL import Image
+
+import vqjax
+from vqjax import tasks
+from vqjax.core.config import InputError
+from vqjax.runs import finite
+from vqjax.runs.state import initial_state
+from vqjax.runs.workdir import Workdir
+from vqjax.tasks import generation, prediction
+from vqjax.tasks.autoencoder import AutoencoderTask
+from vqjax.tasks.programs import export_programs
+from vqjax.tasks.stage1 import Stage1
+from vqjax.training import loop, optimizers
+from vqjax.training.evaluation import evaluate
+
+
+def spoiling(steps, value, where=...):
+    """What changes the images of the batches of such steps, and makes all float32, in one program for all."""
+
+    def change(step, batch):
+        images = batch["image"].astype(np.float32)
+        if step in steps:
+            images[where] = value
+        return {**batch, "image": images}
+
+    return change
+
+
+PIXEL = (0, 3, 3, 0)  # of an image that only the first of eight devices has
+
+
+@pytest.mark.parametrize(
+    "parallel, value, where", [("pmap", np.nan, PIXEL), ("shard_map", np.inf, PIXEL), ("pmap", np.nan, ...)]
+)
+def test_a_step_that_is_not_finite_changes_nothing(small_config, parallel, value, where):
+    """Params, moments, EMA codebook and batch statistics are those before it, on every device."""
+    small_config.model.deepmind.batch_norm = True
+    small_config.model.ema.update({"restart": 0.9, "decay": 0.7})
+    _, before, _ = run(small_config, parallel, steps=3, change=spoiling((), 0))
+    replicas, after, history = run(small_config, parallel, steps=4, change=spoiling((3,), value, where))
+    assert [bool(metrics["skipped"]) for metrics in history] == [False, False, False, True]
+    assert (after.step, after.skipped, after.in_a_row) == (4, 1, 1)
+    assert_same(after._replace(step=before.step, skipped=before.skipped, in_a_row=before.in_a_row), before)
+    for leaf in jax.tree.leaves(replicas):
+        copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+        assert len(copies) == 8 and all(np.array_equal(copy, copies[0]) for copy in copies)
+
+
+def test_five_in_a_row_are_not_forgotten(small_config):
+    """Though good ones follow before anybody looks."""
+    bad = range(1, 1 + finite.MOST)
+    _, state, _ = run(small_config, devices=1, steps=8, change=spoiling(bad, np.nan))
+    assert state.skipped == 5 and state.in_a_row >= finite.MOST
+    _, state, _ = run(small_config, devices=1, steps=8, change=spoiling({*bad} - {3}, np.nan))
+    assert (state.step, state.skipped, state.in_a_row) == (8, 4, 0)
+
+
+@pytest.fixture
+def spoil(monkeypatch):
+    """Makes the loss of some steps, counted from 0, NaN."""
+
+    def spoil(*steps):
+        train = AutoencoderTask.train
+
+        def spoiled(task, variables, batch, step, noise):
+            output, extra = train(task, variables, batch, step, noise)
+            loss = jnp.where(jnp.isin(step, jnp.array(steps)), jnp.nan, output.quantized.loss)
+            return output._replace(quantized=output.quantized._replace(loss=loss)), extra
+
+        monkeypatch.setattr(AutoencoderTask, "train", spoiled)
+
+    return spoil
+
+
+def strictly(path):
+    """The lines of a JSON file in which there is no NaN, which is no JSON."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} in {path}")
+
+    return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
+
+
+def test_skips_are_logged_and_counted_and_survive_a_stop(small_config, spoil, tmp_path, monkeypatch, capsys):
+    small_config.log_every = 3
+    spoil(1, 2)
+    assert loop.train(small_config, tmp_path / "whole") == 0
+    first, second = [line for line in strictly(tmp_path / "whole" / "metrics.jsonl") if line["split"] == "train"]
+    assert first["skipped"] == 2 and "skipped" not in second and np.isfinite(first["loss"])
+    assert "step 3: 2 of the latest steps were not finite" in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        assert loop.train(small_config, tmp_path / "cut") == 143
+    state = json.loads((tmp_path / "cut" / "checkpoints" / "2" / "skips" / "metadata").read_text())
+    assert state == {"skipped": 1, "in_a_row": 1}
+    assert loop.train(small_config, tmp_path / "cut") == 0
+    assert_same(saved(tmp_path / "cut"), saved(tmp_path / "whole"))
+    for name in ("metrics.jsonl", "checkpoints/6/skips/metadata"):
+        assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def test_five_in_a_row_end_the_run(small_config, spoil, tmp_path, capsys):
+    """Those from the fourth on: the run ends at the line of step 12, and what was saved before stays."""
+    small_config.update({"steps": 20, "log_every": 6, "eval_every": 4, "save_every": 1})
+    spoil(*range(3, 20))
+    for _ in range(2):  # the same command comes to the same end
+        assert loop.train(small_config, tmp_path) == 3
+        error = capsys.readouterr().err.strip()
+        assert "from step 4 on, 5 steps in a row were not finite" in error and len(error.splitlines()) <= 5
+        assert f"last good checkpoint: step 7, {tmp_path / 'checkpoints' / '7'}" in error
+        assert saved(tmp_path)[0] == 7
+    assert [line["skipped"] for line in strictly(tmp_path / "metrics.jsonl") if "skipped" in line] == [3, 6]
+
+
+@pytest.mark.parametrize("fixture", ["small_config", "classifier_config", "prior_config", "code_classifier_config"])
+def test_a_rate_that_destroys_the_weights_ends_the_run(request, tmp_path, capsys, fixture):
+    config = request.getfixturevalue(fixture)
+    config.steps = 12
+    config.optimizer.update({"name": "sgd", "learning_rate": 1e30, "schedule": "constant", "warmup": 0, "clip": 0.0})
+    assert loop.train(config, tmp_path / "run") == 3
+    assert len(capsys.readouterr().err.strip().splitlines()) <= 5
+    for item in saved(tmp_path / "run")[1].values():
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(item))
+    lines = strictly(tmp_path / "run" / "metrics.jsonl")
+    assert sum(line.get("skipped", 0) for line in lines) >= finite.MOST
+
+
+def test_a_checkpoint_without_the_counter_is_gone_on_from(small_config, tmp_path):
+    small_config.steps = 4
+    assert loop.train(small_config, tmp_path / "old") == 0
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    shutil.rmtree(tmp_path / "old" / "checkpoints" / "4" / "skips")
+    small_config.steps = 6
+    for name in ("old", "new"):
+        assert loop.train(small_config, tmp_path / name) == 0
+    assert_same(saved(tmp_path / "old"), saved(tmp_path / "new"))
+    assert (tmp_path / "old" / "checkpoints" / "6" / "skips").is_dir()
+
+
+@pytest.fixture
+def ruin(monkeypatch):
+    """Gives a finished run a later checkpoint that is NaN, as older versions have saved it."""
+
+    def ruin(workdir):
+        run = Workdir(workdir)
+        task = tasks.trained(run)
+        target = jax.eval_shape(lambda: initial_state(task.init(jax.random.key(0)), optimizers.make(task.config)[0]))
+        with run.checkpoints() as checkpoints, monkeypatch.context() as patch:
+            state, window = checkpoints.restore(target)
+            state = state._replace(step=state.step + 1, params=jax.tree.map(lambda x: x * np.nan, state.params))
+            with pytest.raises(InputError, match=f"step {state.step} is not saved, as it is not finite: params/"):
+                checkpoints.save(state, window)
+            patch.setattr(finite, "check", lambda *_: None)
+            checkpoints.save(state, window)
+            checkpoints.wait()
+        return str(workdir)
+
+    return ruin
+
+
+def test_weights_that_are_not_finite_are_refused(stage1, ruin, small_config, prior_config, tmp_path):
+    path = ruin(stage1)
+    small_config.update({"steps": 9, "start": ""})
+    started = small_config.copy_and_resolve_references()
+    started.start = path
+    for use in (
+        lambda: evaluate(Workdir(path)),
+        lambda: Stage1(path).variables,
+        lambda: loop.train(prior_config, tmp_path / "prior"),
+        lambda: loop.train(started, tmp_path / "started"),
+        lambda: loop.train(small_config, path),
+        lambda: export_programs("tokenizer", path, str(tmp_path / "out")),
+        lambda: vqjax.load(path),
+    ):
+        with pytest.raises(InputError, match="7 is not finite: "):
+            use()
+    assert not (tmp_path / "out").exists() and not (tmp_path / "prior").exists()
+    assert vqjax.load(path, step=6).step == 6
+
+
+def test_predict_and_sample_refuse_them_too(classifier_config, prior_config, ruin, tmp_path):
+    for config in (classifier_config, prior_config):
+        config.steps = 3
+        assert loop.train(config, tmp_path / config.task) == 0
+        ruin(tmp_path / config.task)
+    with pytest.raises(InputError, match="4 is not finite: params/"):
+        generation.load(str(tmp_path / "prior"), step=4)
+    Image.new("L", (8, 8)).save(tmp_path / "image.png")
+    with pytest.raises(InputError, match="4 is not finite: params/"):
+        prediction.predict(str(tmp_path / "classifier"), [tmp_path / "image.png"], step=4)
+
+
+def test_a_start_that_is_not_finite_is_refused(small_config, tmp_path, monkeypatch):
+    broken = AutoencoderTask.initialise
+    scale = lambda *arguments: jax.tree.map(lambda x: x * np.inf, broken(*arguments))  # noqa: E731
+    monkeypatch.setattr(AutoencoderTask, "initialise", scale)
+    with pytest.raises(InputError, match="before the first step the state is not finite: params/"):
+        loop.train(small_config, tmp_path)
+    assert not any((tmp_path / "checkpoints").iterdir())

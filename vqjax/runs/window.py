@@ -1,0 +1,52 @@
+"""The metrics between two logged lines."""
+
+import collections
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from vqjax.runs.devices import Program
+from vqjax.runs.metrics import Mean, summarize
+
+IN_FLIGHT = 8  # steps dispatched ahead of the one that is waited for; without a bound, many CPU devices deadlock
+
+
+class Window:
+    """The metrics since the last logged line: those of the latest steps on the devices, the others summed.
+
+    Those of skipped steps are counted only.
+    """
+
+    def __init__(self, program: Program, state: Mapping | None):
+        self._program, self._mean = program, Mean(state)
+        self._pending: collections.deque[Mapping[str, jax.Array]] = collections.deque()
+
+    def add(self, metrics: Mapping[str, jax.Array]) -> None:
+        """Adds a step's metrics, and waits for the step IN_FLIGHT before it."""
+        self._pending.append(metrics)
+        self._settle(IN_FLIGHT)
+
+    def _settle(self, pending: int) -> None:
+        while len(self._pending) > pending:
+            metrics = self._program.collect(self._pending.popleft())
+            if metrics.pop("skipped"):
+                self._mean.add({"skipped": np.ones(())}, count=0)
+            else:
+                self._mean.add(metrics)
+
+    def state(self) -> dict:
+        """The sums so far, for the checkpoint."""
+        self._settle(0)
+        return self._mean.state
+
+    def latest(self) -> dict[str, float]:
+        """The figures of the window so far, without waiting."""
+        return summarize(self._mean.means()) if self._mean.count else {}
+
+    def close(self) -> dict[str, float]:
+        """The figures of the window, with how many steps were `skipped` if any were; a new one begins."""
+        self._settle(0)
+        mean, self._mean = self._mean, Mean()
+        skipped = int(mean.sums.pop("skipped", 0))
+        return {**summarize(mean.means()), **({"skipped": skipped} if skipped else {})}
