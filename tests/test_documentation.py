@@ -1,15 +1,26 @@
 """What the documentation shows is what happens."""
 
+import contextlib
 import importlib.util
 import json
 import re
+import shlex
+from unittest import mock
 
 import pytest
 from conftest import REPOSITORY
+from helpers import lines_of
+
+from vqjax.core.flags import parse
+from vqjax.data.datasets import DATASETS
+from vqjax.networks.encoders import DECODERS, ENCODERS
+from vqjax.quantizers import QUANTIZERS
+from vqjax.tasks import TASKS
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"^ *```.*?^ *```$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+TRAINING = re.compile(r"python (?:train\.py|-m vqjax train) (--config [^\n&;`]*)")
 
 
 def run_blocks(name, names):
@@ -67,3 +78,22 @@ def test_links_lead_somewhere(path):
         page = path.parent / name if name else path
         assert page.exists(), target
         assert not anchor or anchor in anchors(page), target
+
+
+def test_the_page_on_extending_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with contextlib.ExitStack() as stack:
+        for table in (DATASETS, QUANTIZERS, ENCODERS, DECODERS, TASKS):
+            stack.enter_context(mock.patch.dict(table))  # what the page adds is taken away again
+        run_blocks("extending.md", {"__name__": "page"})
+    first, *_, last = [line["loss"] for line in lines_of(tmp_path / "runs" / "filling" / "metrics.jsonl")]
+    assert last < first and (tmp_path / "runs" / "filling" / "filled.png").is_file()
+    assert "stripes" not in DATASETS
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_commands_of_training_have_flags_and_configs_that_exist(path, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    for line in TRAINING.findall(TEXTS[path].replace("\\\n", " ")):
+        if "--help" not in line and "<" not in line:
+            assert parse(shlex.split(line), "train", "", "").config.steps > 0, line
