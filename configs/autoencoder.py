@@ -7,9 +7,9 @@ def get_config() -> ConfigDict:
     """Every field of a stage-1 run."""
     return ConfigDict(
         dict(
-            task="autoencoder",
+            task="autoencoder",  # what is trained
             start="",  # workdir of a run whose weights this one starts from
-            seed=0,
+            seed=0,  # of the weights, the order and the noise
             steps=25_000,  # updates
             batch_size=32,  # global: the devices share it
             parallel="pmap",  # or shard_map
@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
             eval_every=1_000,  # steps between evaluations of the whole split
             save_every=1_000,  # steps between checkpoints
             data=dict(
-                name="cifar10",
+                name="cifar10",  # of the set, see docs/data.md
                 data_dir="",  # where TFDS keeps its sets; empty: TFDS_DATA_DIR, else ~/tensorflow_datasets
                 path="",  # of one's own images or film, or of a set as it is distributed
                 size="",  # pixels, H x W as "48x64" or one number; empty: as they are
@@ -35,17 +35,17 @@ def get_config() -> ConfigDict:
                 enlarged=1.0,  # 1.25: held in memory a quarter larger than size, and the size cut out at random
             ),
             model=dict(
-                code_dim=64,  # D
+                code_dim=64,  # D, the numbers of a code's vector
                 dtype="float32",  # of the networks' computation; the codebook is always float32
                 encoder="deepmind",  # or openai
-                decoder="deepmind",
+                decoder="deepmind",  # the same
                 deepmind=dict(
-                    width=128,
-                    residual_width=32,
-                    blocks=2,
+                    width=128,  # channels inside; next to the image half as many
+                    residual_width=32,  # channels inside a residual block
+                    blocks=2,  # residual blocks
                     stages=2,  # each halves the image
-                    batch_norm=False,
-                    weight_norm=False,
+                    batch_norm=False,  # after every convolution that a ReLU follows
+                    weight_norm=False,  # on every convolution
                     kernel_init="lecun",  # or xavier, kaiming
                     relu_skip=False,  # a residual block adds to relu(x), not to x: for converted weights
                     remat=False,  # True: less memory for more time, for large images
@@ -58,21 +58,21 @@ def get_config() -> ConfigDict:
                     remat=False,  # True: less memory for more time, for large images
                 ),
                 quantizer="ema",  # or vq, gumbel, fsq; without codes: none, or gaussian, a variational autoencoder
-                none=dict(),
+                none=dict(),  # nothing is quantized
                 ema=dict(
-                    num_codes=512,  # K
+                    num_codes=512,  # K, how many codes there are
                     beta=1.0,  # of the commitment loss
                     decay=0.99,  # of the running means
                     kmeans=True,  # start from k-means of encoder vectors
                     restart=0.01,  # codes used less than this share of 1 / K start again; 0: never
                 ),
-                vq=dict(num_codes=512, beta=1.0, decay=0.99, kmeans=True, restart=0.01),
+                vq=dict(num_codes=512, beta=1.0, decay=0.99, kmeans=True, restart=0.01),  # as ema, by gradient
                 gumbel=dict(
-                    num_codes=512,
+                    num_codes=512,  # K
                     hard=True,  # forward one-hot, backward relaxed
                     alignment=0.0,  # size of the first logits, with embeddings that point where they do; 0: at random
-                    temperature=dict(schedule="exponential", start=2.0, end=0.5, share=0.8),
-                    kl_weight=dict(schedule="exponential", start=0.03, end=1e-4, share=0.5),
+                    temperature=dict(schedule="exponential", start=2.0, end=0.5, share=0.8),  # of the softmax
+                    kl_weight=dict(schedule="exponential", start=0.03, end=1e-4, share=0.5),  # of being undecided
                     diversity_weight=0.1,  # of the codes' even use
                     decay=0.99,  # of the running mean of that use
                 ),
@@ -87,15 +87,15 @@ def get_config() -> ConfigDict:
                 logit_laplace=dict(weight=1.0, epsilon=0.1),  # nats per pixel and channel
             ),
             optimizer=dict(
-                name="amsgrad",  # or adam, adamw, sgd
-                learning_rate=3e-4,
-                schedule="constant",  # or linear, cosine, exponential
+                name="amsgrad",  # adam, amsgrad, adamw or sgd
+                learning_rate=3e-4,  # after the warm-up
+                schedule="constant",  # constant, linear, cosine or exponential
                 final=0.0,  # where the schedule ends
                 warmup=0,  # steps of linear rise
                 clip=0.0,  # global norm of the gradient; 0: no clipping
                 codebook_rate=30.0,  # times the learning rate, for a codebook with a gradient
-                adam=dict(b1=0.9, b2=0.999, eps=1e-8),
-                amsgrad=dict(b1=0.9, b2=0.999, eps=1e-8),
+                adam=dict(b1=0.9, b2=0.999, eps=1e-8),  # decays of the two moments
+                amsgrad=dict(b1=0.9, b2=0.999, eps=1e-8),  # the same
                 adamw=dict(b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-4),  # decays kernels only
                 sgd=dict(momentum=0.9, nesterov=True, weight_decay=5e-4),  # the same
             ),

@@ -50,17 +50,17 @@ def get_config(dataset: str = "digits") -> ConfigDict:
     quantizers["gumbel"].kl_weight.start = 1e-3
     config = ConfigDict(
         dict(
-            task="classifier",
+            task="classifier",  # what is trained
             start="",  # workdir of a run whose weights this one starts from
-            seed=0,
-            steps=10_500,  # updates: 30 epochs of CIFAR's 45,000
+            seed=0,  # of the weights, the order and the noise
+            steps=10_500,  # updates; so many are 30 epochs of CIFAR's 45,000
             batch_size=128,  # global: the devices share it
             parallel="pmap",  # or shard_map
             log_every=100,  # steps between lines of metrics.jsonl
             eval_every=500,  # steps between evaluations of the validation share
             save_every=500,  # steps between checkpoints
             data=dict(
-                name=dataset,
+                name=dataset,  # of the set, see docs/data.md
                 data_dir="",  # where TFDS keeps its sets; empty: TFDS_DATA_DIR, else ~/tensorflow_datasets
                 path="",  # of one's own images, or of a set as it is distributed
                 size="",  # pixels, H x W as "48x64" or one number; empty: as they are
@@ -78,18 +78,22 @@ def get_config(dataset: str = "digits") -> ConfigDict:
             ),
             model=dict(
                 dtype="float32",  # or bfloat16, of the networks' computation; codebook, logits and loss are float32
-                backbone="resnet18",  # or deepmind, small
+                backbone="resnet18",  # resnet18, deepmind or small
                 resnet18=dict(width=64),  # of the first stage; 2, 4, 8 times as wide further in
-                deepmind={**stage1.model.deepmind.to_dict(), "features": 128, "batch_norm": True},
+                deepmind={
+                    **stage1.model.deepmind.to_dict(),
+                    "features": 128,  # channels of what it gives
+                    "batch_norm": True,  # after every convolution that a ReLU follows
+                },
                 small=dict(width=32, stages=2),  # each halves the image and doubles the width
                 quantizer="ema",  # or vq, gumbel, fsq; without codes: none, a plain classifier, or gaussian
                 **quantizers,
                 quantize="one",  # the mean over positions; or grid: every position, before that mean
                 head="pooled",  # or, of a grid, flattened, conv
-                pooled=dict(dropout=0.2),
-                flattened=dict(dropout=0.2),
-                conv=dict(width=64, layers=2, dropout=0.2),
-                label_smoothing=0.0,
+                pooled=dict(dropout=0.2),  # linear, on the mean over positions
+                flattened=dict(dropout=0.2),  # linear, on the whole grid
+                conv=dict(width=64, layers=2, dropout=0.2),  # convolutions, then the mean
+                label_smoothing=0.0,  # share of each label that is spread over all classes
             ),
             optimizer=optimizer,
         )

@@ -37,10 +37,10 @@ def get_config(dataset: str = "digits") -> ConfigDict:
     del optimizer.codebook_rate  # there is no codebook to train
     config = ConfigDict(
         dict(
-            task="code_classifier",
+            task="code_classifier",  # what is trained
             stage1="",  # workdir of a trained autoencoder: it says what the data and the codes are
             start="",  # workdir of a run whose weights this one starts from
-            seed=0,
+            seed=0,  # of the weights, the order and the noise
             steps=5_000,  # updates
             batch_size=128,  # global: the devices share it
             parallel="pmap",  # or shard_map
@@ -62,9 +62,9 @@ def get_config(dataset: str = "digits") -> ConfigDict:
             model=dict(
                 dtype="float32",  # or bfloat16, of the head's convolutions; the rest is float32
                 inputs="codes",  # their vectors; or, for comparison, latents: the encoder's; pixels
-                head="conv",  # or pooled, flattened: linear
+                head="conv",  # or pooled, flattened
                 **heads,
-                label_smoothing=0.0,
+                label_smoothing=0.0,  # share of each label that is spread over all classes
             ),
             optimizer=optimizer,
         )

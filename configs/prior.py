@@ -12,10 +12,10 @@ def get_config() -> ConfigDict:
     optimizer.update({"name": "adam", "learning_rate": 1e-3, "schedule": "cosine", "clip": 1.0})
     return ConfigDict(
         dict(
-            task="prior",
+            task="prior",  # what is trained
             stage1="",  # workdir of a trained autoencoder: it says what the data and the codes are
             start="",  # workdir of a run whose weights this one starts from
-            seed=0,
+            seed=0,  # of the weights, the order and the noise
             steps=10_000,  # updates
             batch_size=64,  # global: the devices share it
             parallel="pmap",  # or shard_map
@@ -37,8 +37,8 @@ def get_config() -> ConfigDict:
             model=dict(
                 dtype="float32",  # of the network's computation; logits and loss are always float32
                 average=0.999,  # decay of the average of the weights that is evaluated and sampled from; 0: none
-                class_conditional=True,
-                prior="pixelcnn",
+                class_conditional=True,  # every layer sees the label
+                prior="pixelcnn",  # the network
                 pixelcnn=dict(
                     width=64,  # channels of each stack
                     layers=15,  # the first 7 x 7 under mask A, the others 3 x 3 under mask B

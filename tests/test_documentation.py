@@ -1,18 +1,99 @@
 """What the documentation shows is what happens."""
 
+import contextlib
+import importlib.util
+import json
 import re
+import shlex
+from unittest import mock
 
+import pytest
 from conftest import REPOSITORY
+from helpers import lines_of
+
+from vqjax.core.flags import parse
+from vqjax.data.datasets import DATASETS
+from vqjax.networks.encoders import DECODERS, ENCODERS
+from vqjax.quantizers import QUANTIZERS
+from vqjax.tasks import TASKS
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"^ *```.*?^ *```$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+TRAINING = re.compile(r"python (?:train\.py|-m vqjax train) (--config [^\n&;`]*)")
+
+
+def run_blocks(name, names):
+    """Runs the Python on a page of docs/ from top to bottom, among `names`."""
+    page = (REPOSITORY / "docs" / name).read_text()
+    for block in BLOCK.finditer(page):
+        lines = "\n" * page[: block.start(1)].count("\n")  # so that an error names the line of the page
+        exec(compile(lines + block[1], f"docs/{name}", "exec"), names)
 
 
 def test_the_page_on_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page, names = (REPOSITORY / "docs" / "python.md").read_text(), {"__name__": "page"}
-    for block in BLOCK.finditer(page):
-        lines = "\n" * page[: block.start(1)].count("\n")  # so that an error names the line of the page
-        exec(compile(lines + block[1], "docs/python.md", "exec"), names)
+    names = {"__name__": "page"}
+    run_blocks("python.md", names)
     assert names["prior"].tokenizer.step == 100
     frequency = names["state"][2]["codebook"]["quantizer"]["frequency"]
     assert len(frequency) == 8 and (frequency == frequency[:1]).all()  # the devices stay equal
+
+
+def test_the_page_on_configuration_is_what_the_configs_say():
+    spec = importlib.util.spec_from_file_location("make_configuration", REPOSITORY / "docs" / "make_configuration.py")
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    page = maker.PAGE.read_text()
+    assert page == maker.page(), "run `python docs/make_configuration.py`"
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert len(rows) > 150 and not [row for row in rows if row.endswith("|  |")]  # each field has its words
+
+
+def texts():
+    """What is written in Markdown: {path: text}, pages and the notebooks' cells."""
+    found = {path: path.read_text() for folder in (".", "[!.]*") for path in REPOSITORY.glob(f"{folder}/*.md")}
+    for path in REPOSITORY.glob("examples/*.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        found[path] = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return found
+
+
+TEXTS = texts()
+
+
+def anchors(page):
+    """Of its headings, as GitHub makes them."""
+    lines = [line.lstrip("# ").lower() for line in page.read_text().splitlines() if re.match("#+ ", line)]
+    return {re.sub(r"[^\w\- ]", "", line).replace(" ", "-") for line in lines}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_links_lead_somewhere(path):
+    """Those inside the repository."""
+    for target in LINK.findall(CODE.sub("", TEXTS[path])):
+        if re.match(r"\w+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        page = path.parent / name if name else path
+        assert page.exists(), target
+        assert not anchor or anchor in anchors(page), target
+
+
+def test_the_page_on_extending_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with contextlib.ExitStack() as stack:
+        for table in (DATASETS, QUANTIZERS, ENCODERS, DECODERS, TASKS):
+            stack.enter_context(mock.patch.dict(table))  # what the page adds is taken away again
+        run_blocks("extending.md", {"__name__": "page"})
+    first, *_, last = [line["loss"] for line in lines_of(tmp_path / "runs" / "filling" / "metrics.jsonl")]
+    assert last < first and (tmp_path / "runs" / "filling" / "filled.png").is_file()
+    assert "stripes" not in DATASETS
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_commands_of_training_have_flags_and_configs_that_exist(path, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    for line in TRAINING.findall(TEXTS[path].replace("\\\n", " ")):
+        if "--help" not in line and "<" not in line:
+            assert parse(shlex.split(line), "train", "", "").config.steps > 0, line
