@@ -20,6 +20,7 @@ COMMANDS = {  # name -> what it does; each but `train` is a module of that name
     "convert": "make a run of weights that another program has published",
     "reconstruct": "photographs through a trained autoencoder, whole",
     "record": "record an Atari game as clips of frames",
+    "compare": "show runs side by side: their configs, figures and curves",
     "ablate": "train runs that are compared with each other, and make their table",
 }
 

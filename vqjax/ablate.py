@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from vqjax.core.command import run
+from vqjax.core.config import Positive, check_value
 from vqjax.core.flags import parse
 
 
@@ -12,11 +13,13 @@ def main(arguments: Sequence[str]) -> int:
         "ablate",
         "Train the rows of a config, each in its own workdir, and compare them. A row is the config of a run.",
         "python -m vqjax ablate --config ablation/digits --config.codes.steps=1000",
+        {"seeds": (1, "train each row so many times, with seeds 0, 1, … (default: 1, the row's own seed)")},
     )
 
     from vqjax.training.ablation import ablate  # JAX starts here, after the flags are known to be right
 
-    return ablate(given.config, given.workdir)
+    check_value(given.options["seeds"], Positive, "--seeds")
+    return ablate(given.config, given.workdir, given.options["seeds"])
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def refused(capsys):
 
 def test_fields_are_set_with_their_types():
     words = ["--config.steps=7", "--config.data.flip", "--config.optimizer.learning_rate", "1", "--workdir", "w"]
-    config, workdir = given("--config", "digits", *words, "--config.data.name=mnist", "--noconfig.data.shuffle")
+    config, workdir = given("--config", "digits", *words, "--config.data.name=mnist", "--noconfig.data.shuffle")[:2]
     assert (config.steps, config.data.flip, config.data.shuffle, config.data.name) == (7, True, False, "mnist")
     assert config.optimizer.learning_rate == 1.0 and isinstance(config.optimizer.learning_rate, float)
     assert workdir == Path("w") and config.is_locked
@@ -50,7 +50,7 @@ def test_fields_are_set_with_their_types():
 def test_every_config_is_found_by_name_anywhere(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = "ablate" if name.startswith("ablation/") else "train"
-    config, workdir = given("--config", name, command=command)
+    config, workdir = given("--config", name, command=command)[:2]
     module = importlib.import_module(f"configs.{name.replace('/', '.')}")
     assert config.to_dict() == module.get_config().to_dict() and workdir == Path("runs", *name.split("/"))
     assert given("--config", REPOSITORY / "configs" / f"{name}.py", command=command).workdir == workdir
@@ -77,7 +77,7 @@ def test_a_config_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     before = {name: module for name, module in sys.modules.items() if name.startswith("configs")}
-    config, workdir = given("--config", "configs/mine.py")
+    config, workdir = given("--config", "configs/mine.py")[:2]
     assert config.steps == 77 and workdir == Path("runs/mine")
     assert {name: module for name, module in sys.modules.items() if name.startswith("configs")} == before
 

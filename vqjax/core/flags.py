@@ -1,7 +1,7 @@
 """The flags of the commands that take a config: --config, its fields as --config.<name>, and --workdir."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,15 +20,23 @@ class Given(NamedTuple):
 
     config: ConfigDict
     workdir: Path
+    options: Mapping[str, int] = {}
 
 
-def parse(arguments: Sequence[str], command: str, description: str, example: str) -> Given:
+def parse(
+    arguments: Sequence[str],
+    command: str,
+    description: str,
+    example: str,
+    options: Mapping[str, tuple[int, str]] = {},
+) -> Given:
     """What a command line says.
 
     Args:
       arguments: of the command.
       command: its name; `ablate` takes a config of rows, the others the config of a run.
       description, example: for --help.
+      options: other flags of whole numbers, {name: (default, help)}.
 
     Raises:
       InputError: the config is missing or another command's, or a flag is wrong.
@@ -39,6 +47,8 @@ def parse(arguments: Sequence[str], command: str, description: str, example: str
     known.add_argument("--config", metavar="FILE[:ARG]", help="a file, or the name of a config that comes with vqjax")
     known.add_argument("--config.NAME", metavar="VALUE", help="sets a field; --config FILE --help lists the fields")
     known.add_argument("--workdir", metavar="DIR", help="default: runs/<the config's name and argument>")
+    for name, (default, text) in options.items():
+        known.add_argument(f"--{name}", type=int, default=default, metavar="N", help=text)
     asked = [word for word in rest if word in ("-h", "--help")]
     given, unknown = known.parse_known_args([word for word in rest if word not in asked])
     if asked and not given.config:
@@ -58,7 +68,8 @@ def parse(arguments: Sequence[str], command: str, description: str, example: str
     if asked:
         print(f"The fields of {given.config}, each set with --config.<name>=<value>:\n\n{brief(config, every=True)}")
         raise SystemExit(0)
-    return Given(config, Path(given.workdir) if given.workdir else default_workdir(file, argument))
+    workdir = Path(given.workdir) if given.workdir else default_workdir(file, argument)
+    return Given(config, workdir, {name: getattr(given, name) for name in options})
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:

@@ -208,12 +208,27 @@ def save_confusion(path: Path, counts: np.ndarray, class_names: Sequence[str]) -
     _save_figure(figure, path)
 
 
-def save_comparison(path: Path, labels: Sequence[str], values: Sequence[float], title: str) -> None:
-    """Figures of several runs as points, a line each, the first on top."""
+def save_runs(path: Path, curves: Mapping[str, Sequence[tuple[int, float]]], name: str) -> None:
+    """A figure of several runs against the step, a curve (step, value) each."""
+    figure, panel = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for run, points in curves.items():
+        if points:
+            panel.plot(*zip(*points), label=run, marker=".")
+    panel.set(xlabel="step", ylabel=_LABELS.get(name, name.replace("_", " ")))
+    panel.grid(alpha=0.3)
+    panel.legend()
+    _save_figure(figure, path)
+
+
+def save_comparison(path: Path, labels: Sequence[str], values: Sequence[Sequence[float]], title: str) -> None:
+    """A figure of several runs of each label as points, a line each with their mean, the first on top."""
     figure, panel = plt.subplots(figsize=(8, 1.2 + 0.35 * len(labels)), layout="constrained")
-    panel.plot(values, range(len(values)), "o")
-    for line, value in enumerate(values):
-        panel.annotate(f"{value:#.4g}", (value, line), xytext=(8, 0), textcoords="offset points", va="center")
+    for line, runs in enumerate(values):
+        mean = sum(runs) / len(runs)
+        if len(runs) > 1:
+            panel.plot(runs, [line] * len(runs), "|", color="tab:gray", markersize=12)
+        panel.plot(mean, line, "o", color="tab:blue")
+        panel.annotate(f"{mean:#.4g}", (max(runs), line), xytext=(8, 0), textcoords="offset points", va="center")
     panel.set_yticks(range(len(labels)), labels)
     panel.set(xlabel=title, ylim=(len(values) - 0.5, -0.5))
     panel.margins(x=0.15)

@@ -9,7 +9,9 @@ pins/          see `vqjax.runs.pins`
 import hashlib
 import importlib.metadata
 import json
+import shlex
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,7 @@ class Workdir:
             write_json(self.path / "config.json", self._recorded(config))
             if not self.begun:
                 run = {"format": FORMAT, **facts, "versions": versions, "git_commit": git_commit()}
+                run["command"] = shlex.join(["python", *sys.orig_argv[1:]])
                 write_json(self.path / "run.json", run)
         except OSError as error:
             raise InputError(f"--workdir={self.path} cannot be written to: {error.strerror}") from error

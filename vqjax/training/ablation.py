@@ -2,6 +2,7 @@
 
 The config is {row: the config of a run}; a `stage1` that names an earlier row is that row's run. The same command again
 goes on where the last one stopped. DIR has a workdir per row, table.md, table.csv, and plot.png of their first figure.
+With several seeds a row is several runs: table.csv has a line for each, table.md their mean and range.
 """
 
 import contextlib
@@ -18,20 +19,23 @@ from vqjax.core.config import InputError
 from vqjax.core.files import read_json, replacing
 from vqjax.data import datasets
 from vqjax.runs import plots
+from vqjax.runs.report import cell, markdown_table
 from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import read_lines
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 
+_SEED = "{}-seed{}"  # what a row's run is called
 FIGURES = ("accuracy", "top5", "mse", "nats_per_code", "codes_used", "parameters")  # of eval.json, for the table
 
 
-def ablate(config: ConfigDict, directory: Path) -> int:
+def ablate(config: ConfigDict, directory: Path, seeds: int = 1) -> int:
     """Trains the rows that are not finished and writes the table after each.
 
     Args:
       config: {row: the config of a run}.
       directory: has a workdir per row.
+      seeds: each row is trained with the seeds 0 to that; 1: with its own.
 
     Returns:
       The exit status: 0, or that of the run which diverged or a signal stopped.
@@ -39,7 +43,7 @@ def ablate(config: ConfigDict, directory: Path) -> int:
     Raises:
       InputError: before the first run starts, if a row cannot be built or its workdir holds another run.
     """
-    rows, table = _check(config, directory), []
+    rows, table = _check(_seeded(config, seeds), directory), []
     for number, (name, row) in enumerate(rows.items(), 1):
         print(f"\n{name}, row {number} of {len(rows)}")
         with _row(name):
@@ -51,6 +55,22 @@ def ablate(config: ConfigDict, directory: Path) -> int:
         write_table(directory, table)
     print(f"\n{(directory / 'table.md').read_text()}\nin {directory}: table.md, table.csv, plot.png")
     return 0
+
+
+def _seeded(config: ConfigDict, seeds: int) -> ConfigDict:
+    """The rows once for each seed, on the stage 1 of the same seed."""
+    if seeds == 1:
+        return config
+    found = {}
+    for name, row in config.items():
+        for seed in range(seeds):
+            each = ConfigDict(row.to_dict()) if isinstance(row, ConfigDict) else row
+            if isinstance(row, ConfigDict):
+                each.seed = seed
+                if row.get("stage1") in config:
+                    each.stage1 = _SEED.format(row.stage1, seed)
+            found[_SEED.format(name, seed)] = each
+    return ConfigDict(found, sort_keys=False)
 
 
 @contextlib.contextmanager
@@ -110,17 +130,28 @@ def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
-    header = [name.replace("_", " ") for name in names]
-    lines = [header, ["---"] * len(names), *([_cell(row.get(name, "")) for name in names] for row in rows)]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        label = row["row"].removesuffix(_SEED.format("", row.get("seed")))
+        groups.setdefault(label, []).append(row)
+    lines = [[_cells(name, label, group) for name in names] for label, group in groups.items()]
     with replacing(directory / "table.md") as temporary:
-        temporary.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+        temporary.write_text(markdown_table([name.replace("_", " ") for name in names], lines) + "\n")
     shown = next(name for name in FIGURES if any(name in row for row in rows))
-    rows = [row for row in rows if shown in row]
-    labels = [f"{row['row']}, {row['codes_used']} codes" if "codes_used" in row else row["row"] for row in rows]
-    plots.save_comparison(directory / "plot.png", labels, [row[shown] for row in rows], f"test {shown}")
+    groups = {label: group for label, group in groups.items() if shown in group[0]}
+    used = {label: _cells("codes_used", label, group) for label, group in groups.items()}
+    labels = [f"{label}, {count} codes" if count else label for label, count in used.items()]
+    values = [[row[shown] for row in group] for group in groups.values()]
+    plots.save_comparison(directory / "plot.png", labels, values, f"test {shown}")
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:#.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _cells(name: str, label: str, group: list[dict[str, Any]]) -> str:
+    """What the table says of the runs of a row: of a figure the mean, and from what to what it goes."""
+    values = [row[name] for row in group if name in row]
+    if name == "row":
+        return label
+    if len(group) == 1 or not values:
+        return cell(group[0].get(name, ""))
+    if name in FIGURES and len({*values}) > 1:
+        return f"{sum(values) / len(values):#.4g} ({cell(min(values))} to {cell(max(values))})"
+    return ", ".join(dict.fromkeys(map(cell, values)))

@@ -14,6 +14,7 @@ from vqjax.data.batches import evaluation_batches
 from vqjax.data.splits import Split
 from vqjax.runs import devices, plots
 from vqjax.runs.metrics import Mean, recall, summarize
+from vqjax.runs.report import write_report
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks.contract import Task
 from vqjax.training.steps import eval_step
@@ -111,4 +112,6 @@ def evaluate(
     # There may be another number of devices than in training; the last batch is padded anyway.
     batch_size, frozen = devices.multiple(task.config.batch_size), program.replicate(task.frozen)
     evaluator = Evaluator(task, program, batch_size, workdir.path, frozen)
-    return step, evaluator.evaluate(step, "test", test, program.replicate(variables))
+    figures = evaluator.evaluate(step, "test", test, program.replicate(variables))
+    write_report(workdir)
+    return step, figures

@@ -20,6 +20,7 @@ from vqjax.core.files import read_json
 from vqjax.data import datasets
 from vqjax.data.batches import batches
 from vqjax.runs import devices, finite, plots
+from vqjax.runs.report import write_report
 from vqjax.runs.state import TrainState, initial_state
 from vqjax.runs.window import Window
 from vqjax.runs.workdir import Workdir
@@ -207,6 +208,7 @@ class _Run:
         if not _tested(workdir, chosen):
             step, variables = workdir.restore_variables(self.task.expected, chosen)
             self.evaluator.evaluate(step, "test", self.splits["test"], self.program.replicate(variables))
+        write_report(workdir)
         following = self.task.following(shlex.quote(short(workdir.path)))
         print(summary(workdir.path, _result(workdir, self.task.headline), following))
 

@@ -91,6 +91,6 @@ def summary(workdir: Path, result: str, following: Sequence[str]) -> str:
         result,
         f"in {short(workdir)}:",
         f"  pictures  {', '.join(pictures)}",
-        "  figures   eval.json, metrics.jsonl",
+        "  figures   report.md, eval.json, metrics.jsonl",
     ]
     return "\n".join(lines + [f"{'next:' if not i else '':<6}{line}" for i, line in enumerate(following)])

@@ -1,0 +1,46 @@
+"""report.md: a run on one page, made of the files in its workdir."""
+
+from typing import Any
+
+from vqjax.core.config import brief
+from vqjax.core.files import read_json, replacing
+from vqjax.runs.workdir import Workdir
+from vqjax.runs.writer import read_lines
+
+
+def write_report(workdir: Workdir) -> None:
+    """Writes report.md of an evaluated run: figures, pictures, config, and how it was made. Raises OSError."""
+    path, run = workdir.path, read_json(workdir.path / "run.json")
+    figures, config = read_json(path / "eval.json"), workdir.config()
+    pictures = sorted(each.name for each in path.iterdir() if each.suffix in (".png", ".gif"))
+    seconds = sum(line["seconds"] for line in read_lines(path / "timing.jsonl"))
+    made = {
+        "command": f"`{run['command']}`" if "command" in run else "",
+        "commit": run["git_commit"] or "",
+        "training": f"{seconds / 60:.1f} min, {figures['step']:,} of {config.steps:,} steps",
+        "data": f"{run['dataset']}, {', '.join(f'{n:,} {name}' for name, n in run.get('sizes', {}).items())}",
+        "versions": ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
+    }
+    numbers = {name: value for name, value in figures.items() if isinstance(value, int | float) and name != "step"}
+    sections = (
+        f"# {path.name}",
+        f"{config.task} on {run['dataset']}, {figures['split']} split, step {figures['step']:,}",
+        markdown_table(["figure", "value"], [[name, cell(value)] for name, value in numbers.items()]),
+        *(f"![{name}]({name})" for name in pictures),
+        markdown_table(["", ""], [[name, value] for name, value in made.items() if value]),
+        f"```\n{brief(config)}\n```",
+    )
+    with replacing(path / "report.md") as temporary:
+        temporary.write_text("\n\n".join(sections) + "\n")
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown, without a newline at its end."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *rows])
+
+
+def cell(value: Any) -> str:
+    """A value as a table shows it."""
+    if isinstance(value, float):
+        return f"{value:#.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
