@@ -5,12 +5,15 @@ import importlib.util
 import json
 import re
 import shlex
+import tomllib
 from unittest import mock
 
 import pytest
+import yaml
 from conftest import REPOSITORY
 from helpers import lines_of
 
+import vqjax
 from vqjax.core.flags import parse
 from vqjax.data.datasets import DATASETS
 from vqjax.networks.encoders import DECODERS, ENCODERS
@@ -97,3 +100,20 @@ def test_commands_of_training_have_flags_and_configs_that_exist(path, monkeypatc
     for line in TRAINING.findall(TEXTS[path].replace("\\\n", " ")):
         if "--help" not in line and "<" not in line:
             assert parse(shlex.split(line), "train", "", "").config.steps > 0, line
+
+
+def test_contributing_has_the_checks_of_ci():
+    script, page = (REPOSITORY / ".ci" / "run").read_text(), (REPOSITORY / "CONTRIBUTING.md").read_text()
+    checks = next(line for line in script.splitlines() if "ruff" in line).split(" && ") + script.splitlines()[-1:]
+    assert len(checks) == 5
+    for check in checks:
+        assert f"| `{check}` |" in page
+
+
+def test_the_citation_is_of_this_version():
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert {"cff-version", "title", "message", "authors"} <= cited.keys()  # what the format demands
+    assert (
+        cited["version"] == vqjax.__version__ and f"({cited['version']})" in (REPOSITORY / "CHANGELOG.md").read_text()
+    )
+    assert cited["license"] == tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["license"]
