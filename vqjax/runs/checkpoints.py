@@ -56,7 +56,8 @@ class Checkpoints:
 
     The pins lie beside the directory, see `vqjax.runs.pins`.
 
-    Raises InputError if there is no directory of checkpoints and none is to be made (`create`).
+    Those who write ask for the directory to be made (`create`), and set damaged checkpoints aside. To the others it is
+    an InputError if there is none.
     """
 
     def __init__(self, directory: Path, create: bool = False):
