@@ -101,11 +101,11 @@ def test_skips_are_logged_and_counted_and_survive_a_stop(small_config, spoil, tm
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         assert loop.train(small_config, tmp_path / "cut") == 143
-    state = json.loads((tmp_path / "cut" / "checkpoints" / "2" / "skips" / "metadata").read_text())
-    assert state == {"skipped": 1, "in_a_row": 1}
+    state = json.loads((tmp_path / "cut" / "checkpoints" / "2" / "record" / "metadata").read_text())
+    assert (state["skipped"], state["in_a_row"]) == (1, 1)
     assert loop.train(small_config, tmp_path / "cut") == 0
     assert_same(saved(tmp_path / "cut"), saved(tmp_path / "whole"))
-    for name in ("metrics.jsonl", "checkpoints/6/skips/metadata"):
+    for name in ("metrics.jsonl", "checkpoints/6/record/metadata"):
         assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
@@ -139,12 +139,12 @@ def test_a_checkpoint_without_the_counter_is_gone_on_from(small_config, tmp_path
     small_config.steps = 4
     assert loop.train(small_config, tmp_path / "old") == 0
     shutil.copytree(tmp_path / "old", tmp_path / "new")
-    shutil.rmtree(tmp_path / "old" / "checkpoints" / "4" / "skips")
+    shutil.rmtree(tmp_path / "old" / "checkpoints" / "4" / "record")
     small_config.steps = 6
     for name in ("old", "new"):
         assert loop.train(small_config, tmp_path / name) == 0
     assert_same(saved(tmp_path / "old"), saved(tmp_path / "new"))
-    assert (tmp_path / "old" / "checkpoints" / "6" / "skips").is_dir()
+    assert (tmp_path / "old" / "checkpoints" / "6" / "record").is_dir()
 
 
 @pytest.fixture

@@ -70,6 +70,23 @@ def test_a_signal_saves_the_last_step_and_the_run_goes_on(undisturbed, tmp_path,
     assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (undisturbed / "metrics.jsonl").read_text()
 
 
+@pytest.mark.parametrize("damaged", ["model", "optimizer", "metrics"])
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(small_config, tmp_path, capsys, damaged):
+    """And no more: the run then ends as it would have."""
+    small_config.data.validation = 0.2
+    small_config.update({"steps": 6, "eval_every": 2, "save_every": 2})
+    assert loop.train(small_config, tmp_path / "run") == 0
+    whole, figures = saved(tmp_path / "run"), (tmp_path / "run" / "metrics.jsonl").read_text()
+    for path in (tmp_path / "run" / "checkpoints" / "6" / damaged).rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:10])
+    (tmp_path / "run" / "eval.json").unlink()
+    assert loop.train(small_config, tmp_path / "run") == 0
+    assert_same(saved(tmp_path / "run"), whole)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == figures
+    assert "set aside as 6.corrupt-" in (output := capsys.readouterr().out) and "going on from step 4" in output
+
+
 def test_a_signal_in_the_last_step_is_not_forgotten(small_config, tmp_path, monkeypatch):
     """The run is finished, and whoever runs several is told to stop."""
     small_config.steps = 4

@@ -1,12 +1,14 @@
 """Checkpoints of a run. The only importer of Orbax.
 
 <step>/{model,optimizer,window}    variables, Optax's state, the metrics' running mean
-<step>/skips                       JSON: how many steps were skipped; older ones lack it, and skipped none
+<step>/record                      JSON: the step, the steps skipped, the monitored figure, checksums of all leaves;
+                                   older ones lack it
 """
 
 import dataclasses
 import logging
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,12 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from vqjax.core.config import InputError, differences
-from vqjax.runs import finite
+from vqjax.core.files import read_json
+from vqjax.runs import finite, seal
 from vqjax.runs.pins import pinned
 from vqjax.runs.state import TrainState
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs a paragraph per save
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs a paragraph per save, and what it raises as well
 
 # Of the reads that fail together when a checkpoint is damaged, Orbax raises one error. The others are reported from
 # other threads when its event loop has gone, at any time until the process ends.
@@ -41,7 +44,11 @@ class _Pinned(checkpoint_managers.PreservationPolicy):
         return [checkpoint.step in steps for checkpoint in checkpoints]
 
 
-_SKIPS = ("skipped", "in_a_row")  # fields of the state
+_COUNTS = ("step", "skipped", "in_a_row")  # fields of the state
+
+
+class Damaged(InputError):
+    """A checkpoint that cannot be read or is not what was saved."""
 
 
 class Checkpoints:
@@ -49,7 +56,8 @@ class Checkpoints:
 
     The pins lie beside the directory, see `vqjax.runs.pins`.
 
-    Raises InputError if there is no directory of checkpoints and none is to be made (`create`).
+    Those who write ask for the directory to be made (`create`), and set damaged checkpoints aside. To the others it is
+    an InputError if there is none.
     """
 
     def __init__(self, directory: Path, create: bool = False):
@@ -71,6 +79,7 @@ class Checkpoints:
             self.directory.mkdir(parents=True, exist_ok=True)
         elif not self.directory.is_dir():
             raise InputError(f"{self.directory}: expected a checkpoint, found none")
+        self._sift(create)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
@@ -109,15 +118,14 @@ class Checkpoints:
         Raises InputError if the state is not finite.
         """
         finite.check(state, f"{self.directory}: step {int(state.step)} is not saved, as it is")
-        items = ocp.args.Composite(
-            model=ocp.args.StandardSave(state.variables),
-            optimizer=ocp.args.StandardSave(state.opt_state),
-            window=ocp.args.StandardSave(dict(window)),
-            skips=ocp.args.JsonSave({name: int(getattr(state, name)) for name in _SKIPS}),
-        )
+        items = {"model": state.variables, "optimizer": state.opt_state, "window": dict(window)}
         # A figure that is not finite must not pass for the best: nothing compares as less than NaN.
         metrics = None if monitored is None or not np.isfinite(monitored) else {"monitored": float(monitored)}
-        if not self._manager.save(int(state.step), args=items, metrics=metrics):
+        record: dict[str, Any] = {**{name: int(getattr(state, name)) for name in _COUNTS}, "metrics": metrics}
+        record["leaves"] = {name: seal.checksums(tree) for name, tree in items.items()}
+        arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        arguments["record"] = ocp.args.JsonSave(seal.sealed(record))
+        if not self._manager.save(int(state.step), args=ocp.args.Composite(**arguments), metrics=metrics):
             raise RuntimeError(f"Orbax did not save step {int(state.step)} in {self.directory}")
 
     def wait(self) -> None:
@@ -125,31 +133,54 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def restore(self, target: TrainState) -> tuple[TrainState, dict]:
-        """The latest state and metrics' running mean.
+        """The latest state that is whole, and metrics' running mean; damaged ones after it are set aside, with a line.
 
         Args:
           target: a state whose leaves have the shapes and dtypes to expect.
 
         Raises:
-          InputError: there is no checkpoint, it is damaged or not finite, or a leaf on disk has another shape or dtype.
+          InputError: there is no checkpoint, none is whole, it is not finite, or has leaves of other shapes or dtypes.
         """
-        step = self.latest
-        if step is None:
-            raise InputError(f"{self.directory}: expected a checkpoint, found none")
         items = {
             "model": ocp.args.StandardRestore(),
             "optimizer": ocp.args.StandardRestore(_host_zeros(target.opt_state)),
             "window": ocp.args.StandardRestore(),
         }
-        if (self.directory / str(step) / "skips").exists():
-            items["skips"] = ocp.args.JsonRestore()
-        restored = self._read(step, ocp.args.Composite(**items))
-        variables = dict(restored["model"])
-        params, skips = variables.pop("params"), restored["skips"] if "skips" in items else {}
-        counts = {name: np.int32(skips.get(name, 0)) for name in _SKIPS}
-        state = TrainState(np.int32(step), params, variables, restored["optimizer"], **counts)
+        step, restored, damaged = self._whole(self.steps, items)
+        for other, error in damaged.items():
+            _set_aside(self.directory / str(other), str(error))
+        self._manager.reload()
+        variables, counts = dict(restored["model"]), {name: np.int32(restored["record"][name]) for name in _COUNTS}
+        state = TrainState(params=variables.pop("params"), extra=variables, opt_state=restored["optimizer"], **counts)
         _check_leaves(state, target, f"{self.directory}/{step}")
         return state, restored["window"]
+
+    def _whole(self, steps: Sequence[int], items: dict[str, Any]) -> tuple[int, dict[str, Any], dict[int, Damaged]]:
+        """The first of the steps that is whole, its items, and what is wrong with those before. Raises InputError."""
+        damaged: dict[int, Damaged] = {}
+        for step in steps:
+            try:
+                return step, self._read(step, items), damaged
+            except Damaged as error:
+                damaged[step] = error
+        if len(damaged) == 1:
+            raise damaged.popitem()[1]
+        if damaged:
+            raise InputError(
+                f"{next(iter(damaged.values()))}\nnone of the others is whole: {', '.join(map(str, damaged))}"
+            )
+        raise InputError(f"{self.directory}: expected a checkpoint, found none")
+
+    def _sift(self, writing: bool) -> None:
+        """Sees that the monitored figures can be read, on which Orbax insists: a step whose figure is damaged is set
+        aside, or if nothing is to be written, or no other is left, an InputError.
+        """
+        steps = [path for path in self.directory.iterdir() if path.name.isdecimal()]
+        damaged = {path: error for path in steps if (error := _wrong_figure(path))}
+        for path, error in damaged.items():
+            if not writing or len(damaged) == len(steps):
+                raise InputError(error)
+            _set_aside(path, error)
 
     def restore_variables(self, expected: Any, step: int | None = None) -> tuple[int, dict[str, Any]]:
         """The step and the variables {"params", collection, ...} of a checkpoint.
@@ -161,22 +192,60 @@ class Checkpoints:
         Raises:
           InputError: there is no such checkpoint, it is damaged or not finite, or it is of another model.
         """
-        step = self.chosen if step is None else step
-        if step is None:
-            raise InputError(f"{self.directory}: expected a checkpoint, found none")
-        if step not in self.steps:
+        if step is not None and step not in self.steps:
             kept = ", ".join(map(str, reversed(self.steps)))
             raise InputError(f"--step={step}: no such checkpoint in {self.directory}\nKept: {kept}")
-        variables = self._read(step, ocp.args.Composite(model=ocp.args.StandardRestore()))["model"]
-        _check_leaves(variables, expected, f"{self.directory}/{step}")
-        return step, variables
+        likely = [] if self.chosen is None else [self.chosen]
+        steps = list(dict.fromkeys([*likely, *self.steps])) if step is None else [step]
+        step, restored, damaged = self._whole(steps, {"model": ocp.args.StandardRestore()})
+        for error in damaged.values():
+            print(f"{error}; step {step} is used")
+        _check_leaves(restored["model"], expected, f"{self.directory}/{step}")
+        return step, restored["model"]
 
-    def _read(self, step: int, items: ocp.args.Composite) -> Mapping[str, Any]:
+    def _read(self, step: int, items: dict[str, Any]) -> dict[str, Any]:
+        """The items of a step, as they were saved, and its record. Raises Damaged."""
+        recorded = (self.directory / str(step) / "record").exists()
+        arguments = {**items, "record": ocp.args.JsonRestore()} if recorded else items
         try:
-            return self._manager.restore(step, args=items)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).partition("\n")[0][:200]
-            raise InputError(f"{self.directory}/{step} cannot be read: {reason}") from error
+            restored = dict(self._manager.restore(step, args=ocp.args.Composite(**arguments)).items())
+            record: dict[str, Any] = (
+                seal.opened(restored["record"]) if recorded else {**dict.fromkeys(_COUNTS, 0), "step": step}
+            )
+            if record["step"] != step:
+                raise ValueError(f"it is that of step {record['step']}")
+            for name in items if recorded else ():
+                seal.verify(name, restored[name], record["leaves"][name])
+        except Exception as error:  # of damaged files Orbax raises errors of many kinds
+            reason = (str(error) or type(error).__name__).partition("\n")[0][:200]
+            raise Damaged(f"{self.directory}/{step} cannot be read: {reason}") from error
+        return {**restored, "record": record}
+
+
+def _set_aside(path: Path, error: str) -> None:
+    aside = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
+    path.rename(aside)
+    print(f"{error}; set aside as {aside.name}")
+
+
+def _wrong_figure(path: Path) -> str:
+    """What is wrong with the monitored figure of a step, "" if nothing is."""
+    file, record = path / "metrics" / "metrics", path / "record" / "metadata"
+    try:
+        found = {"monitored": float(read_json(file)["monitored"])} if file.exists() else None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"{file} cannot be read: {error}"
+    try:
+        expected = seal.opened(read_json(record))["metrics"]
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ):  # an older one; or it is said when it is restored
+        return ""
+    return "" if found == expected else f"{path} cannot be read: its monitored figure is not what was saved"
 
 
 def _monitored(metrics: Mapping[str, float] | None) -> float:

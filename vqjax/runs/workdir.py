@@ -86,7 +86,7 @@ class Workdir:
             more = [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
             raise InputError("\n".join([f"--workdir={self.path} holds another run:", *shown, *more]))
         if "steps" in found and (self.path / "checkpoints").is_dir():
-            with self.checkpoints() as checkpoints:
+            with self.checkpoints(create=True) as checkpoints:
                 latest = checkpoints.latest or 0
             if latest > config.steps:
                 raise InputError(f"config.steps={config.steps}: the run in {self.path} has {latest} already")

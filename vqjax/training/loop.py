@@ -98,7 +98,7 @@ def _finished(workdir: Workdir, task: Task) -> bool:
     """Whether the run has all its steps and its evaluation; if so, says so."""
     if not (workdir.path / "checkpoints").exists():
         return False
-    with workdir.checkpoints() as checkpoints:
+    with workdir.checkpoints(create=True) as checkpoints:
         latest, chosen = checkpoints.latest or 0, checkpoints.chosen
     if latest < task.config.steps or not _tested(workdir, chosen):
         return False

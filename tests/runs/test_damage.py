@@ -1,0 +1,145 @@
+"""Checkpoints that something has happened to."""
+
+import shutil
+
+import jax
+import numpy as np
+import optax
+import pytest
+from helpers import assert_same
+
+from vqjax.core.config import InputError
+from vqjax.runs.checkpoints import Checkpoints
+from vqjax.runs.state import initial_state
+
+WINDOW = {"count": np.float64(2), "sums": {"loss": np.float64(0.1), "code_frequency": np.arange(3.0)}}
+
+
+def state_of(step):
+    rng = np.random.default_rng(step)
+    variables = {
+        "params": {"kernel": rng.normal(size=(3, 4)).astype(np.float32)},
+        "codebook": {"mean": rng.normal(size=(5, 2)).astype(jax.numpy.bfloat16)},
+    }
+    return jax.device_get(initial_state(variables, optax.adam(1e-3))._replace(step=np.int32(step)))
+
+
+TARGET = jax.eval_shape(lambda: state_of(0))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Two checkpoints, of which the first is the better one."""
+    directory = tmp_path_factory.mktemp("run") / "checkpoints"
+    with Checkpoints(directory, create=True) as checkpoints:
+        for step, figure in ((2, 1.0), (3, 2.0)):
+            checkpoints.save(state_of(step), WINDOW, figure)
+    return directory
+
+
+@pytest.fixture
+def directory(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "checkpoints")
+
+
+def restored(directory):
+    with Checkpoints(directory, create=True) as checkpoints:
+        return checkpoints.restore(TARGET)
+
+
+def flip(path, rng):
+    content = bytearray(path.read_bytes())
+    content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+    path.write_bytes(content)
+
+
+def emptied(path, rng):
+    path.write_bytes(b"")
+
+
+def halved(path, rng):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def removed(path, rng):
+    path.unlink()
+
+
+def unreadable(path, rng):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax, of its other threads
+@pytest.mark.parametrize("damage, times", [(flip, 3), (emptied, 1), (halved, 1), (removed, 1), (unreadable, 1)])
+def test_no_damage_to_a_file_is_silently_restored(saved, tmp_path, capsys, damage, times):
+    """Whatever happens to any file of the newest step: it comes back as it was saved, or else the one before does."""
+    rng, fallen = np.random.default_rng(0), 0
+    files = [path.relative_to(saved) for path in sorted((saved / "3").rglob("*")) if path.is_file()]
+    for file in [file for file in files if (saved / file).stat().st_size] * times:
+        directory = shutil.copytree(saved, tmp_path / "checkpoints")
+        damage(directory / file, rng)
+        state, window = restored(directory)
+        assert_same(state, state_of(int(state.step)))
+        assert_same(window, WINDOW)
+        output = capsys.readouterr().out
+        if state.step == 2:
+            fallen += 1
+            assert len(output.splitlines()) == 1 and f"{directory}/3" in output and " cannot be read: " in output
+            assert len([*directory.glob("3.corrupt-*")]) == 1
+        else:
+            assert state.step == 3 and not output
+        shutil.rmtree(directory)
+    assert fallen > times * 3
+
+
+def test_training_goes_on_after_a_fallback(directory):
+    """The next save of the step that was damaged is on disk."""
+    shutil.rmtree(directory / "3" / "model")
+    with Checkpoints(directory) as checkpoints:
+        assert checkpoints.restore(TARGET)[0].step == 2 and checkpoints.latest == 2
+        checkpoints.save(state_of(3), WINDOW, 0.5)
+        checkpoints.wait()
+        assert checkpoints.latest == checkpoints.chosen == 3
+    assert restored(directory)[0].step == 3
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_directory_that_is_empty_or_half_copied_is_passed_over(directory, half):
+    shutil.copytree(directory / "3", directory / "10")
+    shutil.rmtree(directory / "10" / "model")
+    if not half:
+        shutil.rmtree(directory / "10")
+        (directory / "10").mkdir()
+    assert restored(directory)[0].step == 3
+
+
+def test_a_copy_under_another_name_is_no_later_step(directory, capsys):
+    shutil.copytree(directory / "3", directory / "40")
+    assert restored(directory)[0].step == 3
+    assert "40 cannot be read: it is that of step 3" in capsys.readouterr().out
+
+
+def test_readers_fall_back_and_change_nothing(directory, capsys):
+    """Of the best checkpoint, which is damaged, to the newest; but not if a step was asked for."""
+    shutil.rmtree(directory / "2" / "model")
+    before = sorted(directory.rglob("*"))
+    expected = TARGET.variables
+    with Checkpoints(directory) as checkpoints:
+        assert checkpoints.chosen == 2
+        step, variables = checkpoints.restore_variables(expected)
+        assert step == 3
+        assert_same(variables, state_of(3).variables)
+        assert "2 cannot be read: " in (output := capsys.readouterr().out) and "step 3 is used" in output
+        with pytest.raises(InputError, match="2 cannot be read"):
+            checkpoints.restore_variables(expected, 2)
+    assert sorted(directory.rglob("*")) == before
+
+
+def test_with_none_left_nothing_is_set_aside(directory):
+    """So that the next call does not find an empty directory, and begin at 0."""
+    for step in ("2", "3"):
+        shutil.rmtree(directory / step / "model")
+    for _ in range(2):
+        with pytest.raises(InputError, match="3 cannot be read: .*\nnone of the others is whole: 3, 2"):
+            restored(directory)
