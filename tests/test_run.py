@@ -167,7 +167,7 @@ def test_a_file_is_classified(ablation, tmp_path):
 def test_tensorboard_has_curves_pictures_and_the_use_of_the_codes(digits):
     found = EventAccumulator(str(digits[0] / "tensorboard")).Reload().Tags()
     assert {"train/loss", "test/psnr"} <= {*found["scalars"]}
-    assert found["images"] == ["test/reconstructions"] and found["histograms"] == ["test/code_frequency"]
+    assert found["images"] == ["test/reconstructions"] and found["histograms"] == ["test/codes"]
 
 
 def test_the_same_command_again_says_that_it_is_finished(digits):

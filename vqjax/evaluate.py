@@ -15,11 +15,12 @@ def main(arguments: Sequence[str]) -> None:
 
     from vqjax.runs.workdir import Workdir  # JAX starts here, after the arguments are known to be right
     from vqjax.training.evaluation import evaluate
-    from vqjax.training.terminal import show
+    from vqjax.training.terminal import fitted, show
 
     workdir = Workdir(given.workdir)
     step, figures = evaluate(workdir, given.step, given.stage1, given.data_dir, given.data_path)
-    print(f"test, step {step}: {show(figures)}\nwritten to {workdir.path / 'eval.json'}")
+    print(fitted(f"test, step {step:,}: {show(figures)}"))
+    print(f"written to {workdir.path / 'eval.json'}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import flax.jax_utils
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -59,7 +58,9 @@ class Pmap(Program):
         return jax.pmap(function, axes.BATCH, devices=self._devices, donate_argnums=(0,) if donate else ())
 
     def replicate(self, tree: Any) -> Any:
-        return flax.jax_utils.replicate(tree, self._devices)
+        # By pmap itself, so that it lies as pmap's results do: from any other layout the second step is compiled again.
+        copy = jax.pmap(lambda _, tree: tree, axes.BATCH, in_axes=(0, None), devices=self._devices)
+        return copy(np.zeros(len(self._devices), np.bool_), tree)
 
     def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         devices = len(self._devices)

@@ -14,15 +14,14 @@ from vqjax.runs.metrics import perplexity
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 _LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "codes_used": "codes used", "top5": "top-5 accuracy"}
 _COUNTS = ("codes_used",)
-_MEASURED = (
-    "train: the mean over the steps since the last point, on batches as they are trained on; "
-    "validation and test: the whole split"
-)
+_TRAIN = "train: the mean over the steps since the last point, on batches as they are trained on"
 _CAPTION = 14  # pixels of height
+_LINE = 2  # pixels between images
+_GAP = 8  # between the rows of pairs
 _FILM_FRAMES = 48
 _FILM_PIXELS = 320  # of width, about
 _FRAME_TIME = 100  # milliseconds
@@ -30,6 +29,7 @@ _GRID_PIXELS = 960  # of a grid's width, at most
 _TILE = 56  # of an image's width, at least: smaller ones are enlarged by a whole factor
 _RED = "#c00000"
 _COLOURS = {"train": "tab:blue", "validation": "tab:orange", "test": "tab:green"}
+_REFERENCE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": "--"}  # of a line to compare with
 _MANY = 256  # codes from which on their usage is on a log axis
 _CELLS = 256  # positions up to which a map has figures in it
 
@@ -88,17 +88,18 @@ def save_grid(
     factor = max(1, math.ceil(max(_TILE, widest) / width))
     tiles = _pixels(np.asarray(images), factor)
     if below is not None:
-        line = np.full((len(tiles), 1, *tiles.shape[2:]), 255, np.uint8)
+        line = np.full((len(tiles), _LINE, *tiles.shape[2:]), 255, np.uint8)
         tiles = np.concatenate([tiles, line, _pixels(np.asarray(below), factor)], axis=1)
     height, width = tiles.shape[1:3]
-    columns = _columns(count, max(1, _GRID_PIXELS // (width + 2)), period)
+    columns = _columns(count, max(1, _GRID_PIXELS // (width + _LINE)), period)
     head, text = (_CAPTION if title else 0), (_CAPTION if captions else 0)
-    step = height + text + 2, width + 2
-    canvas = Image.new("RGB", (columns * step[1] + 2, head + -(-count // columns) * step[0] + 2), "white")
+    step = height + text + (_LINE if below is None else _GAP), width + _LINE
+    size = max(columns * step[1] + _LINE, math.ceil(font.getlength(title)) + 8), -(-count // columns) * step[0] + _LINE
+    canvas = Image.new("RGB", (size[0], head + size[1]), "white")
     draw = ImageDraw.Draw(canvas)
     draw.text((4, head / 2 + 1), title, "black", font, anchor="lm")
     for i, tile in enumerate(tiles):
-        top, left = head + i // columns * step[0] + 2, i % columns * step[1] + 2
+        top, left = head + i // columns * step[0] + _LINE, i % columns * step[1] + _LINE
         canvas.paste(Image.fromarray(tile), (left, top))
         if captions:
             colour = _RED if wrong is not None and wrong[i] else "black"
@@ -125,45 +126,66 @@ def _pixels(images: np.ndarray, factor: int) -> np.ndarray:
 
 
 def save_curves(path: Path, lines: Sequence[Mapping], names: Iterable[str]) -> None:
-    """The named figures of metrics.jsonl's lines against the step, a panel each, a curve per split."""
+    """The named figures of metrics.jsonl's lines against the step, a panel each, a curve per split.
+
+    A figure that is the same as one before it has no panel. Where there is an `order0_` figure, it is a line across.
+    """
     lines = [{name: value for name, value in line.items() if value is not None} for line in lines]
-    names = [name for name in names if any(name in line for line in lines)]
+    series = {name: [(line["split"], line["step"], line[name]) for line in lines if name in line] for name in names}
+    names = [name for i, name in enumerate(series) if series[name] and series[name] not in list(series.values())[:i]]
     splits = [split for split in ("train", "validation", "test") if any(line["split"] == split for line in lines)]
     rows = max(1, math.ceil(len(names) / 2))
     figure, axes = plt.subplots(rows, 2, figsize=(10, 3 * rows), squeeze=False, layout="constrained")
     for panel, name in zip(axes.flat, names):
         for split in splits:
-            points = [(line["step"], line[name]) for line in lines if line["split"] == split and name in line]
+            points = [(step, value) for where, step, value in series[name] if where == split]
             if points:
                 marker = "." if len(points) < 30 else None
                 panel.plot(*zip(*points), label=split, marker=marker, color=_COLOURS[split])
+        if order0 := [line[f"order0_{name}"] for line in lines if f"order0_{name}" in line]:
+            panel.axhline(order0[-1], label=f"order 0, {splits[-1]}", **_REFERENCE)
         panel.set(xlabel="step", ylabel=_LABELS.get(name, name.replace("_", " ")))
-        values = [line[name] for line in lines if name in line]
-        if name.endswith("loss") and min(values) > 0 and max(values) > 10 * min(values):
-            panel.set_yscale("log")
+        panel.xaxis.set_major_locator(_whole())
+        values = [value for _, _, value in series[name]]
+        if name.endswith(("loss", "entropy")) and min(values) > 0 and max(values) > 10 * min(values):
+            _log_axis(panel)
         if name in _COUNTS:
-            panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+            panel.yaxis.set_major_locator(_whole())
         panel.grid(alpha=0.3)
         panel.legend()
     for panel in axes.flat[len(names) :]:
         panel.remove()
-    figure.supxlabel(_MEASURED, fontsize="small", color="dimgray")
+    whole = " and ".join(split for split in splits if split != "train")
+    figure.supxlabel(f"{_TRAIN}{whole and f'; {whole}: the whole split'}", fontsize="small", color="dimgray")
     _save_figure(figure, path)
+
+
+def _whole() -> MaxNLocator:
+    """Ticks at whole numbers."""
+    return MaxNLocator(integer=True, steps=[1, 2, 5, 10])
+
+
+def _log_axis(panel: plt.Axes) -> None:
+    """Makes the y axis logarithmic, with plain numbers."""
+    panel.set_yscale("log")
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.yaxis.set_minor_formatter(NullFormatter())
 
 
 def save_usage(path: Path, frequency: np.ndarray) -> None:
     """How often each of K codes is used, the most frequent first; frequency (K,) sums to 1."""
     figure, panel = plt.subplots(figsize=(8, 3.5), layout="constrained")
     panel.fill_between(np.arange(1, len(frequency) + 1), 100 * np.sort(frequency)[::-1], step="mid")
-    panel.axhline(100 / len(frequency), color="black", linewidth=0.8, linestyle="--", label="all codes alike")
+    panel.axhline(100 / len(frequency), label="all codes alike", **_REFERENCE)
     used = np.count_nonzero(frequency)
-    panel.set_title(f"{used} of {len(frequency)} codes used, perplexity {perplexity(frequency):.0f}")
+    panel.set_title(f"{used:,} of {len(frequency):,} codes used, perplexity {perplexity(frequency):.0f}")
     panel.set(xlabel="code, most frequent first", ylabel="% of positions")
     if len(frequency) > _MANY:
-        panel.set_yscale("log")
+        _log_axis(panel)
     else:
         panel.set_ylim(0, None)
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.xaxis.set_major_locator(_whole())
     panel.set_xlim(0.5, len(frequency) + 0.5)
     panel.grid(alpha=0.3)
     panel.legend()

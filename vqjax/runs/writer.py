@@ -50,14 +50,29 @@ class Writer:
                 self._board.add_scalar(f"{split}/{name}", value, step)
 
     def pictures(self, step: int, split: str, files: Sequence[Path], code_frequency: np.ndarray | None) -> None:
-        """TensorBoard's images, of PNG files, and a histogram of how often each of K codes is used (K,), if any are."""
+        """TensorBoard's images, of PNG files, and a histogram of the codes, by the share of each (K,), if there are."""
         for file in files:
             with Image.open(file) as picture:
                 self._board.add_image(
                     f"{split}/{file.stem}", np.asarray(picture.convert("RGB")), step, dataformats="HWC"
                 )
         if code_frequency is not None:
-            self._board.add_histogram(f"{split}/code_frequency", code_frequency, step)
+            self._codes(step, split, code_frequency)
+
+    def _codes(self, step: int, split: str, frequency: np.ndarray) -> None:
+        """A histogram with a bin for each code, of its number and its share."""
+        codes = np.arange(len(frequency))
+        self._board.add_histogram_raw(
+            f"{split}/codes",
+            min=-0.5,
+            max=len(frequency) - 0.5,
+            num=1,
+            sum=float(codes @ frequency),
+            sum_squares=float(codes**2 @ frequency),
+            bucket_limits=(codes + 0.5).tolist(),
+            bucket_counts=frequency.tolist(),
+            global_step=step,
+        )
 
     def timing(self, step: int, seconds: float, images: int, waited: float) -> None:
         """A line of timing.jsonl for the wall-clock seconds that so many training images took, and how many of them

@@ -57,7 +57,7 @@ class ClassifierTask(Quantized):
 
     module: models.Classifier
     headline = ("loss", "accuracy", "codes_used")
-    curves = ("loss", "accuracy", "top5", "cross_entropy", "perplexity", "codes_used")
+    curves: tuple[str, ...] = ("loss", "accuracy", "top5", "cross_entropy", "perplexity", "codes_used")
 
     def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Stage1 | None = None):
         super().__init__(config, facts)
@@ -88,6 +88,7 @@ class ClassifierTask(Quantized):
         if not count:
             raise InputError(f"config.data.name={config.data.name!r} has no labels: there is nothing to classify")
         head = build(HEADS, config, "model.head", num_classes=count, dtype=DTYPES[fields.dtype])
+        self.curves = tuple(name for name in self.curves if name != "top5" or count > 5)  # it is 1
         self.module = models.Classifier(backbone, quantizer, head, quantize)
         self._fields = fields
         self._predict = jax.jit(self.probabilities)
@@ -133,7 +134,8 @@ class ClassifierTask(Quantized):
         predicted = np.asarray(self._predict(variables, self.frozen, batch).argmax(1))
         names = self.class_names
         captions = [names[p] if p == t else f"{names[p]}, not {names[t]}" for p, t in zip(predicted, batch["label"])]
-        return {"predictions": Pictures(self._visible(batch), captions, wrong=predicted != np.asarray(batch["label"]))}
+        wrong, title = predicted != np.asarray(batch["label"]), "predicted classes; those that are wrong in red"
+        return {"predictions": Pictures(self._visible(batch), captions, title=title, wrong=wrong)}
 
     def following(self, workdir: str) -> tuple[str, ...]:
         return (f"python -m vqjax predict --workdir {workdir} IMAGE …",)

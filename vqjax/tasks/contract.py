@@ -131,6 +131,11 @@ class Task:
         """The names, shapes and dtypes of the variables."""
         return jax.eval_shape(self.init, jax.random.key(0))
 
+    @property
+    def initialises(self) -> str:
+        """What `initialise` does, in words for a person; "" if nothing that takes long."""
+        return ""
+
     def initialise(self, variables: dict[str, Any], batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
         """The variables before step 0, of fresh ones and of training batches."""
         return variables

@@ -70,7 +70,7 @@ def sample(
     with replacing(beside) as temporary:
         np.savez_compressed(temporary, **arrays)
     below = arrays["neighbours"][:_SHOWN] / 255 if neighbours else None
-    title = "above: sample, below: the nearest image of train" if neighbours else ""
+    title = "above: sample, below: the nearest training image" if neighbours else ""
     plots.save_grid(picture, images[:_SHOWN] / 255, captions, below, title, period=len(chosen))
     return picture, beside
 

@@ -46,7 +46,7 @@ class PriorTask(Task):
     module: Prior
     stage1: Stage1
     headline = ("nats_per_code", "perplexity", "bits_per_dim")
-    curves = ("nats_per_code", "perplexity", "bits_per_dim", "gradient_norm")
+    curves = ("nats_per_code", "gradient_norm")
     fields = SecondStage
 
     def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Stage1):
@@ -163,9 +163,15 @@ class PriorTask(Task):
 
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
         """Samples of the classes of a batch, and the batch's own codes decoded: what no prior over them can exceed."""
-        codes = {"generated": self._sample(variables, batch, 0), "decoded": _codes(batch)}
         captions = [self.class_names[label] for label in batch["label"]] if self.conditional else None
-        return {name: Pictures(self._decode(self.stage1.variables, value), captions) for name, value in codes.items()}
+
+        def pictures(codes: jax.Array, title: str) -> Pictures:
+            return Pictures(self._decode(self.stage1.variables, codes), captions, title=title)
+
+        return {
+            "generated": pictures(self._sample(variables, batch, 0), "samples of the prior"),
+            "decoded": pictures(_codes(batch), "real codes decoded: the best that a prior can do"),
+        }
 
     def following(self, workdir: str) -> tuple[str, ...]:
         return f"python -m vqjax sample --workdir {workdir}", f"python -m vqjax explore --workdir {workdir}"

@@ -16,6 +16,10 @@ class Quantized(Task):
 
     module: models.Autoencoder | models.Classifier
 
+    @property
+    def initialises(self) -> str:
+        return "first codes, by k-means" if self.module.quantizer.initial_vectors else ""
+
     def initialise(self, variables: dict[str, Any], batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
         """The fresh variables with the codebook started from vectors of the training batches."""
         return initialise(self.module, variables, map(self.inputs, batches), seed)

@@ -30,7 +30,7 @@ from vqjax.tasks.stage1 import Stage1
 from vqjax.training import optimizers
 from vqjax.training.evaluation import Evaluator
 from vqjax.training.steps import prepare_step, train_step
-from vqjax.training.terminal import Progress, short, show, summary, timed
+from vqjax.training.terminal import Progress, fitted, short, show, summary, timed
 
 _NOTES = 20  # lines about the data
 
@@ -102,7 +102,7 @@ def _finished(workdir: Workdir, task: Task) -> bool:
         latest, chosen = checkpoints.latest or 0, checkpoints.chosen
     if latest < task.config.steps or not _tested(workdir, chosen):
         return False
-    print(f"{workdir.path} is finished after {latest:,} steps: {_result(workdir, task.headline)}")
+    print(fitted(f"{short(workdir.path)} is finished after {latest:,} steps: {_result(workdir, task.headline)}"))
     print("To train on, raise its config.steps; to start afresh, name another --workdir.")
     return True
 
@@ -171,8 +171,7 @@ class _Run:
         if self.task.stage1:
             self.task.stage1.pin(self.workdir.path)
         with self.workdir.checkpoints(create=True) as self.checkpoints:
-            with timed("restoring" if self.checkpoints.latest else "first weights and codes"):
-                state, sums = self._start()
+            state, sums = self._start()
             first = int(state.step)
             self._introduce(state)
             state, window = program.replicate(state), Window(program, sums)
@@ -183,7 +182,7 @@ class _Run:
                     batch = program.shard(batch)
                     if "train" in self.task.prepares:
                         batch = self.prepare((state.step, self.frozen), batch)
-                    with timed("compiling the step") if step == first else contextlib.nullcontext():
+                    with self._compiling() if step == first else contextlib.nullcontext():
                         state, metrics = self.update(state, batch)
                     window.add(metrics)
                     done, last, monitored = step + 1, step + 1 == config.steps, None
@@ -207,7 +206,8 @@ class _Run:
             chosen = checkpoints.chosen
         if not _tested(workdir, chosen):
             step, variables = workdir.restore_variables(self.task.expected, chosen)
-            self.evaluator.evaluate(step, "test", self.splits["test"], self.program.replicate(variables))
+            with timed(f"evaluating step {step:,} on test"):
+                self.evaluator.evaluate(step, "test", self.splits["test"], self.program.replicate(variables))
         write_report(workdir)
         following = self.task.following(shlex.quote(short(workdir.path)))
         print(summary(workdir.path, _result(workdir, self.task.headline), following))
@@ -216,11 +216,11 @@ class _Run:
         """Prints how much there is of data and parameters."""
         print(f"images: {', '.join(f'{len(split):,} {name}' for name, split in self.splits.items())}")
         counts = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.params.items()}
-        print(f"parameters: {sum(counts.values()):,} ({', '.join(f'{k} {v:,}' for k, v in counts.items())})")
+        print(fitted(f"parameters: {sum(counts.values()):,} ({', '.join(f'{k} {v:,}' for k, v in counts.items())})"))
         extra = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.extra.items()}
-        print(f"without gradients: {', '.join(f'{k} {v:,}' for k, v in extra.items()) or 'none'}")
+        print(fitted(f"without gradients: {', '.join(f'{k} {v:,}' for k, v in extra.items()) or 'none'}"))
         for note in [] if state.step else self._notes():
-            print(note)
+            print(fitted(note))
         if state.step:
             print(f"going on from step {int(state.step):,}")
 
@@ -247,17 +247,27 @@ class _Run:
     def _start(self) -> tuple[TrainState, dict | None]:
         """The state to go on from and the metrics since its last logged line, on the host."""
         if self.checkpoints.latest is not None:
-            return self.checkpoints.restore(
-                jax.eval_shape(lambda: initial_state(self.task.init(self.init_key), self.optimizer))
-            )
+            with timed("restoring"):
+                return self.checkpoints.restore(
+                    jax.eval_shape(lambda: initial_state(self.task.init(self.init_key), self.optimizer))
+                )
         variables = self.variables
         if variables is None:
-            variables = jax.jit(self.task.init)(self.init_key)
+            with timed("first weights"):
+                variables = jax.jit(self.task.init)(self.init_key)
             epoch = itertools.islice(self._batches(0), max(1, len(self.splits["train"]) // self.config.batch_size))
-            variables = self.task.initialise(variables, epoch, self.config.seed)
+            with timed(self.task.initialises):
+                variables = self.task.initialise(variables, epoch, self.config.seed)
         state = jax.device_get(initial_state(variables, self.optimizer))
         finite.check(state, "before the first step the state is")
         return state, None
+
+    @contextlib.contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """Around the first step."""
+        with self.progress.timed("compiling the step"):
+            yield
+        self.since = self.since[0], time.perf_counter()
 
     def _save(self, state: TrainState, window: Window, monitored: float | None) -> None:
         if state.in_a_row < finite.MOST:  # or else the run ends at the next line, and an earlier one is of more use
@@ -292,12 +302,13 @@ class _Run:
         """Figures and pictures of the validation share, or else the test split; returns the monitored figure."""
         started = time.perf_counter()
         name = "validation" if "validation" in self.splits else "test"
-        figures = self.evaluator.evaluate(done, name, self.splits[name], state.variables)
-        self.writer.figures(done, name, figures)
-        self.writer.pictures(done, name, self.evaluator.pictures, self.evaluator.code_frequency)
-        lines = read_lines(self.workdir.path / "metrics.jsonl")
-        plots.save_curves(self.workdir.path / "curves.png", lines, self.task.curves)
+        with self.progress.beside(done, f"evaluating on {name}"):
+            figures = self.evaluator.evaluate(done, name, self.splits[name], state.variables)
+            self.writer.figures(done, name, figures)
+            self.writer.pictures(done, name, self.evaluator.pictures, self.evaluator.code_frequency)
+            lines = read_lines(self.workdir.path / "metrics.jsonl")
+            plots.save_curves(self.workdir.path / "curves.png", lines, self.task.curves)
         (since, then), took = self.since, time.perf_counter() - started
         self.since = since, then + took  # the images per second are training's alone
-        self.progress.line(f"step {done:,}, {name}: {show(figures, self.task.curves)} ({took:.1f} s)")
+        self.progress.line(f"step {done:,}, {name}: {show(figures, self.task.headline)} ({took:.1f} s)")
         return self.task.monitor(figures) if name == "validation" else None

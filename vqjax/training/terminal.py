@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,14 +11,19 @@ from typing import Any
 
 from tqdm import tqdm
 
+_WIDTH = 100  # columns
 _SOON = 1.0  # seconds between looks at the first figures
+_SHOWN = 2  # figures beside the bar
 _NAMES = {"psnr": "PSNR", "ssim": "SSIM", "codes_used": "codes used", "top5": "top-5 accuracy"}
 _UNITS = {"psnr": " dB"}
 
 
 @contextlib.contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Says what is being done that may take long, and then how long it took."""
+    """Says what is being done that may take long, and then how long it took; nothing of ""."""
+    if not what:
+        yield
+        return
     since = time.perf_counter()
     print(f"{what} …", end=" ", flush=True)
     try:
@@ -24,7 +31,13 @@ def timed(what: str) -> Iterator[None]:
     except BaseException:
         print()
         raise
-    print(f"{time.perf_counter() - since:.1f} s", flush=True)
+    again = f"\r{what} … " if sys.stdout.isatty() else ""  # a bar may have taken its place
+    print(f"{again}{time.perf_counter() - since:.1f} s", flush=True)
+
+
+def fitted(text: str, indent: str = "  ") -> str:
+    """A text in lines of at most 100 characters; paths and other long words stay whole."""
+    return textwrap.fill(text, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def short(path: Path) -> str:
@@ -45,20 +58,49 @@ def _number(name: str, value: float | None) -> str:
 
 
 class Progress:
-    """How far a run is: a bar with its rate, the time left and the latest figures; in a file, the lines alone."""
+    """How far a run is: a bar with its rate, the time left and the latest figures; in a file, lines."""
 
     def __init__(self, first: int, steps: int, batch_size: int, names: Sequence[str]):
-        """`names` are those of the figures that are shown."""
-        self._size, self._names, self._soon = batch_size, names, time.perf_counter()
-        settings = {"unit": " images", "unit_scale": True, "dynamic_ncols": True, "disable": None}
-        self._bar = tqdm(total=steps * batch_size, initial=first * batch_size, desc=f"step {first:,}", **settings)
+        """`names` are those of the figures that are shown, the bar's first."""
+        self._steps, self._size, self._names = steps, batch_size, names
+        self._soon = time.perf_counter()
+        self._bar = tqdm(
+            total=steps * batch_size,
+            initial=first * batch_size,
+            desc=self._at(first),
+            unit=" images",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=None,
+            bar_format="{desc} |{bar}| {rate_noinv_fmt}, {remaining} left{postfix}",
+        )
+        self._lines = self._bar.disable or not sys.stdout.isatty()
+
+    def _at(self, done: int) -> str:
+        return f"step {done:,}/{self._steps:,}"
+
+    @contextlib.contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """As the function, above the bar, whose rate and time left do not count it."""
+        self._bar.clear()
+        with timed(what):
+            yield
+        self._bar.unpause()
+
+    @contextlib.contextmanager
+    def beside(self, done: int, what: str) -> Iterator[None]:
+        """While something else is done after so many steps, the bar says so; its rate does not count it."""
+        self._bar.set_description_str(f"{self._at(done)}, {what}")
+        yield
+        self._bar.set_description_str(self._at(done), refresh=False)
+        self._bar.unpause()
 
     def step(self, done: int, latest: Callable[[], Mapping[str, float]]) -> None:
         """A step is done; until figures have been logged, those of `latest` are shown every second."""
         if not self._bar.disable:
-            self._bar.set_description(f"step {done:,}", refresh=False)
-            if self._soon and time.perf_counter() - self._soon > _SOON:
-                self._show(latest())
+            self._bar.set_description_str(self._at(done), refresh=False)
+            if self._soon and time.perf_counter() - self._soon > _SOON and (figures := latest()):
+                self._show(figures)
                 self._soon = time.perf_counter()
         self._bar.update(self._size)
 
@@ -66,16 +108,15 @@ class Progress:
         """The figures since the last time, with the images per second."""
         self._soon = 0.0
         self._show(figures)
-        if self._bar.disable:
+        if self._lines:
             self.line(f"step {done:,}: {show(figures, self._names)}, {rate:,.0f} images/s")
 
     def _show(self, figures: Mapping[str, float]) -> None:
-        shown = {name: _number(name, figures[name]) for name in self._names if name in figures}
-        self._bar.set_postfix(shown, refresh=False)
+        self._bar.set_postfix_str(show(figures, self._names[:_SHOWN]), refresh=False)
 
     def line(self, text: str) -> None:
         """A line above the bar."""
-        self._bar.write(text)
+        self._bar.write(fitted(text))
 
     def __enter__(self) -> "Progress":
         return self
@@ -90,7 +131,7 @@ def summary(workdir: Path, result: str, following: Sequence[str]) -> str:
     lines = [
         result,
         f"in {short(workdir)}:",
-        f"  pictures  {', '.join(pictures)}",
+        fitted(f"  pictures  {', '.join(pictures)}", " " * 12),
         "  figures   report.md, eval.json, metrics.jsonl",
     ]
     return "\n".join(lines + [f"{'next:' if not i else '':<6}{line}" for i, line in enumerate(following)])
