@@ -114,6 +114,9 @@ def test_help_of_a_config_lists_its_fields(capsys):
 def test_what_is_chosen_is_shown():
     text = brief(given("--config", "digits").config)
     assert "model.ema " in text and "model.vq " not in text and "optimizer.adam " in text
+    assert "model.gumbel.temperature" not in text
+    chosen = brief(given("--config", "digits", "--config.model.quantizer=gumbel").config)
+    assert "model.gumbel " in chosen and "model.gumbel.temperature " in chosen and "model.ema " not in chosen
 
 
 @pytest.mark.parametrize(

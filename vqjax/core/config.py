@@ -274,7 +274,9 @@ def brief(config: ConfigDict, every: bool = False) -> str:
         wrapper = textwrap.TextWrapper(100, f"{name:<21}", " " * 21, break_long_words=False, break_on_hyphens=False)
         found = wrapper.wrap(words)
         for key, part in fields.items():
-            if isinstance(part, ConfigDict) and (every or name == "config" or key in plain.values() or not plain):
+            if isinstance(part, ConfigDict) and (
+                every or name == "config" or "." in name or key in plain.values() or not plain
+            ):
                 found += lines(f"{name}.{key}".removeprefix("config."), part)
         return found
 
