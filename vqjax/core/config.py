@@ -271,7 +271,7 @@ def brief(config: ConfigDict, every: bool = False) -> str:
     def lines(name: str, fields: ConfigDict) -> list[str]:
         plain = {k: v for k, v in fields.items() if not isinstance(v, ConfigDict)}
         words = " ".join(f"{k}={v}".replace(" ", "\xa0") for k, v in plain.items() if every or v != "")
-        wrapper = textwrap.TextWrapper(100, f"{name:<21}", " " * 21, break_long_words=False, break_on_hyphens=False)
+        wrapper = textwrap.TextWrapper(100, f"{name:<20} ", " " * 21, break_long_words=False, break_on_hyphens=False)
         found = wrapper.wrap(words)
         for key, part in fields.items():
             if isinstance(part, ConfigDict) and (
