@@ -45,6 +45,7 @@ class _Pinned(checkpoint_managers.PreservationPolicy):
 
 
 _COUNTS = ("step", "skipped", "in_a_row")  # fields of the state
+_BROKEN = (OSError, ValueError, TypeError, KeyError, AttributeError)  # what reading a damaged JSON file may raise
 
 
 class Damaged(InputError):
@@ -209,9 +210,8 @@ class Checkpoints:
         arguments = {**items, "record": ocp.args.JsonRestore()} if recorded else items
         try:
             restored = dict(self._manager.restore(step, args=ocp.args.Composite(**arguments)).items())
-            record: dict[str, Any] = (
-                seal.opened(restored["record"]) if recorded else {**dict.fromkeys(_COUNTS, 0), "step": step}
-            )
+            older = {**dict.fromkeys(_COUNTS, 0), "step": step}
+            record: dict[str, Any] = seal.opened(restored["record"]) if recorded else older
             if record["step"] != step:
                 raise ValueError(f"it is that of step {record['step']}")
             for name in items if recorded else ():
@@ -233,17 +233,11 @@ def _wrong_figure(path: Path) -> str:
     file, record = path / "metrics" / "metrics", path / "record" / "metadata"
     try:
         found = {"monitored": float(read_json(file)["monitored"])} if file.exists() else None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except _BROKEN as error:
         return f"{file} cannot be read: {error}"
     try:
         expected = seal.opened(read_json(record))["metrics"]
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-    ):  # an older one; or it is said when it is restored
+    except _BROKEN:  # an older one without it; or it is said when the step is restored
         return ""
     return "" if found == expected else f"{path} cannot be read: its monitored figure is not what was saved"
 
