@@ -102,7 +102,15 @@ def test_images_and_codes_that_are_not_square(small_config, prior_config, tmp_pa
 
 @pytest.mark.parametrize(
     "count, width, period, columns",
-    [(64, 28, 1, 16), (80, 28, 10, 10), (40, 28, 2, 10), (7, 28, 1, 7), (64, 256, 1, 2), (40, 28, 100, 10)],
+    [
+        (64, 28, 1, 16),
+        (80, 28, 10, 10),
+        (40, 28, 2, 10),
+        (7, 28, 1, 7),
+        (64, 256, 1, 4),
+        (64, 32, 1, 16),
+        (40, 28, 100, 10),
+    ],
 )
 def test_as_many_columns_as_fit(tmp_path, count, width, period, columns):
     """With no gap in the last row, and each class below itself, where that is possible."""
