@@ -123,7 +123,7 @@ def test_as_many_columns_as_fit(tmp_path, count, width, period, columns):
 @pytest.mark.parametrize("period", [1, 10])
 def test_captions_fit_under_their_images(tmp_path, period):
     """Small images are enlarged until they do."""
-    columns = 5
+    columns = 10
     captions = ["automobile", "T-shirt/top", "cat", "aquarium_fish"] * 5
     plots.save_grid(tmp_path / "grid.png", np.zeros((20, 32, 32, 3)), captions, period=period)
     with Image.open(tmp_path / "grid.png") as picture:
