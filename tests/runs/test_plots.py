@@ -65,16 +65,19 @@ def test_maps_have_their_figures_in_the_cells(tmp_path, drawn):
     assert [text.get_text() for text in drawn[0].axes[0].texts] == ["1.0", "2.0", "3.0", "4.3"]
 
 
-def test_pairs_stand_closer_than_rows(tmp_path):
+def test_the_images_of_a_pair_stand_closer_than_pairs(tmp_path):
     """With the title whole, even above few images."""
     title = "above: original, below: reconstruction, PSNR"
     plots.save_grid(tmp_path / "grid.png", np.zeros((2, 56, 56, 1)), None, np.zeros((2, 56, 56, 1)), title, period=1)
     pixels = np.asarray(Image.open(tmp_path / "grid.png"))
     assert pixels.shape[1] > 2 * 58 + 2
     plots.save_grid(tmp_path / "grid.png", np.zeros((64, 56, 56, 1)), None, np.zeros((64, 56, 56, 1)))
-    column = np.asarray(Image.open(tmp_path / "grid.png"))[:, 10]
-    white = "".join(" " if value else "#" for value in column).strip().split("#" * 56)
-    assert {*map(len, white[1:-1:2])} == {2} and {*map(len, white[2:-1:2])} == {8}
+    pixels = np.asarray(Image.open(tmp_path / "grid.png"))
+
+    def gaps(line):
+        return [len(white) for white in "".join(" " if value else "#" for value in line).strip().split("#" * 56)[1:-1]]
+
+    assert gaps(pixels[:, 10]) == [2, 8, 2, 8, 2, 8, 2] and gaps(pixels[10]) == 15 * [4]
 
 
 @pytest.mark.parametrize("wrong, red", [([False, True], True), ([False, False], False), (None, False)])

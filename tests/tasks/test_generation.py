@@ -102,7 +102,15 @@ def test_images_and_codes_that_are_not_square(small_config, prior_config, tmp_pa
 
 @pytest.mark.parametrize(
     "count, width, period, columns",
-    [(64, 28, 1, 16), (80, 28, 10, 10), (40, 28, 2, 10), (7, 28, 1, 7), (64, 256, 1, 2), (40, 28, 100, 10)],
+    [
+        (64, 28, 1, 16),
+        (80, 28, 10, 10),
+        (40, 28, 2, 10),
+        (7, 28, 1, 7),
+        (64, 256, 1, 4),
+        (64, 32, 1, 16),
+        (40, 28, 100, 10),
+    ],
 )
 def test_as_many_columns_as_fit(tmp_path, count, width, period, columns):
     """With no gap in the last row, and each class below itself, where that is possible."""
@@ -115,7 +123,7 @@ def test_as_many_columns_as_fit(tmp_path, count, width, period, columns):
 @pytest.mark.parametrize("period", [1, 10])
 def test_captions_fit_under_their_images(tmp_path, period):
     """Small images are enlarged until they do."""
-    columns = 5
+    columns = 10
     captions = ["automobile", "T-shirt/top", "cat", "aquarium_fish"] * 5
     plots.save_grid(tmp_path / "grid.png", np.zeros((20, 32, 32, 3)), captions, period=period)
     with Image.open(tmp_path / "grid.png") as picture:

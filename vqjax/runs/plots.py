@@ -21,11 +21,11 @@ _COUNTS = ("codes_used",)
 _TRAIN = "train: the mean over the steps since the last point, on batches as they are trained on"
 _CAPTION = 14  # pixels of height
 _LINE = 2  # pixels between images
-_GAP = 8  # between the rows of pairs
+_GAP = 4  # between pairs of them; twice that between rows
 _FILM_FRAMES = 48
 _FILM_PIXELS = 320  # of width, about
 _FRAME_TIME = 100  # milliseconds
-_GRID_PIXELS = 960  # of a grid's width, at most
+_GRID_PIXELS = 1100  # of a grid's width, at most: 16 pairs of 32 x 32 pixels, enlarged
 _TILE = 56  # of an image's width, at least: smaller ones are enlarged by a whole factor
 _RED = "#c00000"
 _COLOURS = {"train": "tab:blue", "validation": "tab:orange", "test": "tab:green"}
@@ -91,9 +91,9 @@ def save_grid(
         line = np.full((len(tiles), _LINE, *tiles.shape[2:]), 255, np.uint8)
         tiles = np.concatenate([tiles, line, _pixels(np.asarray(below), factor)], axis=1)
     height, width = tiles.shape[1:3]
-    columns = _columns(count, max(1, _GRID_PIXELS // (width + _LINE)), period)
     head, text = (_CAPTION if title else 0), (_CAPTION if captions else 0)
-    step = height + text + (_LINE if below is None else _GAP), width + _LINE
+    step = (height + text + _LINE, width + _LINE) if below is None else (height + text + 2 * _GAP, width + _GAP)
+    columns = _columns(count, max(1, _GRID_PIXELS // step[1]), period)
     size = max(columns * step[1] + _LINE, math.ceil(font.getlength(title)) + 8), -(-count // columns) * step[0] + _LINE
     canvas = Image.new("RGB", (size[0], head + size[1]), "white")
     draw = ImageDraw.Draw(canvas)

@@ -88,7 +88,7 @@ class ClassifierTask(Quantized):
         if not count:
             raise InputError(f"config.data.name={config.data.name!r} has no labels: there is nothing to classify")
         head = build(HEADS, config, "model.head", num_classes=count, dtype=DTYPES[fields.dtype])
-        self.curves = tuple(name for name in self.curves if name != "top5" or count > 5)  # it is 1
+        self.curves = tuple(name for name in self.curves if name != "top5" or count > 5)  # of 5 classes it is 1
         self.module = models.Classifier(backbone, quantizer, head, quantize)
         self._fields = fields
         self._predict = jax.jit(self.probabilities)
