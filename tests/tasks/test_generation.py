@@ -56,7 +56,7 @@ def test_every_argument_does_something(prior, stage1, tmp_path):
     assert (tmp_path / "other.png").is_file() and (tmp_path / "other.npz").is_file()
 
     taller, with_neighbours = draw(neighbours=True)
-    assert taller[0] == size[0] and taller[1] > 1.5 * size[1]
+    assert 0 <= taller[0] - size[0] < 56 and taller[1] > 1.5 * size[1]  # as many columns, pairs further apart
     real = datasets.load(generation.load(str(prior))[0].config, ("train",))["train"].arrays["image"].astype(float)
     assert len(real) == 1293  # without the validation share, which the prior has not seen
     distances = ((with_neighbours["images"][:, None] - real) ** 2).sum((2, 3, 4))
