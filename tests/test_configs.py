@@ -60,7 +60,25 @@ def check_figures(workdir):
     assert all(np.isfinite(value) for line in (train, evaluation) for name, value in line.items() if name != "split")
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in ("prior", *VARIANTS)])
+# One of each kind takes a step in CI: the others differ in data, sizes or steps only.
+QUICK = {"digits", "digits_prior", "mnist_fsq", "mnist_gumbel", "mnist_vae", "cifar10_dalle", "photos", "atari"}
+QUICK |= {"classifier-digits", "classifier-folder", "code_classifier-digits"}
+
+
+def quick_first(*names):
+    """A parameter, behind the mark `slow` unless it is among the quick ones."""
+    return pytest.param(*names, marks=() if "-".join(names) in QUICK else pytest.mark.slow)
+
+
+def test_every_config_can_be_built(mock_data):
+    """Its fields are right, for its data; of those that stand on no other run."""
+    for name in CONFIGS:
+        config = importlib.import_module(f"configs.{name}").get_config()
+        if not config.get("stage1") and name not in BASES and config.data.name != "clips":
+            loop.check(config)
+
+
+@pytest.mark.parametrize("name", [quick_first(name) for name in CONFIGS if name not in ("prior", *VARIANTS)])
 def test_every_config_takes_a_step(name, mock_data, folder):
     config = importlib.import_module(f"configs.{name}").get_config()
     if config.data.name == "clips":
@@ -81,7 +99,9 @@ def test_every_set_has_a_config():
     assert all(variants_of(name).keys() == DATASETS.keys() - {"arrays", "photos", "clips"} for name in VARIANTS)
 
 
-@pytest.mark.parametrize("name, dataset", [(name, dataset) for name in VARIANTS for dataset in variants_of(name)])
+@pytest.mark.parametrize(
+    "name, dataset", [quick_first(name, dataset) for name in VARIANTS for dataset in variants_of(name)]
+)
 def test_every_variant_takes_a_step(name, dataset, mock_data, folder):
     """A variant is named by its data set."""
     config = importlib.import_module(f"configs.{name}").get_config(dataset)

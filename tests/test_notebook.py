@@ -31,6 +31,7 @@ def shown(source, where, names):
     return value
 
 
+@pytest.mark.slow
 def test_the_tour_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))  # so that what a cell adds is taken away again

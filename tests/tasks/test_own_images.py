@@ -35,7 +35,7 @@ def write_arrays(file, labels=True, count=40):
     np.savez(file, image=rng.integers(0, 256, (count, 8, 8), np.uint8), **label)
 
 
-@pytest.fixture(params=["folder", "arrays"])
+@pytest.fixture(params=["folder", pytest.param("arrays", marks=pytest.mark.slow)])
 def own(request, tmp_path):
     """The fields of `config.data` of images with labels."""
     path = tmp_path / ("photos" if request.param == "folder" else "photos.npz")

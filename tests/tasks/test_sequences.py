@@ -81,7 +81,7 @@ def test_and_decoded_to_the_tokenizers_images(form, exports, tokenizer, kept, tr
     assert images.dtype == np.uint8 and images.shape == (360, 8, 8, 1)
     np.testing.assert_allclose(images, 255 * tokenizer.decode(kept["codes"]), atol=0.501)
     with Image.open(tmp_path / "out" / "images.png") as picture:
-        assert picture.width == picture.height  # 8 x 8 of the 360
+        assert picture.width == 4 * picture.height - 6  # 16 x 4 of the 360, with lines between
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"images.npy", "images.png"}
 
 

@@ -122,7 +122,14 @@ def test_five_in_a_row_end_the_run(small_config, spoil, tmp_path, capsys):
     assert [line["skipped"] for line in strictly(tmp_path / "metrics.jsonl") if "skipped" in line] == [3, 6]
 
 
-@pytest.mark.parametrize("fixture", ["small_config", "classifier_config", "prior_config", "code_classifier_config"])
+@pytest.mark.parametrize(
+    "fixture",
+    [
+        "small_config",
+        "prior_config",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("classifier_config", "code_classifier_config")),
+    ],
+)
 def test_a_rate_that_destroys_the_weights_ends_the_run(request, tmp_path, capsys, fixture):
     config = request.getfixturevalue(fixture)
     config.steps = 12

@@ -70,7 +70,9 @@ def test_a_signal_saves_the_last_step_and_the_run_goes_on(undisturbed, tmp_path,
     assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (undisturbed / "metrics.jsonl").read_text()
 
 
-@pytest.mark.parametrize("damaged", ["model", "optimizer", "metrics"])
+@pytest.mark.parametrize(
+    "damaged", ["model", *(pytest.param(name, marks=pytest.mark.slow) for name in ("optimizer", "metrics"))]
+)
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(small_config, tmp_path, capsys, damaged):
     """And no more: the run then ends as it would have."""
     small_config.data.validation = 0.2
