@@ -75,6 +75,8 @@ def test_every_config_can_be_built(mock_data):
     for name in CONFIGS:
         config = importlib.import_module(f"configs.{name}").get_config()
         if not config.get("stage1") and name not in BASES and config.data.name != "clips":
+            if "resized_crop" in config.data:  # only of sets that are streamed
+                config.data.resized_crop = 0.0
             loop.check(config)
 
 
