@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vqjax.core.config import InputError
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -20,6 +22,14 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unused(out: str | Path, expected: str = "an empty directory or none") -> Path:
+    """The directory of --out. Raises InputError unless it is empty or not there."""
+    directory = Path(out)
+    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+        raise InputError(f"--out={out} is in use: expected {expected}")
+    return directory
 
 
 @contextlib.contextmanager

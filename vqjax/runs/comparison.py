@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flax import traverse_util
+
 from vqjax.core.config import InputError
 from vqjax.core.files import read_json, replacing
 from vqjax.runs import plots
@@ -33,7 +35,7 @@ def compare(workdirs: Sequence[str], out: Path) -> str:
     if len(runs) < 2:
         raise InputError(f"{', '.join(workdirs) or 'no run'}: expected two runs or more, each once")
     figures = {name: _figures(run) for name, run in runs.items()}
-    configs = {name: _flat(plain(run.config())) for name, run in runs.items()}
+    configs = {name: traverse_util.flatten_dict(plain(run.config()), sep=".") for name, run in runs.items()}
     fields = list(dict.fromkeys(field for config in configs.values() for field in config))
     differing = [field for field in fields if len({repr(config.get(field)) for config in configs.values()}) > 1]
     rows = [[f"config.{field}", *(cell(config.get(field, "")) for config in configs.values())] for field in differing]
@@ -65,14 +67,6 @@ def _figures(run: Workdir) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{run.path}: expected a run that has been evaluated, eval.json cannot be read") from error
     return {name: value for name, value in found.items() if isinstance(value, int | float)}
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """{"section.name": value}."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
 
 
 def _plot(path: Path, runs: dict[str, Workdir], figures: dict[str, dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqjax.core.config import InputError
-from vqjax.core.files import read_json, replacing
+from vqjax.core.files import read_json, replacing, unused
 from vqjax.data import nanogpt, parquet
 from vqjax.data.splits import Split
 from vqjax.runs import devices, plots
@@ -79,9 +79,7 @@ def decode(workdir: str, codes: str, out: str) -> tuple[Path, int]:
     Raises:
       InputError: no trained autoencoder, other codes than those, or the directory is in use.
     """
-    stage1, directory = Stage1(workdir, "--workdir"), Path(out)
-    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
-        raise InputError(f"--out={out} is in use: expected an empty directory or none")
+    stage1, directory = Stage1(workdir, "--workdir"), unused(out)
     try:
         split, meta = read_exported(codes, stage1.grid)
         found = split.arrays["codes"]

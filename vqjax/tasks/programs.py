@@ -17,7 +17,7 @@ from safetensors.numpy import save
 
 from vqjax import tasks
 from vqjax.core.config import InputError
-from vqjax.core.files import filling, write_json
+from vqjax.core.files import filling, unused, write_json
 from vqjax.runs.workdir import Workdir, plain
 from vqjax.tasks.autoencoder import AutoencoderTask
 from vqjax.tasks.classifier import ClassifierTask
@@ -104,12 +104,11 @@ def export_programs(kind: str, workdir: str, out: str, step: int | None = None, 
       InputError: the workdir holds no such model, or one without codes or whose weights are not finite; or the
         directory is in use or cannot be written to.
     """
-    run, directory, entry = Workdir(workdir), Path(out), KINDS[kind]
+    run, entry = Workdir(workdir), KINDS[kind]
     name = run.config().get("task")
     if not issubclass(tasks.TASKS.get(name, object), entry.task):
         raise InputError(f"--workdir={workdir} holds a run of task {name!r}, expected {entry.whose}")
-    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
-        raise InputError(f"--out={out} is in use: expected an empty directory or none")
+    directory = unused(out)
     task = tasks.trained(run, stage1)
     facts = entry.facts(task)
     step, variables = run.restore_variables(task.expected, step)

@@ -1,8 +1,5 @@
 """Weights that other programs have published, as finished runs."""
 
-import hashlib
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from ml_collections import ConfigDict
 from vqjax import tasks
 from vqjax.core import loading
 from vqjax.core.config import InputError, PositiveFloat, check_name, check_value, nearest
+from vqjax.core.files import checksum, filling, unused
 from vqjax.runs.metrics import Mean
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
@@ -188,30 +186,24 @@ def convert(source: str, file: str | Path, out: str | Path, variance: float) -> 
     """
     check_name(SOURCES, source, "source")
     check_value(variance, PositiveFloat, "--variance")
-    path, place = Path(file), Path(out).absolute()
-    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
-        raise InputError(f"--out={out} is in use: expected a new or empty directory")
+    path, place = Path(file), unused(out, "a new or empty directory")
     state = StateDict(path)
     model = SOURCES[source](state)
     config = model.config()
     task = tasks.build(config, facts=model.facts)
     variables = model.variables(task.expected)
     state.finish()
-    origin = {"program": source, "file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    origin = {"program": source, "file": path.name, "sha256": checksum(path)}
     facts = {**task.facts, "variance": variance, "converted": origin}
-    temporary = Workdir(place.with_name(f".{place.name}.tmp{os.getpid()}"))
     try:
-        _write(temporary, config, facts, variables)
-        os.replace(temporary.path, place)
+        with filling(place) as temporary:
+            _write(Workdir(temporary), config, facts, variables)
     except OSError as error:
         raise InputError(f"--out={out} cannot be written to: {error.strerror}") from error
-    finally:
-        shutil.rmtree(temporary.path, ignore_errors=True)
     return Workdir(place)
 
 
 def _write(workdir: Workdir, config: ConfigDict, facts: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
-    workdir.path.mkdir(parents=True)
     workdir.create(config, facts)
     state = initial_state(variables, optimizers.make(config)[0])._replace(step=jnp.int32(config.steps))
     with workdir.checkpoints(create=True) as checkpoints:
