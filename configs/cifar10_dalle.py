@@ -10,7 +10,7 @@ from configs import cifar10_gumbel
 
 
 def get_config():
-    """8 x 8 codes; bits_per_dim at evaluation is that of the 8-bit pixels."""
+    """8 x 8 codes; bits_per_dim_given_codes at evaluation is that of the 8-bit pixels."""
     config = cifar10_gumbel.get_config()
     config.model.encoder = config.model.decoder = "openai"
     config.model.openai.update(width=48, blocks=1, kernel_init="kaiming")  # DALL-E has 256 and 2

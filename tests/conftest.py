@@ -175,12 +175,17 @@ def stage1(trained_stage1, tmp_path):
     return shutil.copytree(trained_stage1, tmp_path / "stage1")
 
 
-@pytest.fixture
-def prior_config(stage1):
-    """A tiny prior on that; a test changes what it is about."""
+def small_prior(stage1):
+    """A tiny prior on a stage 1."""
     config = prior.get_config()
     config.update({"stage1": str(stage1), "steps": 6, "batch_size": 16})
     config.update({"log_every": 2, "eval_every": 4, "save_every": 4})
     for name in PRIORS:
         config.model[name].update(SMALL_PRIORS.get(name, {}))
     return config
+
+
+@pytest.fixture
+def prior_config(stage1):
+    """A tiny prior on that; a test changes what it is about."""
+    return small_prior(stage1)

@@ -65,6 +65,14 @@ def test_runs_side_by_side(stage1, tmp_path, capsys):
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 5
 
 
+def test_figures_that_were_called_otherwise_stand_beside_those_of_now(stage1, tmp_path):
+    other = shutil.copytree(stage1, tmp_path / "other")
+    rewrite(stage1 / "eval.json", bits_per_dim=5.5)
+    rewrite(other / "eval.json", bits_per_dim_given_codes=5.25)
+    text = comparison.compare([str(stage1), str(other)], tmp_path / "out")
+    assert table(text)["bits_per_dim_given_codes"] == ["5.500", "5.250"] and "| bits_per_dim |" not in text
+
+
 @pytest.mark.parametrize(
     "make, message",
     [

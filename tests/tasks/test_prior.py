@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import small_autoencoder, small_prior
 from helpers import assert_close, assert_same, lines_of, run, saved, stop_after
 
 from vqjax.core import axes
@@ -38,8 +39,24 @@ def test_the_likelihood_by_hand(prior_config):
     loss, metrics = task.objective(jnp.asarray(logits), batch)
     nats = (np.log(2) + np.log(8)) / 2
     np.testing.assert_allclose([loss, metrics["nats_per_code"]], nats, rtol=1e-6)
-    np.testing.assert_allclose(metrics["bits_per_dim"], nats / np.log(2) * np.prod(task.grid) / 64, rtol=1e-6)
+    np.testing.assert_allclose(metrics["bits_per_dim_of_codes"], nats / np.log(2) * np.prod(task.grid) / 64, rtol=1e-6)
     np.testing.assert_allclose(task.assess(jnp.asarray(logits), batch)["nats_by_position"], [[np.log(2), np.log(8)]])
+
+
+def test_what_an_image_costs_is_its_codes_and_its_pixels_given_them(tmp_path):
+    """Where the likelihood of stage 1 is a distribution of 8-bit pixels; the latter is what stage 1 itself reports."""
+    config = small_autoencoder()
+    config.model.likelihood = "logit_laplace"
+    config.steps = 1
+    assert loop.train(config, tmp_path / "proper") == 0
+    config = small_prior(tmp_path / "proper")
+    config.data.validation = 0.0
+    config.steps = 1
+    assert loop.train(config, tmp_path / "prior") == 0
+    first, figures = (json.loads((tmp_path / name / "eval.json").read_text()) for name in ("proper", "prior"))
+    codes, pixels = figures["bits_per_dim_of_codes"], figures["bits_per_dim_given_codes"]
+    np.testing.assert_allclose(pixels, first["bits_per_dim_given_codes"], rtol=1e-5)
+    assert figures["bits_per_dim_of_images"] == codes + pixels
 
 
 def test_order_0_entropies_by_hand(prior_config):
@@ -48,7 +65,7 @@ def test_order_0_entropies_by_hand(prior_config):
     task.grid = (2, 3)
     codes = np.zeros((4, 2, 3), np.uint8)
     codes[::2, 1, 0] = 5
-    found = task.baselines(Split(codes=codes))
+    found = task.baselines("test", Split(codes=codes))
     common, rare = -np.log(11 / 12), np.log(12)
     np.testing.assert_allclose(found["order0_nats_by_position"], [[common] * 3, [(common + rare) / 2, common, common]])
     np.testing.assert_allclose(found["order0_nats_per_code"], (11 * common + rare) / 12)

@@ -1,5 +1,6 @@
-"""What the fields of a config are in runs that are older than the fields."""
+"""What the fields of a config are in runs that are older than the fields, and what their figures are called now."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -30,6 +31,11 @@ ADDED: dict[str, dict[str, Any]] = {
     "classifier": {**_NETWORKS, **_RUN, **_IMAGES},
     "code_classifier": _RUN,
 }
+# task -> {figure as older runs call it: as it is called now}
+RENAMED: dict[str, dict[str, str]] = {
+    "autoencoder": {"bits_per_dim": "bits_per_dim_given_codes"},
+    "prior": {"bits_per_dim": "bits_per_dim_of_codes"},
+}
 
 
 def completed(config: ConfigDict) -> ConfigDict:
@@ -43,3 +49,9 @@ def completed(config: ConfigDict) -> ConfigDict:
         if isinstance(part, ConfigDict) and name not in part:
             part[name] = value
     return config
+
+
+def renamed(figures: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """The figures of a run of a task that is there, by the names of now."""
+    names = RENAMED.get(task, {})
+    return {names.get(name, name): value for name, value in figures.items()}

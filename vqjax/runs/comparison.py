@@ -9,6 +9,7 @@ from flax import traverse_util
 
 from vqjax.core.config import InputError
 from vqjax.core.files import read_json, replacing
+from vqjax.core.history import renamed
 from vqjax.runs import plots
 from vqjax.runs.report import cell, markdown_table
 from vqjax.runs.workdir import Workdir, plain
@@ -61,12 +62,12 @@ def _names(workdirs: Sequence[str]) -> list[str]:
 
 def _figures(run: Workdir) -> dict[str, Any]:
     """The numbers of eval.json."""
-    run.config()  # refuses what is no run
+    task = run.config().task  # refuses what is no run
     try:
         found = read_json(run.path / "eval.json")
     except (OSError, ValueError) as error:
         raise InputError(f"{run.path}: expected a run that has been evaluated, eval.json cannot be read") from error
-    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+    return {name: value for name, value in renamed(found, task).items() if isinstance(value, int | float)}
 
 
 def _plot(path: Path, runs: dict[str, Workdir], figures: dict[str, dict[str, Any]]) -> None:

@@ -61,7 +61,8 @@ def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The means of a window or a split -> the figures that are logged.
 
     Scalars pass through; `mse` also gives `psnr`, `code_frequency` (K,) gives `perplexity` and `codes_used`, and
-    `nats_per_code` its own perplexity, of what comes next.
+    `nats_per_code` its own perplexity, of what comes next. What the codes cost and what the pixels cost given them is
+    together `bits_per_dim_of_images`: at least as much as -log2 p(image), which is a sum over all codes.
     """
     figures = {name: float(value) for name, value in means.items() if np.ndim(value) == 0}
     if "mse" in means:
@@ -72,6 +73,8 @@ def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:
     if "nats_per_code" in means:
         with np.errstate(over="ignore"):  # a model that is worse than useless
             figures["perplexity"] = float(np.exp(figures["nats_per_code"]))
+    if {"bits_per_dim_of_codes", "bits_per_dim_given_codes"} <= figures.keys():
+        figures["bits_per_dim_of_images"] = figures["bits_per_dim_of_codes"] + figures["bits_per_dim_given_codes"]
     return figures
 
 

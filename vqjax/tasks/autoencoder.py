@@ -100,7 +100,7 @@ class AutoencoderTask(Quantized):
         """The metrics that only an evaluation computes, means over the batch."""
         figures = {"ssim": metrics.ssim(self.likelihood.mean(output.output), unit(batch["image"])).mean()}
         if self.likelihood.bits_per_dim:
-            figures["bits_per_dim"] = self.likelihood.bits_per_dim(output.output, batch["image"])
+            figures["bits_per_dim_given_codes"] = self.likelihood.bits_per_dim(output.output, batch["image"])
         return figures
 
     def encode(self, variables: Mapping, images: jax.Array) -> jax.Array:

@@ -198,7 +198,7 @@ class CodeClassifierTask(ClassifierTask):
         """What the module is applied to: features (B, h, w, F)."""
         return batch["features"]
 
-    def baselines(self, split: Split) -> dict[str, np.ndarray]:
+    def baselines(self, name: str, split: Split) -> dict[str, np.ndarray]:
         """How often stage 1 uses each code in a split, where the inputs are codes: code_frequency (K,)."""
         if "codes" not in split.arrays:
             return {}

@@ -106,8 +106,8 @@ class Task:
         """What a user is told before a run begins, a line each."""
         return ()
 
-    def baselines(self, split: Split) -> dict[str, np.ndarray]:
-        """Figures of a split that need no model."""
+    def baselines(self, name: str, split: Split) -> dict[str, np.ndarray]:
+        """Figures of a split, and its name, that do not need the model that is trained."""
         return {}
 
     # What is stepped

@@ -45,7 +45,7 @@ class PriorTask(Task):
 
     module: Prior
     stage1: Stage1
-    headline = ("nats_per_code", "perplexity", "bits_per_dim")
+    headline = ("nats_per_code", "perplexity", "bits_per_dim_of_codes")
     curves = ("nats_per_code", "gradient_norm")
     fields = SecondStage
 
@@ -59,6 +59,7 @@ class PriorTask(Task):
         self.module = build(PRIORS, config, "model.prior", **given, num_classes=classes)
         self._average = fields.average
         self._bits_per_dim = math.prod(self.grid) / (math.log(2) * math.prod(self.image_shape))  # of one nat per code
+        self._given_codes = dict[str, float]()  # of the splits that were evaluated
         self._sample, self._decode = jax.jit(self.sample), jax.jit(self.stage1.decode)
 
     @property
@@ -134,17 +135,18 @@ class PriorTask(Task):
     def objective(self, output: jax.Array, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The negative log-likelihood in nats per code, and the metrics of a batch, means over its examples."""
         nats = optax.softmax_cross_entropy_with_integer_labels(output, _codes(batch)).mean()
-        return nats, {"nats_per_code": nats, "bits_per_dim": self._bits_per_dim * nats}
+        return nats, {"nats_per_code": nats, "bits_per_dim_of_codes": self._bits_per_dim * nats}
 
     def assess(self, output: jax.Array, batch: Mapping) -> dict[str, jax.Array]:
         """The metrics that only an evaluation computes: nats_by_position (h, w)."""
         nats = optax.softmax_cross_entropy_with_integer_labels(output, _codes(batch))
         return {"nats_by_position": nats.mean(0)}
 
-    def baselines(self, split: Split) -> dict[str, np.ndarray]:
+    def baselines(self, name: str, split: Split) -> dict[str, np.ndarray]:
         """What a split's codes cost when each is taken for itself, by their frequencies over all positions, in nats.
 
-        The mean, which is the entropy of those frequencies, and at each position.
+        The mean, which is the entropy of those frequencies, and at each position. And, if stage 1 has a likelihood of
+        8-bit pixels, what those cost given the codes.
         """
         codes = split.arrays["codes"].reshape(len(split), -1).astype(np.int64)
         at = codes + self.module.num_codes * np.arange(codes.shape[1])  # tells the positions apart
@@ -153,7 +155,15 @@ class PriorTask(Task):
         over_all = frequency.mean(0)
         nats = -np.log(np.where(over_all, over_all, 1))  # of a code; one that is never used costs nothing
         by_position = (frequency @ nats).reshape(self.grid)
-        return {"order0_nats_per_code": np.asarray(metrics.entropy(over_all)), "order0_nats_by_position": by_position}
+        figures = {
+            "order0_nats_per_code": np.asarray(metrics.entropy(over_all)),
+            "order0_nats_by_position": by_position,
+        }
+        if self.stage1.task.likelihood.bits_per_dim:
+            if name not in self._given_codes:
+                self._given_codes[name] = self.stage1.bits_per_dim_given_codes(self.config, name)
+            figures["bits_per_dim_given_codes"] = np.asarray(self._given_codes[name])
+        return figures
 
     def sample(
         self, variables: Mapping, batch: Mapping, seed: int | jax.Array, sampling: Sampling = ANCESTRAL

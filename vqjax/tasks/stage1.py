@@ -241,10 +241,10 @@ class Stage1:
     def _encode(self, config: ConfigDict, name: str, data_hash: str) -> Split:
         """The codes of a split, made batch by batch into files, or in memory where none can be written."""
         images = datasets.read(config, name)
-        label, size = images.arrays["label"], max(1, _PIXELS // math.prod(self.facts["image_shape"][:-1]))
+        label = images.arrays["label"]
         encode = lambda variables, batch: self.encode(variables, batch["image"])  # noqa: E731
         mapper = devices.Mapper(self.variables, config.parallel)
-        make = functools.partial(mapper.parts, encode, images, min(_BATCH, size), f"codes of {name}")
+        make = functools.partial(mapper.parts, encode, images, self._at_a_time, f"codes of {name}")
         try:
             codes.write(self.kept, self.description, name, make(), label, data_hash)
             kept = codes.read(self.kept, self.fingerprint, name, data_hash)
@@ -253,6 +253,28 @@ class Stage1:
         except OSError as error:  # a stage 1 that others own can still be read
             print(f"codes are not kept in {self.kept}: {error.strerror}")
         return Split(codes=np.concatenate(list(make())).astype(self.code_dtype), label=label)
+
+    def bits_per_dim_given_codes(self, config: ConfigDict, name: str) -> float:
+        """Mean -log2 of the probability of a split's 8-bit pixels given their codes, per pixel and channel.
+
+        Of a likelihood that has `bits_per_dim`; `config` says where the data is, as for `read`.
+        """
+
+        def bits_of(variables: Mapping, batch: Mapping) -> jax.Array:
+            def of_one(image: jax.Array) -> jax.Array:
+                alone = {"image": image[None]}
+                return self.task.assess(self.task.evaluate(variables, alone), alone)["bits_per_dim_given_codes"]
+
+            return jax.vmap(of_one)(batch["image"])
+
+        images = datasets.load(config, (name,))[name]
+        mapper = devices.Mapper(self.variables, config.parallel)
+        return float(mapper(bits_of, images, self._at_a_time, f"pixels of {name}").mean(dtype=np.float64))
+
+    @property
+    def _at_a_time(self) -> int:
+        """Images that go through the networks together."""
+        return min(_BATCH, max(1, _PIXELS // math.prod(self.facts["image_shape"][:-1])))
 
     @property
     def description(self) -> dict[str, Any]:

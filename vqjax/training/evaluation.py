@@ -62,7 +62,7 @@ class Evaluator:
         self, step: int, name: str, split: Split, means: Mapping[str, np.ndarray], parameters: int
     ) -> dict[str, float]:
         """Writes eval.json and what can be drawn of a split's means; returns the figures."""
-        means = {**means, **self._task.baselines(split)}
+        means = {**means, **self._task.baselines(name, split)}
         figures = {**summarize(means), "parameters": parameters}
         by_position = {key: value for key, value in means.items() if key.endswith("_by_position")}
         details = {key: np.round(value, 5).tolist() for key, value in by_position.items()}

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from vqjax import __version__, tasks
 from vqjax.core.config import brief, check_name
 from vqjax.core.files import read_json
+from vqjax.core.history import renamed
 from vqjax.data import datasets
 from vqjax.data.batches import batches
 from vqjax.runs import devices, finite, plots
@@ -248,9 +249,10 @@ class _Run:
         """The state to go on from and the metrics since its last logged line, on the host."""
         if self.checkpoints.latest is not None:
             with timed("restoring"):
-                return self.checkpoints.restore(
+                state, sums = self.checkpoints.restore(
                     jax.eval_shape(lambda: initial_state(self.task.init(self.init_key), self.optimizer))
                 )
+            return state, sums and {**sums, "sums": renamed(sums["sums"], self.config.task)}
         variables = self.variables
         if variables is None:
             with timed("first weights"):
