@@ -4,6 +4,7 @@ config.json    the config, complete
 run.json       the task's facts: of the data, and of stage 1; versions; git commit
 checkpoints/   see `vqjax.runs.checkpoints`
 pins/          see `vqjax.runs.pins`
+.lock          see `vqjax.runs.lock`
 """
 
 import hashlib

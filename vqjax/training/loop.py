@@ -21,6 +21,7 @@ from vqjax.core.history import renamed
 from vqjax.data import datasets
 from vqjax.data.batches import batches
 from vqjax.runs import devices, finite, plots
+from vqjax.runs.lock import locked
 from vqjax.runs.report import write_report
 from vqjax.runs.state import TrainState, initial_state
 from vqjax.runs.window import Window
@@ -69,10 +70,16 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
       completed step.
 
     Raises:
-      InputError: before anything is compiled or written, if the config, the data or the workdir is unfit; or the
-        weights to begin with are not finite.
+      InputError: before anything is compiled or written, if the config, the data or the workdir is unfit, or another
+        process trains there; or the weights to begin with are not finite.
     """
     place = Workdir(workdir)
+    with locked(place.path):
+        return _train(config, place)
+
+
+def _train(config: ConfigDict, place: Workdir) -> int:
+    """As `train`, in a place that is locked."""
     task = check(config, place)
     changed = place.differences(task.config)
     if place.exists and _finished(place, task):
