@@ -188,9 +188,10 @@ def test_evaluate_rewrites_eval_json(digits):
     assert after.pop("split") == before.pop("split")
     assert after == pytest.approx(before, rel=1e-5)
     earlier = before["step"] - json.loads((workdir / "config.json").read_text())["save_every"]
-    assert command("-m", "vqjax.evaluate", "--workdir", workdir, "--step", earlier).returncode == 0
-    assert json.loads((workdir / "eval.json").read_text())["step"] == earlier
-    assert command("-m", "vqjax.evaluate", "--workdir", workdir).returncode == 0
+    result = command("-m", "vqjax.evaluate", "--workdir", workdir, "--step", earlier)
+    assert result.returncode == 0 and f"evaluations/{earlier}/eval.json" in result.stdout
+    assert json.loads((workdir / "evaluations" / str(earlier) / "eval.json").read_text())["step"] == earlier
+    assert json.loads((workdir / "eval.json").read_text())["step"] == before["step"]
 
 
 def test_a_workdir_of_another_run_is_left_alone(digits):

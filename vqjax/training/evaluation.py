@@ -33,9 +33,9 @@ class Evaluator:
     pictures: Sequence[Path] = ()
     code_frequency: np.ndarray | None = None
 
-    def __init__(self, task: Task, program: devices.Program, batch_size: int, workdir: Path, frozen: Any):
-        """`frozen` is the task's, replicated."""
-        self._task, self._program, self._batch_size, self._workdir = task, program, batch_size, workdir
+    def __init__(self, task: Task, program: devices.Program, batch_size: int, directory: Path, frozen: Any):
+        """`directory` is where it writes; `frozen` is the task's, replicated."""
+        self._task, self._program, self._batch_size, self._directory = task, program, batch_size, directory
         self._step, self._frozen = program.compile(eval_step(task)), frozen
         self._prepare = program.compile(lambda frozen, batch: task.prepare(batch, None, frozen), sharded=True)
 
@@ -68,22 +68,27 @@ class Evaluator:
         details = {key: np.round(value, 5).tolist() for key, value in by_position.items()}
         self.code_frequency = means.get("code_frequency")
         if self.code_frequency is not None:
-            plots.save_usage(self._workdir / "codebook.png", self.code_frequency)
+            plots.save_usage(self._directory / "codebook.png", self.code_frequency)
         if by_position:
-            plots.save_maps(self._workdir / "positions.png", by_position)
+            plots.save_maps(self._directory / "positions.png", by_position)
         if "confusion" in means:
             counts, names = np.round(len(split) * means["confusion"]).astype(int), self._task.class_names
             shares = (None if np.isnan(share) else round(share, 5) for share in recall(counts).tolist())
             details["accuracy_by_class"] = dict(zip(names, shares))
-            plots.save_confusion(self._workdir / "confusion.png", counts, names)
-        write_json(self._workdir / "eval.json", {"step": step, "split": name, **figures, **details})
+            plots.save_confusion(self._directory / "confusion.png", counts, names)
+        write_json(self._directory / "eval.json", {"step": step, "split": name, **figures, **details})
         return figures
 
     def _pictures(self, variables: Any, split: Split) -> None:
         """Writes the task's pictures of the first images of a split; `variables` on the host."""
         batch = next(evaluation_batches(split[:PICTURES], min(PICTURES, len(split))))
         found = self._task.images(variables, batch)
-        self.pictures = [plots.save_pictures(self._workdir / name, *pictures) for name, pictures in found.items()]
+        self.pictures = [plots.save_pictures(self._directory / name, *pictures) for name, pictures in found.items()]
+
+
+def place(workdir: Workdir, step: int | None = None) -> Path:
+    """Where an evaluation is written: that of a checkpoint which was named lies beside the run's own figures."""
+    return workdir.path if step is None else workdir.path / "evaluations" / str(step)
 
 
 def evaluate(
@@ -93,11 +98,12 @@ def evaluate(
     data_dir: str | None = None,
     data_path: str | None = None,
 ) -> tuple[int, dict[str, float]]:
-    """Evaluates a checkpoint of a trained run on its test split and rewrites eval.json and the pictures.
+    """Evaluates a checkpoint of a trained run on its test split and writes eval.json and the pictures in its `place`.
 
     Args:
       workdir: of the run.
-      step: of the checkpoint; by default the best one by the validation share, or else the last.
+      step: of the checkpoint; by default the best one by the validation share, or else the last, and report.md is
+        written again too.
       stage1: as of `tasks.trained`.
       data_dir, data_path: as of `datasets.located`.
 
@@ -106,12 +112,15 @@ def evaluate(
     """
     task = tasks.trained(workdir, stage1)
     task.config = datasets.located(task.config, data_dir, data_path)
+    directory = place(workdir, step)
     step, variables = workdir.restore_variables(task.expected, step)
     test = task.load(("test",))["test"]
     program = devices.PARALLEL[task.config.parallel]()
     # There may be another number of devices than in training; the last batch is padded anyway.
     batch_size, frozen = devices.multiple(task.config.batch_size), program.replicate(task.frozen)
-    evaluator = Evaluator(task, program, batch_size, workdir.path, frozen)
+    directory.mkdir(parents=True, exist_ok=True)
+    evaluator = Evaluator(task, program, batch_size, directory, frozen)
     figures = evaluator.evaluate(step, "test", test, program.replicate(variables))
-    write_report(workdir)
+    if directory == workdir.path:
+        write_report(workdir)
     return step, figures

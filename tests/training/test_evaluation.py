@@ -1,0 +1,18 @@
+"""Evaluation of checkpoints of a run that is there."""
+
+import json
+
+from vqjax import evaluate
+
+
+def test_a_checkpoint_that_is_named_is_evaluated_beside_the_runs_own_figures(stage1, capsys):
+    contents = lambda: {path: path.read_bytes() for path in stage1.rglob("*") if path.is_file()}  # noqa: E731
+    before = contents()
+    evaluate.main(["--workdir", str(stage1), "--step", "4"])
+    assert f"written to {stage1}/evaluations/4/eval.json" in capsys.readouterr().out
+    after = contents()
+    assert {path: after[path] for path in before} == before
+    new = {path.name: path for path in after if path not in before}
+    assert {path.parent for path in new.values()} == {stage1 / "evaluations" / "4"}
+    assert {*new} == {"eval.json", "codebook.png", "reconstructions.png"}
+    assert json.loads(new["eval.json"].read_text())["step"] == 4
