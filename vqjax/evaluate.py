@@ -8,7 +8,7 @@ from vqjax.core.command import data_flags, parser, run
 def main(arguments: Sequence[str]) -> None:
     flags = parser("evaluate", "Evaluate a run on its test split.", "python -m vqjax evaluate --workdir runs/digits")
     flags.add_argument("--workdir", required=True, help="the run's directory")
-    flags.add_argument("--step", type=int, help="of a checkpoint, for evaluations/STEP (default: the best, or the last)")
+    flags.add_argument("--step", type=int, help="of a checkpoint, for evaluations/STEP (default: the chosen one)")
     flags.add_argument("--stage1", help="the autoencoder's run, if it is not where the run was trained on it")
     data_flags(flags)
     given = flags.parse_args(arguments)
