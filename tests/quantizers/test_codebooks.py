@@ -135,6 +135,82 @@ def test_restart_replaces_dead_codes_and_only_those(quantizer):
     assert again["codebook"]["frequency"][2] >= 0.9 / 3
 
 
+def _train(quantizer, variables, batches):
+    """The variables after a step on each of the batches (S, N, D), and each step's codebook (S, K, D)."""
+
+    def step(variables, given):
+        z, key = given
+        _, updated = quantizer.apply(variables, z, True, mutable=["codebook"])
+        variables = quantizer.apply({**variables, **updated}, z, key, method="refresh", mutable=True)[1]
+        return variables, quantizer.apply(variables, method="codebook")
+
+    keys = jax.random.split(jax.random.key(0), len(batches))
+    return jax.jit(lambda *given: jax.lax.scan(step, *given))(variables, (batches, keys))
+
+
+def _moved(quantizer, side, used, shape):
+    """Codes on the points of a cube, batches of the shape of the first `used` of them: which codes moved by each step."""
+    points = np.indices((side, side, side)).reshape(3, -1).T.astype(np.float32)
+    quantizer = quantizer(**{**FIELDS, "code_dim": 3, "num_codes": side**3, "decay": 0.99, "restart": 0.01})
+    batches = points[np.random.default_rng(0).integers(0, used, shape)]
+    _, codebooks = _train(quantizer, with_codebook(quantizer, points), batches)
+    return np.abs(codebooks - points).max(-1) > 0.5
+
+
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
+def test_codes_that_wait_long_for_their_turn_are_not_restarted(quantizer):
+    """729 codes, used alike by 4 positions a step: some are silent for 458 steps, which is 0.01 of 1 / K."""
+    assert not _moved(quantizer, 9, 729, (1_500, 4)).any()
+
+
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
+def test_codes_that_are_silent_for_longer_are(quantizer):
+    """64 codes, one position a step: mean use is once in 64 steps, dead is who is silent for 20 times as many."""
+    moved = _moved(quantizer, 4, 4, (1_500, 1))
+    first = np.argmax(moved.any(1))
+    assert 1_270 <= first <= 1_290 and not moved[:, :4].any()
+    assert moved[first + 59].sum() == 60  # one position a step: one after the other
+
+
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
+def test_restarts_bring_nearly_all_codes_into_use(quantizer):
+    """64 codes that start in one of 4 clusters."""
+    rng = np.random.default_rng(0)
+    centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], np.float32)
+    z = centres[rng.integers(0, 4, (1_000, 256))] + rng.normal(size=(1_000, 256, 2))
+    quantizer = quantizer(**{**FIELDS, "num_codes": 64, "decay": 0.95, "restart": 0.01})
+    variables = with_codebook(quantizer, 5 + rng.normal(size=(64, 2)).astype(np.float32) / 100)
+    used = lambda v: jnp.sum(call(quantizer, v, z[-1])[0].metrics["code_frequency"] > 0)  # noqa: E731
+    assert used(variables) < 32
+    variables, _ = _train(quantizer, variables, z.astype(np.float32))
+    assert used(variables) >= 0.9 * 64
+
+
+@pytest.mark.parametrize("quantizer", CODEBOOKS)
+def test_restarted_codes_are_distinct_vectors_and_the_rest_follow(quantizer):
+    """16 dead codes of 18, and batches of 8 vectors of which 6 differ."""
+    quantizer = quantizer(**{**FIELDS, "num_codes": 18, "decay": 0.5, "restart": 0.1})
+    codebook = np.concatenate([[[0, 0], [1, 1]], np.full((16, 2), 1_000) + np.arange(16)[:, None]]).astype(np.float32)
+    variables = with_codebook(quantizer, codebook)
+    frequency = jnp.where(jnp.arange(18) < 2, 0.5, 1e-6)
+    variables["codebook"]["frequency"] = frequency
+    if "mean" in variables["codebook"]:
+        variables["codebook"]["mean"] = codebook * frequency[:, None]
+    refresh = jax.jit(lambda *given: quantizer.apply(*given, method="refresh", mutable=True)[1])
+    rng, alive = np.random.default_rng(0), [2]
+    for step in range(3):
+        z = rng.normal(size=(8, 2)).astype(np.float32)
+        z[6:] = z[:2]
+        variables = refresh(variables, z[None], jax.random.key(step))
+        found = np.asarray(quantizer.apply(variables, method="codebook"))
+        alive.append(int(np.sum(found[:, 0] < 900)))
+        new = found[alive[-2] : alive[-1]]
+        assert len(np.unique(new.round(3), axis=0)) == len(new)
+        assert np.all(np.abs(new[:, None] - z).sum(-1).min(1) < 1e-5)
+    assert alive == [2, 8, 14, 18]
+    np.testing.assert_allclose(found[:2], codebook[:2], atol=1e-6)
+
+
 def test_distances_rank_as_the_direct_ones():
     rng = np.random.default_rng(0)
     z, codebook = rng.normal(size=(50, 7)), rng.normal(size=(11, 7))

@@ -1,5 +1,6 @@
 """What the quantizers with a codebook of vectors share: the nearest code, the k-means start, the restart."""
 
+import math
 from typing import Annotated, Any
 
 import jax
@@ -11,6 +12,8 @@ from vqjax.quantizers.contract import Quantizer
 from vqjax.quantizers.kmeans import kmeans
 
 KMEANS_VECTORS = 20_000  # encoder vectors that k-means looks at, at most
+RAREST = 1e-8  # a running frequency below this no longer matters, and need not decay
+_PATIENCE = 20  # uses that a code of mean use would have had by the time that it counts as dead
 
 
 def squared_distances(z: jax.Array, codebook: jax.Array) -> jax.Array:
@@ -28,7 +31,8 @@ class Codebook(Quantizer):
       beta: weight of the commitment loss.
       kmeans: start from the k-means centres of encoder vectors.
       restart: a code whose running frequency is below restart / K takes the place of a random vector of
-        the batch; 0 turns this off.
+        the batch; 0 turns this off. Where K is so large that codes in use wait long for their turn, they are given
+        the time (`_dead`).
       decay: of the running means, per step.
     """
 
@@ -71,9 +75,47 @@ class Codebook(Quantizer):
         self._replace(jnp.ones((self.num_codes, 1), bool), jnp.asarray(centres, jnp.float32))
 
     def refresh(self, z: jax.Array, key: jax.Array) -> None:
-        """Restarts the dead codes on random vectors of the global batch z (..., D)."""
+        """Restarts the dead codes on distinct vectors of the global batch z (..., D); if they are too few, some wait."""
         if self.restart:
-            frequency: jax.Array = self.get_variable("codebook", "frequency")
             vectors = z.reshape(-1, self.code_dim).astype(jnp.float32)
-            rows = jax.random.randint(key, (self.num_codes,), 0, len(vectors))
-            self._replace((frequency < self.restart / self.num_codes)[:, None], vectors[rows])
+            dead = self._dead(len(vectors))
+            order, distinct = jax.lax.cond(
+                dead.any(), _distinct_first, lambda *_: (jnp.arange(len(vectors)), len(vectors)), vectors, key
+            )
+            turn = jnp.cumsum(dead) - 1  # (K,), among the dead
+            self._replace((dead & (turn < distinct))[:, None], vectors[order[jnp.clip(turn, 0, len(vectors) - 1)]])
+
+    def _dead(self, positions: int) -> jax.Array:
+        """Which codes (K,) are dead, with so many positions in a step; those that may be get time to show themselves.
+
+        A code that is used in the mean rate has N / K uses in a step of N positions, and none in s steps with
+        probability exp(-s N / K). Its frequency, 1 / K in the mean, is then decay^s / K, which is below restart / K after
+        s0 = ln(restart) / ln(decay) steps: no sign of death unless many uses were due by then. So a code must be silent
+        for s1 = _PATIENCE K / N steps at the least (a false alarm in exp(20) = 5e8 uses). If s1 <= s0, it is by the time
+        that it falls below the limit. Else it is slowed down there: it loses half of its frequency, and is dead, in
+        s1 - s0 steps. In an EMA both means are slowed down, so that their quotient, the code, stays where it is.
+        """
+        limit = max(self.restart / self.num_codes, 4 * RAREST)
+        frequency: jax.Array = self.get_variable("codebook", "frequency")
+        low = frequency < limit
+        waited = math.log(limit * self.num_codes) / math.log(self.decay) if self.decay else 0.0
+        rest = _PATIENCE * self.num_codes / positions - waited
+        if not self.decay or rest <= 0:
+            return low
+        self._scale(jnp.where(low, 0.5 ** (1 / rest) / self.decay, 1.0))
+        return self.get_variable("codebook", "frequency") < limit / 2
+
+
+def _distinct_first(vectors: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A random order (N,) of vectors (N, D) with those that are there already at its end; how many the others are.
+
+    Vectors are alike if a hash of their bits is: of those that are not, hardly ever two.
+    """
+    key, factors = jax.random.split(key)
+    bits = jax.lax.bitcast_convert_type(vectors, jnp.uint32)
+    bits ^= bits >> 16  # what was bfloat16 differs in the upper half alone
+    hashes = jnp.sum(bits * jax.random.bits(factors, (vectors.shape[1],)), axis=1, dtype=jnp.uint32)
+    by_hash = jnp.argsort(hashes)
+    repeats = jnp.diff(hashes[by_hash], prepend=~hashes[by_hash[:1]]) == 0
+    repeated = jnp.zeros(len(vectors), bool).at[by_hash].set(repeats)
+    return jnp.argsort(jax.random.uniform(key, (len(vectors),)) + repeated), jnp.sum(~repeated)

@@ -6,10 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.quantizers.codebook import Codebook
+from vqjax.quantizers.codebook import RAREST, Codebook
 from vqjax.quantizers.contract import Quantized, straight_through
-
-_RAREST = 1e-8  # a code used less often no longer decays: its frequency does not underflow
 
 
 class EMA(Codebook):
@@ -44,7 +42,7 @@ class EMA(Codebook):
         frequency = one_hot.mean(positions)
         if train and not self.is_initializing():
             total = jnp.tensordot(one_hot, fixed_z, (positions, positions), precision=jax.lax.Precision.HIGHEST)
-            unused = self._frequency.value < _RAREST
+            unused = self._frequency.value < RAREST  # or it would underflow
             unused &= frequency == 0
             self._frequency.value = self._average(self._frequency.value, frequency, unused)
             self._mean.value = self._average(self._mean.value, total / codes.size, unused[:, None])
@@ -55,3 +53,7 @@ class EMA(Codebook):
         frequency = jnp.where(mask[:, 0], self._uniform(), self._frequency.value)
         self._mean.value = jnp.where(mask, vectors * frequency[:, None], self._mean.value)
         self._frequency.value = frequency
+
+    def _scale(self, factors: jax.Array) -> None:
+        self._mean.value = self._mean.value * factors[:, None]
+        self._frequency.value = self._frequency.value * factors

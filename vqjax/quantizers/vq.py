@@ -48,3 +48,6 @@ class VQ(Codebook):
     def _replace(self, mask: jax.Array, vectors: jax.Array) -> None:
         self.put_variable("params", "codebook", jnp.where(mask, vectors, self._embedding))
         self._frequency.value = jnp.where(mask[:, 0], self._uniform(), self._frequency.value)
+
+    def _scale(self, factors: jax.Array) -> None:
+        self._frequency.value = self._frequency.value * factors
