@@ -29,6 +29,7 @@ def get_config() -> ConfigDict:
                 memory=4.0,  # GiB up to which images are held in memory, else they are decoded while it trains
                 workers=0,  # processes that decode them then; 0: threads
                 cache=True,  # keep the decoded images for the next command
+                limit=0,  # images of each split, its first ones; 0: all
                 shuffle=True,  # False: train in file order
                 validation=0.1,  # share of train, its end, that is held out; the best checkpoint is chosen on it
                 flip=False,  # mirror at random; then, as with crop, codes are made on the fly

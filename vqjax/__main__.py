@@ -24,6 +24,12 @@ COMMANDS = {  # name -> what it does; each but `train` is a module of that name
     "ablate": "train runs that are compared with each other, and make their table",
 }
 
+TRIALS: dict[str, tuple[int | bool, str]] = {  # flags of `train`
+    "smoke": (False, "every phase of such a run in seconds, small, in a workdir that is removed"),
+    "overfit": (0, "train on the first N images only, over and over: the loss must fall"),
+    "debug_nans": (False, "stop at the first step that is not finite, and name the operation"),
+}
+
 
 def train(arguments: Sequence[str]) -> int:
     """The command; not a module, so that `vqjax.train` can be a function."""
@@ -32,11 +38,21 @@ def train(arguments: Sequence[str]) -> int:
         "train",
         "Train what a config describes. The same command again goes on from the latest checkpoint.",
         "python -m vqjax train --config digits --workdir runs/wide --config.model.deepmind.width=128",
+        TRIALS,
     )
+    overfit, debug_nans = given.options["overfit"], bool(given.options["debug_nans"])
+    if given.options["smoke"] and overfit:
+        raise InputError("--smoke and --overfit: expected one of them")
 
-    from vqjax.training import loop  # JAX starts here, after the flags are known to be right
+    from vqjax.training import trials  # JAX starts here, after the flags are known to be right
 
-    return loop.train(given.config, given.workdir)
+    if given.options["smoke"]:
+        return trials.smoke(given.config, given.workdir, debug_nans)
+    if overfit:
+        return trials.overfit(given.config, given.workdir, overfit, debug_nans)
+    from vqjax.training import loop
+
+    return loop.train(given.config, given.workdir, debug_nans)
 
 
 def main(arguments: Sequence[str]) -> int | None:

@@ -104,6 +104,7 @@ class Data:
     memory: NonNegativeFloat = 4.0
     workers: Annotated[int, Range(0, 1024)] = 0
     cache: bool = True
+    limit: Natural = 0
     resized_crop: Rate = 0.0
     enlarged: Annotated[float, Range(1, 2)] = 1.0
 

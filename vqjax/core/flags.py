@@ -20,7 +20,7 @@ class Given(NamedTuple):
 
     config: ConfigDict
     workdir: Path
-    options: Mapping[str, int] = {}
+    options: Mapping[str, int | bool] = {}
 
 
 def parse(
@@ -28,7 +28,7 @@ def parse(
     command: str,
     description: str,
     example: str,
-    options: Mapping[str, tuple[int, str]] = {},
+    options: Mapping[str, tuple[int | bool, str]] = {},
 ) -> Given:
     """What a command line says.
 
@@ -36,7 +36,7 @@ def parse(
       arguments: of the command.
       command: its name; `ablate` takes a config of rows, the others the config of a run.
       description, example: for --help.
-      options: other flags of whole numbers, {name: (default, help)}.
+      options: other flags, {name: (default, help)}: of whole numbers, or switches where the default is False.
 
     Raises:
       InputError: the config is missing or another command's, or a flag is wrong.
@@ -48,7 +48,8 @@ def parse(
     known.add_argument("--config.NAME", metavar="VALUE", help="sets a field; --config FILE --help lists the fields")
     known.add_argument("--workdir", metavar="DIR", help="default: runs/<the config's name and argument>")
     for name, (default, text) in options.items():
-        known.add_argument(f"--{name}", type=int, default=default, metavar="N", help=text)
+        kind: dict[str, Any] = {"type": int, "metavar": "N"} if default is not False else {"action": "store_true"}
+        known.add_argument(f"--{name}", default=default, help=text, **kind)
     asked = [word for word in rest if word in ("-h", "--help")]
     given, unknown = known.parse_known_args([word for word in rest if word not in asked])
     if asked and not given.config:

@@ -19,6 +19,7 @@ _DATA: dict[str, Any] = {
     "data.memory": 4.0,
     "data.workers": 0,
     "data.cache": True,
+    "data.limit": 0,
 }
 _RUN: dict[str, Any] = {"start": "", **_DATA}
 _IMAGES: dict[str, Any] = {"data.resized_crop": 0.0, "data.enlarged": 1.0}

@@ -1,11 +1,13 @@
 """The sets of images by name, and their splits."""
 
 import functools
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from vqjax.core.config import Data, InputError, check_fields, check_name
@@ -135,7 +137,7 @@ def agree_exactly(config: ConfigDict, facts: Mapping[str, Any]) -> None:
 def oddities(config: ConfigDict) -> list[str]:
     """What is strange about a set, or about a run on it, a line each; nothing is decoded."""
     opened, found = describe(config), []
-    count = opened.sizes["train"] - held_out(config)
+    count = min(opened.sizes["train"] - held_out(config), opened.data.limit or math.inf)
     if config.batch_size > count:
         found.append(f"config.batch_size={config.batch_size}: more than the {count:,} images of train, some come twice")
     if len(opened.class_names) == 1:
@@ -179,12 +181,20 @@ def held_out(config: ConfigDict) -> int:
     held_out = opened.held_out(share)
     if (share and not held_out) or held_out >= count:
         raise InputError(f"config.data.validation={share} of {count} images leaves a split empty")
-    return held_out
+    return min(held_out, opened.data.limit or count)
 
 
 def read(config: ConfigDict, name: str) -> Split:
-    """The images and labels of "train" or "test", whole. Raises InputError if they are not there or damaged."""
-    return describe(config).read(name)
+    """The images and labels of "train" or "test", whole. Raises InputError if they are not there or damaged.
+
+    With a `config.data.limit` the first ones, and behind those of train the first ones of its end that is held out.
+    """
+    opened = describe(config)
+    split, limit = opened.read(name), opened.data.limit
+    if not limit:
+        return split
+    rest = len(split) - (opened.held_out(config.data.validation) if name == "train" else 0)
+    return split[np.r_[0 : min(rest, limit), rest : min(len(split), rest + limit)]]
 
 
 def load(

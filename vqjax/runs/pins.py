@@ -19,6 +19,16 @@ def pin(directory: Path, step: int, fingerprint: str, run: Path) -> None:
     write_json(path, {"runs": sorted(runs)})
 
 
+def unpin(directory: Path, run: Path) -> None:
+    """Forgets what is pinned for the run in the workdir `run`."""
+    for path in directory.glob("*.json"):
+        runs = {*read_json(path)["runs"]}
+        if runs == {str(run)}:
+            path.unlink()
+        elif str(run) in runs:
+            write_json(path, {"runs": sorted(runs - {str(run)})})
+
+
 def pinned(directory: Path) -> dict[str, int]:
     """{fingerprint: step}."""
     names = (path.stem.partition("-") for path in directory.glob("*.json"))

@@ -222,7 +222,8 @@ class Stage1:
     def read(self, config: ConfigDict, name: str) -> Split:
         """The `codes` and `label` of "train" or "test", whole: made once, then kept in the workdir under `codes/`.
 
-        Those that are kept are of these images: of others they are made again.
+        Those that are kept are of these images: of others they are made again. Those of a few images, by
+        `config.data.limit`, are made each time.
 
         Args:
           config: says where the data is and how it is laid over devices.
@@ -231,6 +232,8 @@ class Stage1:
         Raises:
           InputError: the data cannot be read, or the kept codes are damaged.
         """
+        if datasets.describe(config).data.limit:
+            return self._encode(config, name)
         directory, data_hash = self.kept, datasets.describe(config).hash(name)
         try:
             split = codes.read(directory, self.fingerprint, name, data_hash)
@@ -238,20 +241,21 @@ class Stage1:
             raise InputError(f"{error}\nDelete {directory}, and the codes are made again") from error
         return self._encode(config, name, data_hash) if split is None else split
 
-    def _encode(self, config: ConfigDict, name: str, data_hash: str) -> Split:
-        """The codes of a split, made batch by batch into files, or in memory where none can be written."""
+    def _encode(self, config: ConfigDict, name: str, data_hash: str | None = None) -> Split:
+        """The codes of a split, made batch by batch, into files if there is a hash and they can be written."""
         images = datasets.read(config, name)
         label = images.arrays["label"]
         encode = lambda variables, batch: self.encode(variables, batch["image"])  # noqa: E731
         mapper = devices.Mapper(self.variables, config.parallel)
         make = functools.partial(mapper.parts, encode, images, self._at_a_time, f"codes of {name}")
-        try:
-            codes.write(self.kept, self.description, name, make(), label, data_hash)
-            kept = codes.read(self.kept, self.fingerprint, name, data_hash)
-            assert kept is not None
-            return kept
-        except OSError as error:  # a stage 1 that others own can still be read
-            print(f"codes are not kept in {self.kept}: {error.strerror}")
+        if data_hash:
+            try:
+                codes.write(self.kept, self.description, name, make(), label, data_hash)
+                kept = codes.read(self.kept, self.fingerprint, name, data_hash)
+                assert kept is not None
+                return kept
+            except OSError as error:  # a stage 1 that others own can still be read
+                print(f"codes are not kept in {self.kept}: {error.strerror}")
         return Split(codes=np.concatenate(list(make())).astype(self.code_dtype), label=label)
 
     def bits_per_dim_given_codes(self, config: ConfigDict, name: str) -> float:

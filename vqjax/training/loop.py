@@ -29,7 +29,7 @@ from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import Writer, read_lines
 from vqjax.tasks.contract import Task
 from vqjax.tasks.stage1 import Stage1
-from vqjax.training import optimizers
+from vqjax.training import debugging, optimizers
 from vqjax.training.evaluation import Evaluator
 from vqjax.training.steps import prepare_step, train_step
 from vqjax.training.terminal import Progress, fitted, short, show, summary, timed
@@ -62,8 +62,13 @@ def check(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | N
     return tasks.build(config, stage1, facts)
 
 
-def train(config: ConfigDict, workdir: str | Path) -> int:
+def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False) -> int:
     """Trains, or goes on training, the run that `config` describes in `workdir`.
+
+    Args:
+      config: of the run.
+      workdir: its place.
+      debug_nans: the first step that is not finite ends the run, and it is said which operation was the first.
 
     Returns:
       The exit status: 0; 3 if the run diverged; or 128 + the signal that stopped it after it had saved its last
@@ -75,10 +80,10 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     """
     place = Workdir(workdir)
     with locked(place.path):
-        return _train(config, place)
+        return _train(config, place, debug_nans)
 
 
-def _train(config: ConfigDict, place: Workdir) -> int:
+def _train(config: ConfigDict, place: Workdir, debug_nans: bool) -> int:
     """As `train`, in a place that is locked."""
     task = check(config, place)
     changed = place.differences(task.config)
@@ -88,7 +93,7 @@ def _train(config: ConfigDict, place: Workdir) -> int:
         return 0
     for key, (old, new) in changed.items():
         print(f"config.{key} is now {new!r}, was {old!r}")
-    run = _Run(task, place)
+    run = _Run(task, place, debug_nans)
     with _Interrupts() as interrupts:
         try:
             whole = run.train(interrupts)
@@ -151,7 +156,7 @@ class _Interrupts:
 class _Run:
     """A run in the making: the loop is `train`, what it does now and then are its other methods."""
 
-    def __init__(self, task: Task, workdir: Workdir):
+    def __init__(self, task: Task, workdir: Workdir, debug_nans: bool = False):
         self.task, self.workdir, config = task, workdir, task.config
         self.variables = tasks.started(task) if config.start and not workdir.begun else None
         self.config = config
@@ -167,7 +172,11 @@ class _Run:
         self.optimizer, schedule = optimizers.make(config)
         self.program = devices.PARALLEL[config.parallel]()
         self.init_key, prepare_key, *step_keys = jax.random.split(jax.random.key(config.seed), 4)
-        self.update = self.program.compile(train_step(self.task, self.optimizer, schedule, *step_keys), donate=True)
+        step = train_step(self.task, self.optimizer, schedule, *step_keys)
+        self.update = self.program.compile(step, donate=True)
+        if debug_nans:
+            bare = train_step(self.task, self.optimizer, schedule, *step_keys, guarded=False)
+            self.update = debugging.watched(self.update, bare, self.program)
         self.prepare = self.program.compile(prepare_step(self.task, prepare_key), sharded=True)
         self.frozen = self.program.replicate(self.task.frozen)
         self.evaluator = Evaluator(self.task, self.program, config.batch_size, workdir.path, self.frozen)

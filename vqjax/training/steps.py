@@ -44,10 +44,13 @@ def train_step(
     schedule: Callable,
     refresh_key: jax.Array,
     noise_key: jax.Array,
+    *,
+    guarded: bool = True,
 ) -> Callable:
     """(state, batch) -> (state, metrics): one update, the same on every device.
 
     The metrics are means over the global batch; `skipped` says whether the step was not finite and changed nothing.
+    One that is not `guarded` changes the state whatever comes of it.
     """
 
     def step(state: TrainState, batch: Mapping) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -73,8 +76,9 @@ def train_step(
         metrics["gradient_norm"] = optax.tree.norm(grads)
         metrics["learning_rate"] = jnp.asarray(schedule(state.step - state.skipped), jnp.float32)
         new = state._replace(step=state.step + 1, params=refreshed, extra=variables, opt_state=opt_state)
-        state, metrics["skipped"] = _guarded(state, new, loss, metrics["gradient_norm"])
-        return state, metrics
+        if guarded:
+            new, metrics["skipped"] = _guarded(state, new, loss, metrics["gradient_norm"])
+        return new, metrics
 
     return step
 

@@ -1,0 +1,106 @@
+"""Short runs that show whether something is wrong before a long one: what they change is in their configs."""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from vqjax.core.config import InputError, Positive, check_value
+from vqjax.runs import devices, pins
+from vqjax.runs.writer import read_lines
+from vqjax.training import loop
+from vqjax.training.terminal import fitted
+
+_SMOKE = {"steps": 4, "log_every": 2, "eval_every": 2, "save_every": 2}
+_IMAGES = 32  # of each split in a smoke test
+_BATCH = 8  # of them in a step, or the least that the devices divide
+# Fields of a network or quantizer and the most that they are in a smoke test; what changes the grid of codes stays.
+_MOST = {"width": 8, "residual_width": 8, "features": 8, "head": 16, "blocks": 1, "layers": 2, "num_codes": 16}
+
+
+def overfit(config: ConfigDict, workdir: Path, count: int, debug_nans: bool = False) -> int:
+    """Trains on the first images alone, beside the run's workdir, and says whether the loss fell.
+
+    Args:
+      config, workdir: of the run.
+      count: of the images.
+      debug_nans: as of `loop.train`.
+
+    Returns:
+      The exit status of `loop.train`. Raises InputError as that does.
+    """
+    check_value(count, Positive, "--overfit")
+    workdir = workdir.with_name(f"{workdir.name}-overfit")
+    status = loop.train(overfitting(config, count), workdir, debug_nans)
+    if not status:
+        print(fitted(fall(workdir)))
+    return status
+
+
+def overfitting(config: ConfigDict, count: int) -> ConfigDict:
+    """The config of a run that learns the first images of train by heart, as they are; nothing is held out."""
+    config = ConfigDict(config.to_dict())
+    plain = {"validation": 0.0, "flip": False, "crop": 0, "resized_crop": 0.0, "enlarged": 1.0}
+    config.data.update({"limit": count, **{name: value for name, value in plain.items() if name in config.data}})
+    return config
+
+
+def fall(workdir: Path) -> str:
+    """What became of the loss of training in a run, in words for a person."""
+    lines = [line for line in read_lines(workdir / "metrics.jsonl") if line["split"] == "train"]
+    name = "loss" if lines and "loss" in lines[0] else "nats_per_code"
+    found = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
+    if len(found) < 2:
+        return "the loss was logged too seldom to say whether it fell: lower config.log_every"
+    (first, before), (last, after) = found[0], found[-1]
+    text = f"{name.replace('_', ' ')} on train: {before:.4g} at step {first:,}, {after:.4g} at step {last:,}"
+    return text if after < before else f"{text}: it did not fall; see docs/troubleshooting.md"
+
+
+def smoke(config: ConfigDict, workdir: Path, debug_nans: bool = False) -> int:
+    """Takes every phase of a run on a small scale, in a workdir beside the run's that is removed; arguments as above.
+
+    Returns:
+      The exit status of `loop.train`. Raises InputError as that does.
+    """
+    since = time.perf_counter()
+    with _scratch(config, workdir) as path:
+        status = loop.train(smoking(config), path, debug_nans)
+    if not status:
+        print(f"smoke test passed in {time.perf_counter() - since:.1f} s; its workdir is removed")
+    return status
+
+
+def smoking(config: ConfigDict) -> ConfigDict:
+    """The config of a few steps on a few images with small networks, that has every phase of a run."""
+    config = ConfigDict(config.to_dict())
+    config.update({**_SMOKE, "start": "", "batch_size": min(config.batch_size, devices.multiple(_BATCH))})
+    config.data.update({"limit": min(_IMAGES, config.data.get("limit") or _IMAGES), "workers": 0})
+    if config.data.get("enlarged", 1.0) == 1.0:
+        config.data.memory = 0.0  # a set of files is read as far as it is needed
+    for entry in [part for part in config.model.values() if isinstance(part, ConfigDict)]:
+        entry.update({name: min(entry[name], most) for name, most in _MOST.items() if name in entry})
+    config.optimizer.warmup = min(config.optimizer.warmup, 1)
+    return config
+
+
+@contextlib.contextmanager
+def _scratch(config: ConfigDict, workdir: Path) -> Iterator[Path]:
+    """Yields a workdir beside the one of a run, for a trial that leaves nothing.
+
+    Raises InputError if none can be made.
+    """
+    try:
+        workdir.parent.mkdir(parents=True, exist_ok=True)
+        directory = tempfile.TemporaryDirectory(prefix=f"{workdir.name}-smoke-", dir=workdir.parent)
+    except OSError as error:
+        raise InputError(f"--workdir={workdir}: nothing can be written beside it: {error.strerror}") from error
+    with directory as path:
+        try:
+            yield Path(path)
+        finally:
+            if config.get("stage1"):
+                pins.unpin(Path(config.stage1) / "pins", Path(path).absolute())
