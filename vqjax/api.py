@@ -295,7 +295,7 @@ def load(workdir: str | Path, step: int | None = None, stage1: str | Path | None
       FileNotFoundError: there is no run in the workdir.
       ValueError: there is no such checkpoint, or the run's stage 1 is gone, retrained or another one.
     """
-    run = Workdir(workdir)
+    run = Workdir(workdir, "workdir")
     if not run.exists:
         found = "no config.json in it" if run.path.is_dir() else "no such directory"
         raise FileNotFoundError(f"{workdir}: expected the workdir of a trained model, found {found}")

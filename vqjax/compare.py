@@ -1,7 +1,6 @@
 """Shows runs side by side: `python -m vqjax.compare --help`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from vqjax.core.command import parser, run
 
@@ -10,7 +9,7 @@ def main(arguments: Sequence[str]) -> None:
     example = "python -m vqjax compare runs/digits runs/wide --out runs/comparison"
     flags = parser("compare", "Show where the configs of runs differ, and their figures.", example)
     flags.add_argument("runs", nargs="+", metavar="run", help="a workdir")
-    flags.add_argument("--out", type=Path, default=Path("comparison"), help="a directory (default: comparison)")
+    flags.add_argument("--out", default="comparison", help="a directory (default: comparison)")
     given = flags.parse_args(arguments)
 
     from vqjax.runs.comparison import compare  # pyplot starts here, after the arguments are known to be right

@@ -1,7 +1,6 @@
 """Tells the classes of image files: `python -m vqjax.predict --help`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from vqjax.core.command import parser, run
 
@@ -12,7 +11,7 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("--workdir", required=True, help="the run of a classifier")
     flags.add_argument("--step", type=int, help="of the checkpoint (default: the best, or else the last)")
     flags.add_argument("--stage1", help="the autoencoder's run, if it is not where the classifier was trained on it")
-    flags.add_argument("images", nargs="+", type=Path, metavar="image", help="a file")
+    flags.add_argument("images", nargs="+", metavar="image", help="a file")
     given = flags.parse_args(arguments)
 
     from vqjax.tasks.prediction import describe, predict  # JAX starts here, after the arguments are known to be right

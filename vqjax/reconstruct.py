@@ -1,7 +1,6 @@
 """Photographs through a trained autoencoder, whole: `python -m vqjax.reconstruct --help`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from vqjax.core.command import parser, run
 
@@ -10,8 +9,8 @@ def main(arguments: Sequence[str]) -> None:
     example = "python -m vqjax reconstruct --workdir runs/photos photo.jpg --out both.png"
     flags = parser("reconstruct", "Encode and decode photographs of any size by a trained autoencoder.", example)
     flags.add_argument("--workdir", required=True, help="of a trained autoencoder")
-    flags.add_argument("--out", type=Path, help="the picture of both (default: reconstructed.png in the workdir)")
-    flags.add_argument("images", nargs="+", type=Path, metavar="image", help="a file")
+    flags.add_argument("--out", help="the picture of both (default: reconstructed.png in the workdir)")
+    flags.add_argument("images", nargs="+", metavar="image", help="a file")
     given = flags.parse_args(arguments)
 
     from vqjax.tasks.reconstruction import reconstruct  # JAX starts here, after the arguments are known to be right

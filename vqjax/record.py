@@ -1,7 +1,6 @@
 """Records an Atari game as clips: `python -m vqjax.record --help`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from vqjax.core.command import parser, run
 from vqjax.core.config import Natural, Positive, check_value, parse_size
@@ -11,7 +10,7 @@ def main(arguments: Sequence[str]) -> None:
     example = "python -m vqjax record --game boxing --out boxing"
     flags = parser("record", "Record an Atari game, played at random, as clips of frames.", example)
     flags.add_argument("--game", default="boxing", help="a name of ale-py's (default: boxing)")
-    flags.add_argument("--out", required=True, type=Path, help="a directory, for train.npz and test.npz")
+    flags.add_argument("--out", required=True, help="a directory, for train.npz and test.npz")
     flags.add_argument("--clips", type=int, default=600, help="of train; test has one episode more (default: 600)")
     flags.add_argument("--frames", type=int, default=8, help="of a clip, 15 a second (default: 8)")
     flags.add_argument("--seed", type=int, default=0, help="same seed, same clips (default: 0)")

@@ -42,7 +42,7 @@ def test_fields_are_set_with_their_types():
     config, workdir = given("--config", "digits", *words, "--config.data.name=mnist", "--noconfig.data.shuffle")[:2]
     assert (config.steps, config.data.flip, config.data.shuffle, config.data.name) == (7, True, False, "mnist")
     assert config.optimizer.learning_rate == 1.0 and isinstance(config.optimizer.learning_rate, float)
-    assert workdir == Path("w") and config.is_locked
+    assert workdir == Path("w").absolute() and config.is_locked
     assert given("--config=digits").config.steps == 2_000  # no call sees another's
 
 

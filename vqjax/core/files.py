@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vqjax.core.config import InputError
+from vqjax.core.paths import local
 
 
 @contextlib.contextmanager
@@ -26,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def unused(out: str | Path, expected: str = "an empty directory or none") -> Path:
     """The directory of --out. Raises InputError unless it is empty or not there."""
-    directory = Path(out)
+    directory = local(out, "--out")
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise InputError(f"--out={out} is in use: expected {expected}")
     return directory

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict, config_flags
 from vqjax.core import loading
 from vqjax.core.command import parser
 from vqjax.core.config import InputError, brief, nearest
+from vqjax.core.paths import local
 
 _FIELD = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]+)(?P<value>=.*)?", re.DOTALL)
 
@@ -69,7 +70,7 @@ def parse(
     if asked:
         print(f"The fields of {given.config}, each set with --config.<name>=<value>:\n\n{brief(config, every=True)}")
         raise SystemExit(0)
-    workdir = Path(given.workdir) if given.workdir else default_workdir(file, argument)
+    workdir = local(given.workdir, "--workdir") if given.workdir else default_workdir(file, argument)
     return Given(config, workdir, {name: getattr(given, name) for name in options})
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from vqjax.core.config import InputError, nearest
+from vqjax.core.paths import expanded
 
 
 def folder() -> Path:
@@ -31,8 +32,9 @@ def find(text: str) -> tuple[Path, str]:
 
     Raises InputError, which names the nearest file, if there is none.
     """
+    expanded(text, "--config")  # an address has a colon too
     name, _, argument = text.partition(":")
-    path = Path(name).expanduser()
+    path = expanded(name, "--config")
     if path.is_file():
         return path, argument
     if name in names():

@@ -4,13 +4,13 @@ import functools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from vqjax.core.config import Data, InputError, check_fields, check_name
+from vqjax.core.paths import local
 from vqjax.data.sets import archives, arrays, layouts
 from vqjax.data.sets.clips import ClipsDataset
 from vqjax.data.sets.contract import Dataset
@@ -163,14 +163,14 @@ def located(config: ConfigDict, data_dir: str | None = None, data_path: str | No
         says, and where TFDS_DATA_DIR says if config.data.data_dir is no longer there.
     """
     config = ConfigDict(config.to_dict())
-    gone = config.data.data_dir and not Path(config.data.data_dir).expanduser().is_dir()
+    gone = config.data.data_dir and not local(config.data.data_dir, "config.data.data_dir").is_dir()
     if data_dir:
-        config.data.data_dir = data_dir
+        config.data.data_dir = str(local(data_dir, "--data_dir"))
     elif gone and (instead := os.environ.get("TFDS_DATA_DIR")):
         print(f"config.data.data_dir={config.data.data_dir} is no longer there: TFDS_DATA_DIR={instead} instead")
         config.data.data_dir = ""
     if data_path:
-        config.data.path = data_path
+        config.data.path = str(local(data_path, "--data_path"))
     return config
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from vqjax.core.files import read_json, write_json
+from vqjax.core.paths import local
 
 FORMAT = 1
 
@@ -24,8 +25,8 @@ FORMAT = 1
 def directory() -> Path:
     """Where decoded data is kept."""
     if own := os.environ.get("VQJAX_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vqjax" / "data"
+        return local(own, "VQJAX_CACHE")
+    return local(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME") / "vqjax" / "data"
 
 
 def kept(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> tuple[dict[str, np.ndarray], str]:

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from vqjax.core.config import InputError
+from vqjax.core.paths import local
 
 _GREY = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I")
 _MODES = (*_GREY, "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -127,8 +128,9 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 def open_image(file: str | Path, channels: int) -> tuple[Image.Image, list[str]]:
     """An image file, turned, with 1 or 3 channels, and notes on what that took. Raises InputError that names it."""
+    path = local(file, "image")
     try:
-        with opened(file) as found:
+        with opened(path) as found:
             notes = ["the first of its frames"] if getattr(found, "n_frames", 1) > 1 else []
             found.load()
             image, others = convert(ImageOps.exif_transpose(found), channels)

@@ -11,13 +11,14 @@ from tqdm import tqdm
 
 from vqjax.core.config import InputError, check_name
 from vqjax.core.files import replacing, write_json
+from vqjax.core.paths import local
 from vqjax.data.sets.clips import SPLITS
 
 _SKIP = 4  # frames of the console per frame that is kept, with one action
 _LONGEST = 18_000  # frames of the console in an episode: 5 minutes
 
 
-def record(game: str, out: Path, clips: int, frames: int, seed: int, size: tuple[int, int]) -> dict[str, int]:
+def record(game: str, out: str | Path, clips: int, frames: int, seed: int, size: tuple[int, int]) -> dict[str, int]:
     """Plays episodes with actions drawn evenly, and writes train.npz, test.npz and recording.json.
 
     The last episode is for test, and no part of it for training. The same arguments give the same arrays.
@@ -36,6 +37,7 @@ def record(game: str, out: Path, clips: int, frames: int, seed: int, size: tuple
     Raises:
       InputError: ale-py is not installed, there is no such game, or the directory cannot be written to.
     """
+    out = local(out, "--out")
     ale = _ale()
     check_name(dict.fromkeys(ale.roms.get_all_rom_ids()), game, "--game")
     if out.exists() and (not out.is_dir() or any(out.iterdir()) and not (out / "recording.json").is_file()):

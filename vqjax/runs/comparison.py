@@ -10,6 +10,7 @@ from flax import traverse_util
 from vqjax.core.config import InputError
 from vqjax.core.files import read_json, replacing
 from vqjax.core.history import renamed
+from vqjax.core.paths import local
 from vqjax.runs import plots
 from vqjax.runs.report import cell, markdown_table
 from vqjax.runs.workdir import Workdir, plain
@@ -18,7 +19,7 @@ from vqjax.runs.writer import read_lines
 _SHOWN = ("accuracy", "nats_per_code", "psnr", "loss")  # of the plot: the first that all runs have
 
 
-def compare(workdirs: Sequence[str], out: Path) -> str:
+def compare(workdirs: Sequence[str], out: str) -> str:
     """Writes comparison.md and comparison.png.
 
     Args:
@@ -32,7 +33,8 @@ def compare(workdirs: Sequence[str], out: Path) -> str:
       InputError: fewer than two runs, one that is not there or not evaluated yet, or a directory that cannot be
         written to.
     """
-    runs = {name: Workdir(path) for name, path in zip(_names(workdirs), workdirs)}
+    directory = local(out, "--out")
+    runs = {name: Workdir(path, "run") for name, path in zip(_names(workdirs), workdirs)}
     if len(runs) < 2:
         raise InputError(f"{', '.join(workdirs) or 'no run'}: expected two runs or more, each once")
     figures = {name: _figures(run) for name, run in runs.items()}
@@ -44,10 +46,10 @@ def compare(workdirs: Sequence[str], out: Path) -> str:
     rows += [[name, *(cell(found.get(name, "")) for found in figures.values())] for name in names]
     text = markdown_table(["", *runs], rows) + "\n"
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with replacing(out / "comparison.md") as temporary:
+        directory.mkdir(parents=True, exist_ok=True)
+        with replacing(directory / "comparison.md") as temporary:
             temporary.write_text(f"{text}\n![comparison.png](comparison.png)\n")
-        _plot(out / "comparison.png", runs, figures)
+        _plot(directory / "comparison.png", runs, figures)
     except OSError as error:
         raise InputError(f"--out={out} cannot be written to: {error.strerror}") from error
     return text

@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 from vqjax.core.config import InputError, differences
 from vqjax.core.files import read_json, write_json
 from vqjax.core.history import completed
+from vqjax.core.paths import local
 from vqjax.runs.checkpoints import Checkpoints
 
 FORMAT = 1  # of the workdir; a reader refuses what it does not know
@@ -56,8 +57,9 @@ def git_commit() -> str:
 class Workdir:
     """A run's directory. Nothing is created before `create`."""
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path).absolute()
+    def __init__(self, path: str | Path, key: str = "--workdir"):
+        """`key` is what the user called the path. Raises InputError if it is none of this machine."""
+        self.path = local(path, key)
 
     @property
     def exists(self) -> bool:

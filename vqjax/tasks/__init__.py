@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vqjax.core.config import InputError, SecondStage, check_name, check_run
+from vqjax.core.paths import local
 from vqjax.data import datasets
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks.autoencoder import AutoencoderTask
@@ -41,9 +42,9 @@ def complete(
     check_name(TASKS, config.task, "config.task")
     check_run(config, TASKS[config.task].fields)
     config = ConfigDict(config.to_dict())
-    for part, name in ((config, "start"), (config.data, "path"), (config.data, "data_dir")):
+    for part, name, key in ((config, "start", ""), (config.data, "path", "data."), (config.data, "data_dir", "data.")):
         if part.get(name):
-            part[name] = str(Path(part[name]).expanduser().absolute())
+            part[name] = str(local(part[name], f"config.{key}{name}"))
     if TASKS[config.task].fields is not SecondStage:
         return config, None
     stage1 = stage1 or Stage1(config.stage1, facts=facts)

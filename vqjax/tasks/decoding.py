@@ -10,6 +10,7 @@ import numpy as np
 
 from vqjax.core.config import InputError
 from vqjax.core.files import read_json, replacing, unused
+from vqjax.core.paths import local
 from vqjax.data import nanogpt, parquet
 from vqjax.data.splits import Split
 from vqjax.runs import devices, plots
@@ -54,7 +55,7 @@ def read_exported(path: str | Path, grid: tuple[int, int] = (0, 0)) -> tuple[Spl
     Raises:
       InputError: no such file, one of another kind, or a damaged one.
     """
-    path = Path(path)
+    path = local(path, "codes")
     if path.suffix not in READERS:
         raise InputError(f"{path}: expected a file that ends in {', '.join(READERS)}")
     if not path.is_file():

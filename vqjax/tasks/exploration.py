@@ -21,6 +21,7 @@ from PIL import Image
 
 from vqjax.core.config import InputError, Range, check_value
 from vqjax.core.files import replacing
+from vqjax.core.paths import local
 from vqjax.data import datasets
 from vqjax.data.splits import Split
 from vqjax.runs import devices, metrics
@@ -95,7 +96,7 @@ def explore(
     task = Workdir(workdir).config().get("task")
     if task not in EXPLORED:
         raise InputError(f"--workdir={workdir} holds a run of task {task!r}, expected {' or '.join(EXPLORED)}")
-    page = Path(out) if out else Workdir(workdir).path / "explore.html"
+    page = local(out, "--out") if out else Workdir(workdir).path / "explore.html"
     _check_writable(page)
     explored = EXPLORED[task](workdir, stage1)
     explored = explored._replace(config=datasets.located(explored.config, data_dir, data_path))

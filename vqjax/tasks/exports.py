@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vqjax.core.config import InputError
+from vqjax.core.paths import local
 from vqjax.data import codes, datasets, nanogpt, parquet
 from vqjax.data.splits import Split
 from vqjax.tasks.stage1 import Stage1
@@ -68,7 +69,7 @@ def export_codes(
     kind = FORMATS[form]
     if kind.pair and split:
         raise InputError(f"--split={split}: --format={form} writes train, and validation or else test; leave it out")
-    stage1, directory = Stage1(workdir, "--workdir"), Path(out)
+    stage1, directory = Stage1(workdir, "--workdir"), local(out, "--out")
     if directory.resolve() == stage1.kept.resolve():
         raise InputError(f"--out={out} is where stage 1 keeps its own codes: expected another directory")
     if directory.exists() and not _usable(directory, kind, stage1.fingerprint):

@@ -12,6 +12,7 @@ import numpy as np
 from vqjax import tasks
 from vqjax.core.config import InputError, Positive, Seed, check_value, nearest
 from vqjax.core.files import replacing
+from vqjax.core.paths import local
 from vqjax.data import datasets
 from vqjax.data.splits import Split
 from vqjax.runs import devices, plots
@@ -49,7 +50,7 @@ def sample(
     for name, value, hint in (("num", num, Positive), ("batch", batch, Positive), ("seed", seed, Seed)):
         check_value(value, hint, f"--{name}")
     prior, variables = load(workdir, stage1, step)
-    picture = Path(out) if out else Workdir(workdir).path / "samples.png"
+    picture = local(out, "--out") if out else Workdir(workdir).path / "samples.png"
     beside = picture.with_suffix(".npz")
     _check_writable(picture, beside)
     checked = check_sampling(sampling, prior.stage1.num_codes, "--")

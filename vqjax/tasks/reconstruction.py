@@ -11,6 +11,7 @@ from PIL import Image
 
 from vqjax.core.config import InputError
 from vqjax.core.files import replacing
+from vqjax.core.paths import local
 from vqjax.data.images import open_image, pixels
 from vqjax.runs import metrics
 from vqjax.tasks.stage1 import Stage1
@@ -104,7 +105,7 @@ def ssim(x: np.ndarray, y: np.ndarray) -> float:
     return total / count
 
 
-def reconstruct(workdir: str, files: Sequence[Path], out: Path | None = None) -> tuple[Path, list[Reconstruction]]:
+def reconstruct(workdir: str, files: Sequence[str], out: str | None = None) -> tuple[Path, list[Reconstruction]]:
     """Encodes and decodes image files, and writes a picture of the originals and, beside them, what came of them.
 
     Args:
@@ -119,21 +120,21 @@ def reconstruct(workdir: str, files: Sequence[Path], out: Path | None = None) ->
       InputError: no such autoencoder, a file is no image or smaller than the stride, or `out` cannot be written.
     """
     stage1 = Stage1(workdir, "--workdir")
-    out = out or stage1.path / "reconstructed.png"
-    if not out.absolute().parent.is_dir() or out.suffix.lower() not in Image.registered_extensions():
-        raise InputError(f"--out={out}: expected a picture, as PNG, in a directory that is there")
+    picture = local(out, "--out") if out else stage1.path / "reconstructed.png"
+    if not picture.parent.is_dir() or picture.suffix.lower() not in Image.registered_extensions():
+        raise InputError(f"--out={picture}: expected a picture, as PNG, in a directory that is there")
     reconstructor = Reconstructor(stage1)
     originals = [_read(file, reconstructor) for file in files]
     found = [reconstructor(original) for original in originals]
     try:
-        with replacing(out) as temporary:
+        with replacing(picture) as temporary:
             side_by_side(found).save(temporary, quality=95)  # of a JPEG
     except OSError as error:
         raise InputError(f"--out={out} cannot be written: {error.strerror or error}") from error
-    return out, found
+    return picture, found
 
 
-def _read(file: Path, reconstructor: Reconstructor) -> np.ndarray:
+def _read(file: str, reconstructor: Reconstructor) -> np.ndarray:
     image, _ = open_image(file, reconstructor.channels)
     if min(image.size) < reconstructor.stride:
         raise InputError(

@@ -61,7 +61,7 @@ class Stage1:
           InputError: no run, one of another task, or one without a checkpoint, with steps still to do, or without
             the checkpoint of the facts.
         """
-        workdir, standing = Workdir(path), facts is not None and "stage1" in facts
+        workdir, standing = Workdir(path, key), facts is not None and "stage1" in facts
         self.path, where = workdir.path, f"{key}={path}"
         if not path or not workdir.exists:
             found = "no config.json in it" if path and workdir.path.is_dir() else "no such directory"
@@ -93,7 +93,7 @@ class Stage1:
     def planned(cls, config: ConfigDict, path: str | Path) -> "Stage1":
         """The one that a run of `config` will leave at `path`, to check what depends on it: it has no variables yet."""
         stage1 = cls.__new__(cls)
-        stage1.path, stage1.config = Path(path).absolute(), config
+        stage1.path, stage1.config = Workdir(path, "config.stage1").path, config
         stage1.facts = datasets.facts(config)
         if config.task != "autoencoder":
             raise InputError(f"config.stage1={path}: a run of task {config.task!r}, expected 'autoencoder'")

@@ -12,6 +12,7 @@ from vqjax import tasks
 from vqjax.core import loading
 from vqjax.core.config import InputError, PositiveFloat, check_name, check_value, nearest
 from vqjax.core.files import checksum, filling, unused
+from vqjax.core.paths import local
 from vqjax.runs.metrics import Mean
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
@@ -186,7 +187,7 @@ def convert(source: str, file: str | Path, out: str | Path, variance: float) -> 
     """
     check_name(SOURCES, source, "source")
     check_value(variance, PositiveFloat, "--variance")
-    path, place = Path(file), unused(out, "a new or empty directory")
+    path, place = local(file, "file"), unused(out, "a new or empty directory")
     state = StateDict(path)
     model = SOURCES[source](state)
     config = model.config()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vqjax.core.config import Data, InputError
+from vqjax.core.paths import local
 from vqjax.data import decoded
 from vqjax.data.splits import Split
 from vqjax.data.streaming import Images, Source, Windows
@@ -149,7 +150,7 @@ def given_path(data: Data, directory: bool | None, expected: str) -> Path:
     where = f"config.data.path={data.path!r}"
     if not data.path:
         raise InputError(f"{where}: config.data.name={data.name!r} expects {expected} there")
-    path = Path(data.path).expanduser()
+    path = local(data.path, "config.data.path")
     if not path.exists():
         raise InputError(f"{where}: there is no such file or directory, expected {expected}")
     if directory is not None and path.is_dir() != directory:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vqjax.core.config import Data, InputError, parse_size
+from vqjax.core.paths import local
 from vqjax.data import decoded, images
 from vqjax.data.sets.contract import Dataset, file_stamp
 from vqjax.data.splits import Split
@@ -19,7 +20,8 @@ _CHUNK = 256  # images that are read at a time
 
 def place(data: Data) -> str:
     """The directory that a set is looked for in."""
-    return data.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    key = "config.data.data_dir" if data.data_dir else "TFDS_DATA_DIR"
+    return str(local(data.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", key))
 
 
 class TfdsDataset(Dataset):
@@ -191,7 +193,7 @@ def _damage(where: str) -> Iterator[None]:
 def _builder(source: str, directory: str) -> Any:
     import tensorflow_datasets as tfds
 
-    return tfds.builder(source, data_dir=os.path.expanduser(directory), file_format="array_record")
+    return tfds.builder(source, data_dir=directory, file_format="array_record")
 
 
 def _files(builder: Any, split: str) -> list[str]:
