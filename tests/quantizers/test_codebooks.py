@@ -149,7 +149,7 @@ def _train(quantizer, variables, batches):
 
 
 def _moved(quantizer, side, used, shape):
-    """Codes on the points of a cube, batches of the shape of the first `used` of them: which codes moved by each step."""
+    """Codes on the points of a cube, batches of its first `used` points: which codes have moved after each step."""
     points = np.indices((side, side, side)).reshape(3, -1).T.astype(np.float32)
     quantizer = quantizer(**{**FIELDS, "code_dim": 3, "num_codes": side**3, "decay": 0.99, "restart": 0.01})
     batches = points[np.random.default_rng(0).integers(0, used, shape)]

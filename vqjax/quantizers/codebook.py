@@ -75,7 +75,7 @@ class Codebook(Quantizer):
         self._replace(jnp.ones((self.num_codes, 1), bool), jnp.asarray(centres, jnp.float32))
 
     def refresh(self, z: jax.Array, key: jax.Array) -> None:
-        """Restarts the dead codes on distinct vectors of the global batch z (..., D); if they are too few, some wait."""
+        """Restarts dead codes on distinct vectors of the global batch z (..., D); if they are too few, some wait."""
         if self.restart:
             vectors = z.reshape(-1, self.code_dim).astype(jnp.float32)
             dead = self._dead(len(vectors))
@@ -86,14 +86,14 @@ class Codebook(Quantizer):
             self._replace((dead & (turn < distinct))[:, None], vectors[order[jnp.clip(turn, 0, len(vectors) - 1)]])
 
     def _dead(self, positions: int) -> jax.Array:
-        """Which codes (K,) are dead, with so many positions in a step; those that may be get time to show themselves.
+        """Which codes (K,) are dead, by the positions of a step; those that may be get time to show themselves.
 
         A code that is used in the mean rate has N / K uses in a step of N positions, and none in s steps with
-        probability exp(-s N / K). Its frequency, 1 / K in the mean, is then decay^s / K, which is below restart / K after
-        s0 = ln(restart) / ln(decay) steps: no sign of death unless many uses were due by then. So a code must be silent
-        for s1 = _PATIENCE K / N steps at the least (a false alarm in exp(20) = 5e8 uses). If s1 <= s0, it is by the time
-        that it falls below the limit. Else it is slowed down there: it loses half of its frequency, and is dead, in
-        s1 - s0 steps. In an EMA both means are slowed down, so that their quotient, the code, stays where it is.
+        probability exp(-s N / K). Its frequency, 1 / K in the mean, is then decay^s / K. That is below restart / K
+        after s0 = ln(restart) / ln(decay) steps: no sign of death unless many uses were due by then. So a code must be
+        silent for s1 = _PATIENCE K / N steps at the least (a false alarm in exp(20) = 5e8 uses). If s1 <= s0, it is by
+        the time that it falls below the limit. Else it is slowed down there: it loses half of its frequency, and is
+        dead, in s1 - s0 steps. In an EMA both means are slowed down, so that their quotient, the code, stays.
         """
         limit = max(self.restart / self.num_codes, 4 * RAREST)
         frequency: jax.Array = self.get_variable("codebook", "frequency")
@@ -103,7 +103,8 @@ class Codebook(Quantizer):
         if not self.decay or rest <= 0:
             return low
         self._scale(jnp.where(low, 0.5 ** (1 / rest) / self.decay, 1.0))
-        return self.get_variable("codebook", "frequency") < limit / 2
+        slowed: jax.Array = self.get_variable("codebook", "frequency")
+        return slowed < limit / 2
 
 
 def _distinct_first(vectors: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
