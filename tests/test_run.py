@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 # What a user has: one device, nothing compiled before.
 FRESH = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
+FRESH["JAX_ENABLE_COMPILATION_CACHE"] = "0"
 
 
 def seconds_of_two_cores():

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from vqjax.core import compilation
 from vqjax.core.config import InputError, nearest
 
 Main = Callable[[Sequence[str]], int | None]  # arguments, less the command's name -> the exit status, None being 0
@@ -56,4 +57,5 @@ def status(main: Callable[[], int | None]) -> int:
 
 def run(main: Main) -> NoReturn:
     """Ends the process with the status of `main`, called with the command line's arguments."""
+    compilation.keep()
     sys.exit(status(lambda: main(sys.argv[1:])))

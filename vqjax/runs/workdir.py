@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 from ml_collections import ConfigDict
@@ -24,7 +24,9 @@ from vqjax.core.config import InputError, differences
 from vqjax.core.files import read_json, write_json
 from vqjax.core.history import completed
 from vqjax.core.paths import local
-from vqjax.runs.checkpoints import Checkpoints
+
+if TYPE_CHECKING:
+    from vqjax.runs.checkpoints import Checkpoints
 
 FORMAT = 1  # of the workdir; a reader refuses what it does not know
 # What may differ when a run is resumed: how far, how often, on which devices, and where things lie.
@@ -161,8 +163,10 @@ class Workdir:
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{self.path / name} cannot be read: {error}") from error
 
-    def checkpoints(self, create: bool = False) -> Checkpoints:
+    def checkpoints(self, create: bool = False) -> "Checkpoints":
         """The run's; see there for `create`."""
+        from vqjax.runs.checkpoints import Checkpoints  # Orbax is slow to import: a new run says something first
+
         return Checkpoints(self.path / "checkpoints", create)
 
     def restore_variables(self, expected: Any, step: int | None = None) -> tuple[int, dict[str, Any]]:

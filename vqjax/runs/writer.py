@@ -2,13 +2,13 @@
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from tensorboardX import SummaryWriter
 
 from vqjax.core.files import replacing, to_json
 
@@ -22,6 +22,17 @@ def read_lines(path: Path) -> list[dict]:
         except json.JSONDecodeError:
             break
     return lines
+
+
+def _summary_writer() -> Any:
+    """tensorboardX's class. It would import PyTorch, which takes seconds, wherever that is installed."""
+    hidden = sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: as if it were not installed
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if hidden is None:
+            del sys.modules["torch"]
+    return SummaryWriter
 
 
 class Writer:
@@ -40,7 +51,7 @@ class Writer:
             with replacing(path) as temporary:
                 temporary.write_text("".join(to_json(line) + "\n" for line in kept))
             self._files[name] = path.open("a", buffering=1)
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        self._board = _summary_writer()(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def figures(self, step: int, split: str, figures: Mapping[str, float]) -> None:
         """A line of metrics.jsonl and TensorBoard's scalars `split/name`."""

@@ -12,7 +12,7 @@ from vqjax.core.files import write_json
 from vqjax.data import datasets
 from vqjax.data.batches import evaluation_batches
 from vqjax.data.splits import Split
-from vqjax.runs import devices, plots
+from vqjax.runs import devices
 from vqjax.runs.metrics import Mean, recall, summarize
 from vqjax.runs.report import write_report
 from vqjax.runs.workdir import Workdir
@@ -62,6 +62,8 @@ class Evaluator:
         self, step: int, name: str, split: Split, means: Mapping[str, np.ndarray], parameters: int
     ) -> dict[str, float]:
         """Writes eval.json and what can be drawn of a split's means; returns the figures."""
+        from vqjax.runs import plots  # slow to import: not before there is something to draw
+
         means = {**means, **self._task.baselines(name, split)}
         figures = {**summarize(means), "parameters": parameters}
         by_position = {key: value for key, value in means.items() if key.endswith("_by_position")}
@@ -81,6 +83,8 @@ class Evaluator:
 
     def _pictures(self, variables: Any, split: Split) -> None:
         """Writes the task's pictures of the first images of a split; `variables` on the host."""
+        from vqjax.runs import plots
+
         batch = next(evaluation_batches(split[:PICTURES], min(PICTURES, len(split))))
         found = self._task.images(variables, batch)
         self.pictures = [plots.save_pictures(self._directory / name, *pictures) for name, pictures in found.items()]

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from vqjax.core.config import InputError, Positive, check_value
 from vqjax.runs import devices, pins
+from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import read_lines
 from vqjax.training import loop
 from vqjax.training.terminal import fitted
@@ -33,6 +34,7 @@ def overfit(config: ConfigDict, workdir: Path, count: int, debug_nans: bool = Fa
       The exit status of `loop.train`. Raises InputError as that does.
     """
     check_value(count, Positive, "--overfit")
+    workdir = Workdir(workdir).path
     workdir = workdir.with_name(f"{workdir.name}-overfit")
     status = loop.train(overfitting(config, count), workdir, debug_nans)
     if not status:
@@ -93,6 +95,7 @@ def _scratch(config: ConfigDict, workdir: Path) -> Iterator[Path]:
 
     Raises InputError if none can be made.
     """
+    workdir = Workdir(workdir).path
     try:
         workdir.parent.mkdir(parents=True, exist_ok=True)
         directory = tempfile.TemporaryDirectory(prefix=f"{workdir.name}-smoke-", dir=workdir.parent)
@@ -103,4 +106,4 @@ def _scratch(config: ConfigDict, workdir: Path) -> Iterator[Path]:
             yield Path(path)
         finally:
             if config.get("stage1"):
-                pins.unpin(Path(config.stage1) / "pins", Path(path).absolute())
+                pins.unpin(Workdir(config.stage1).path / "pins", Path(path))

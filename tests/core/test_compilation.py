@@ -1,0 +1,75 @@
+"""Start-up: what is compiled is kept for the next command, and what is not needed is not imported."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+from helpers import ENVIRONMENT, TINY, assert_same, train
+
+from vqjax.core import compilation
+from vqjax.training import loop
+
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+SLOW = ("matplotlib", "orbax", "tensorflow_datasets", "sklearn", "tensorboardX", "grain", "torch")
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    """An empty cache directory of a user who has said nothing about JAX's."""
+    for name in [name for name in os.environ if name.startswith("JAX_") and "CACHE" in name]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # what `keep` sets is forgotten
+    return tmp_path / "home"
+
+
+def test_it_is_kept_by_version_and_processor(home, monkeypatch):
+    compilation.keep()
+    place = compilation.directory()
+    assert os.environ[CACHE] == str(place) and place.is_dir() and place.parent == home / "vqjax" / "compiled"
+    assert place.name.startswith(f"{jax.lib.__version__}-")
+    monkeypatch.setattr(compilation.platform, "machine", lambda: "another")
+    assert compilation.directory() != place
+
+
+@pytest.mark.parametrize("name, value", [(CACHE, "mine"), ("JAX_ENABLE_COMPILATION_CACHE", "0")])
+def test_whoever_says_something_is_obeyed(name, value, home):
+    os.environ[name] = value
+    compilation.keep()
+    assert os.environ.get(CACHE) == (value if name == CACHE else None) and not home.exists()
+
+
+def test_where_nothing_can_be_written_nothing_is_said(home, capfd):
+    home.write_text("a file in its place")
+    compilation.keep()
+    assert CACHE not in os.environ and capfd.readouterr() == ("", "")
+
+
+def test_kept_programs_give_the_same_run_and_say_nothing(tmp_path):
+    environment = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("JAX_")}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path / "home"), "JAX_PLATFORMS": "cpu"}
+    results = [train(tmp_path / name, *TINY, "--config.steps=5", env=environment) for name in ("compiled", "kept")]
+    assert [(result.returncode, result.stderr) for result in results] == [(0, ""), (0, "")]
+    assert len([*(tmp_path / "home").rglob("*-cache")]) >= 3
+    compiled, kept = ((tmp_path / name / "metrics.jsonl").read_text() for name in ("compiled", "kept"))
+    assert compiled == kept
+
+
+def test_first_weights_compiled_quickly_are_the_same(any_task):
+    options = [loop._quickly(), {"xla_backend_optimization_level": 3}]
+    quick, thorough = (jax.jit(any_task.init, compiler_options=each)(jax.random.key(3)) for each in options)
+    assert loop._quickly() and quick
+    assert_same(quick, thorough)
+
+
+@pytest.fixture(params=["small_config", "classifier_config"])
+def any_task(request):
+    return loop.check(request.getfixturevalue(request.param))
+
+
+def test_a_run_begins_without_what_it_needs_later():
+    code = "import sys, vqjax.training.loop; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "jax" in found and not {*SLOW} & {*found}
