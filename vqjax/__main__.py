@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from vqjax.core import command
-from vqjax.core.config import InputError, nearest
+from vqjax.core.config import InputError, Natural, check_value, nearest
 from vqjax.core.flags import parse
 
 COMMANDS = {  # name -> what it does; each but `train` is a module of that name
@@ -24,9 +24,10 @@ COMMANDS = {  # name -> what it does; each but `train` is a module of that name
     "ablate": "train runs that are compared with each other, and make their table",
 }
 
-TRIALS: dict[str, tuple[int | bool, str]] = {  # flags of `train`
+FLAGS: dict[str, tuple[int | bool, str]] = {  # of `train`, beside the config's
     "smoke": (False, "every phase of such a run in seconds, small, in a workdir that is removed"),
     "overfit": (0, "train on the first N images only, over and over: the loss must fall"),
+    "profile": (0, "write a trace of N steps to the workdir, for Perfetto or TensorBoard"),
     "debug_nans": (False, "stop at the first step that is not finite, and name the operation"),
 }
 
@@ -38,21 +39,23 @@ def train(arguments: Sequence[str]) -> int:
         "train",
         "Train what a config describes. The same command again goes on from the latest checkpoint.",
         "python -m vqjax train --config digits --workdir runs/wide --config.model.deepmind.width=128",
-        TRIALS,
+        FLAGS,
     )
-    overfit, debug_nans = given.options["overfit"], bool(given.options["debug_nans"])
-    if given.options["smoke"] and overfit:
-        raise InputError("--smoke and --overfit: expected one of them")
+    overfit, profile, debug_nans = (given.options[name] for name in ("overfit", "profile", "debug_nans"))
+    alone = [f"--{name}" for name in ("smoke", "overfit", "profile") if given.options[name]]
+    if len(alone) > 1:
+        raise InputError(f"{' and '.join(alone)}: expected one of them")
+    check_value(profile, Natural, "--profile")
 
     from vqjax.training import trials  # JAX starts here, after the flags are known to be right
 
     if given.options["smoke"]:
-        return trials.smoke(given.config, given.workdir, debug_nans)
+        return trials.smoke(given.config, given.workdir, bool(debug_nans))
     if overfit:
-        return trials.overfit(given.config, given.workdir, overfit, debug_nans)
+        return trials.overfit(given.config, given.workdir, overfit, bool(debug_nans))
     from vqjax.training import loop
 
-    return loop.train(given.config, given.workdir, debug_nans)
+    return loop.train(given.config, given.workdir, bool(debug_nans), profile)
 
 
 def main(arguments: Sequence[str]) -> int | None:

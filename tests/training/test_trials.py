@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers import lines_of
 
+from vqjax.__main__ import FLAGS, main
 from vqjax.core.command import status
 from vqjax.core.config import InputError
 from vqjax.core.flags import parse
@@ -103,10 +104,10 @@ def test_a_run_stops_at_the_first_step_that_is_not_finite(small_config, tmp_path
     assert re.fullmatch(r"  at \S*vqjax/\S+\.py:\d+ \(.*\)", place) and operands.startswith("  of float32[")
 
 
-def test_flags_of_trials(capsys):
-    from vqjax.__main__ import TRIALS, main
-
+def test_flags_of_training(capsys):
     words = ["--config", "digits", "--smoke", "--overfit", "3"]
-    assert parse(words, "train", "", "", TRIALS).options == {"smoke": True, "overfit": 3, "debug_nans": False}
-    assert status(lambda: main(["train", *words])) == 2
-    assert "--smoke and --overfit" in capsys.readouterr().err
+    given = {"smoke": True, "overfit": 3, "profile": 0, "debug_nans": False}
+    assert parse(words, "train", "", "", FLAGS).options == given
+    for wrong, message in ((words, "--smoke and --overfit: "), ([*words[:2], "--profile=-1"], "--profile=-1: ")):
+        assert status(lambda wrong=wrong: main(["train", *wrong])) == 2
+        assert message in capsys.readouterr().err

@@ -12,6 +12,8 @@ from PIL import Image
 
 from vqjax.core.files import replacing, to_json
 
+_SECONDS = "_seconds"  # ends the names of phases in timing.jsonl
+
 
 def read_lines(path: Path) -> list[dict]:
     """The JSON lines of a file, up to the first broken one; none if there is no file."""
@@ -22,6 +24,15 @@ def read_lines(path: Path) -> list[dict]:
         except json.JSONDecodeError:
             break
     return lines
+
+
+def seconds(workdir: Path) -> dict[str, float]:
+    """The seconds of each phase in a run's timing.jsonl, together."""
+    found: dict[str, float] = {}
+    for line in read_lines(workdir / "timing.jsonl"):
+        for name in filter(lambda name: name.endswith(_SECONDS), line):
+            found[name.removesuffix(_SECONDS)] = found.get(name.removesuffix(_SECONDS), 0.0) + line[name]
+    return found
 
 
 def _summary_writer() -> Any:
@@ -40,7 +51,8 @@ class Writer:
 
     metrics.jsonl holds what is a function of the config: {"step", "split", name: value, ...}, null for
     a value that is not finite.
-    timing.jsonl holds what depends on the machine: {"step", "seconds", "images_per_second", "data_seconds"}.
+    timing.jsonl holds what depends on the machine: {"step", "seconds", "images_per_second"}, which are training's, and
+    "<phase>_seconds" of each phase: "seconds" are those of all but evaluation.
     """
 
     def __init__(self, workdir: Path, step: int):
@@ -85,13 +97,12 @@ class Writer:
             global_step=step,
         )
 
-    def timing(self, step: int, seconds: float, images: int, waited: float) -> None:
-        """A line of timing.jsonl for the wall-clock seconds that so many training images took, and how many of them
-        the loop waited for data.
-        """
-        line = {"step": step, "seconds": round(seconds, 4), "images_per_second": round(images / seconds, 1)}
-        line["data_seconds"] = round(waited, 4)
-        self._files["timing"].write(to_json(line) + "\n")
+    def timing(self, step: int, images: int, spent: Mapping[str, float]) -> None:
+        """A line of timing.jsonl for so many training images, and the seconds of each phase since the last."""
+        training = sum(spent.values()) - spent["evaluation"]
+        line = {"step": step, "seconds": round(training, 4), "images_per_second": round(images / training, 1)}
+        phases = {f"{phase}{_SECONDS}": round(took, 4) for phase, took in spent.items()}
+        self._files["timing"].write(to_json({**line, **phases}) + "\n")
 
     def __enter__(self) -> "Writer":
         return self

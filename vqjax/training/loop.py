@@ -26,10 +26,11 @@ from vqjax.runs.report import write_report
 from vqjax.runs.state import TrainState, initial_state
 from vqjax.runs.window import Window
 from vqjax.runs.workdir import Workdir
-from vqjax.runs.writer import Writer, read_lines
+from vqjax.runs.writer import Writer, read_lines, seconds
 from vqjax.tasks.contract import Task
 from vqjax.tasks.stage1 import Stage1
-from vqjax.training import debugging, optimizers
+from vqjax.training import debugging, optimizers, profiling
+from vqjax.training.clock import Clock
 from vqjax.training.evaluation import Evaluator
 from vqjax.training.steps import prepare_step, train_step
 from vqjax.training.terminal import Progress, fitted, short, show, summary, timed
@@ -62,13 +63,14 @@ def check(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | N
     return tasks.build(config, stage1, facts)
 
 
-def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False) -> int:
+def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False, profile: int = 0) -> int:
     """Trains, or goes on training, the run that `config` describes in `workdir`.
 
     Args:
       config: of the run.
       workdir: its place.
       debug_nans: the first step that is not finite ends the run, and it is said which operation was the first.
+      profile: a trace of so many steps is written, to `profile/` in the workdir.
 
     Returns:
       The exit status: 0; 3 if the run diverged; or 128 + the signal that stopped it after it had saved its last
@@ -80,10 +82,10 @@ def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False) -> 
     """
     place = Workdir(workdir)
     with locked(place.path):
-        return _train(config, place, debug_nans)
+        return _train(config, place, debug_nans, profile)
 
 
-def _train(config: ConfigDict, place: Workdir, debug_nans: bool) -> int:
+def _train(config: ConfigDict, place: Workdir, debug_nans: bool, profile: int) -> int:
     """As `train`, in a place that is locked."""
     task = check(config, place)
     changed = place.differences(task.config)
@@ -96,7 +98,8 @@ def _train(config: ConfigDict, place: Workdir, debug_nans: bool) -> int:
     run = _Run(task, place, debug_nans)
     with _Interrupts() as interrupts:
         try:
-            whole = run.train(interrupts)
+            with profiling.traced(run.update, place.path / "profile", profile) as run.update:
+                whole = run.train(interrupts)
         except finite.Diverged as error:
             print(f"error: {error}", file=sys.stderr)
             return 3
@@ -199,7 +202,7 @@ class _Run:
             state, window = program.replicate(state), Window(program, sums)
             progress = Progress(first, config.steps, config.batch_size, self.task.headline)
             with Writer(self.workdir.path, first) as self.writer, progress as self.progress:
-                self.since = first, time.perf_counter()
+                self.clock, self.timed = Clock(), first
                 for step, batch in zip(range(first, config.steps), self._waiting(self._batches(first))):
                     batch = program.shard(batch)
                     if "train" in self.task.prepares:
@@ -216,6 +219,8 @@ class _Run:
                     stop = interrupts.signal  # looked at once: a signal from here on ends the next step
                     if done % config.save_every == 0 or last or stop or monitored is not None:
                         self._save(program.collect(state), window, monitored)
+                    if done % config.log_every == 0 or last:
+                        self._time(done)
                     self.progress.step(done, window.latest)
                     if stop and not last:
                         return False
@@ -232,7 +237,7 @@ class _Run:
                 self.evaluator.evaluate(step, "test", self.splits["test"], self.program.replicate(variables))
         write_report(workdir)
         following = self.task.following(shlex.quote(short(workdir.path)))
-        print(summary(workdir.path, _result(workdir, self.task.headline), following))
+        print(summary(workdir.path, _result(workdir, self.task.headline), following, seconds(workdir.path)))
 
     def _introduce(self, state: TrainState) -> None:
         """Prints how much there is of data and parameters."""
@@ -257,13 +262,11 @@ class _Run:
         return batches(self.splits["train"], config.batch_size, config.seed, config.data.shuffle, start)
 
     def _waiting(self, batches: Iterator[dict]) -> Iterator[dict]:
-        """The batches; `waited` counts the seconds that they are waited for."""
-        self.waited = 0.0
+        """The batches, the time that they are waited for being the data's."""
         with contextlib.closing(batches):  # type: ignore[type-var]
             while True:
-                since = time.perf_counter()
-                batch = next(batches)
-                self.waited += time.perf_counter() - since
+                with self.clock.spending("data"):
+                    batch = next(batches)
                 yield batch
 
     def _start(self) -> tuple[TrainState, dict | None]:
@@ -290,11 +293,12 @@ class _Run:
         """Around the first step."""
         with self.progress.timed("compiling the step"):
             yield
-        self.since = self.since[0], time.perf_counter()
+        self.clock.restart()
 
     def _save(self, state: TrainState, window: Window, monitored: float | None) -> None:
         if state.in_a_row < finite.MOST:  # or else the run ends at the next line, and an earlier one is of more use
-            self.checkpoints.save(state, window.state(), monitored)
+            with self.clock.spending("save"):
+                self.checkpoints.save(state, window.state(), monitored)
 
     def _check(self, done: int, in_a_row: int) -> None:
         """Raises Diverged if so many steps in a row, up to `done`, were skipped that no more are tried."""
@@ -315,25 +319,25 @@ class _Run:
         self.writer.figures(done, "train", figures)
         if "skipped" in figures:
             self.progress.line(f"step {done:,}: {figures['skipped']} of the latest steps were not finite, and skipped")
-        (since, then), now = self.since, time.perf_counter()
-        images = (done - since) * self.config.batch_size
-        self.writer.timing(done, now - then, images, self.waited)
-        self.since, self.waited = (done, now), 0.0
-        self.progress.log(done, figures, images / (now - then))
+        self.progress.log(done, figures, (done - self.timed) * self.config.batch_size / self.clock.training)
+
+    def _time(self, done: int) -> None:
+        self.writer.timing(done, (done - self.timed) * self.config.batch_size, self.clock.spent())
+        self.clock.restart()
+        self.timed = done
 
     def _evaluate(self, done: int, state: TrainState) -> float | None:
         """Figures and pictures of the validation share, or else the test split; returns the monitored figure."""
         from vqjax.runs import plots  # slow to import: not before there is something to draw
 
-        started = time.perf_counter()
         name = "validation" if "validation" in self.splits else "test"
-        with self.progress.beside(done, f"evaluating on {name}"):
+        started = time.perf_counter()
+        with self.clock.spending("evaluation"), self.progress.beside(done, f"evaluating on {name}"):
             figures = self.evaluator.evaluate(done, name, self.splits[name], state.variables)
             self.writer.figures(done, name, figures)
             self.writer.pictures(done, name, self.evaluator.pictures, self.evaluator.code_frequency)
             lines = read_lines(self.workdir.path / "metrics.jsonl")
             plots.save_curves(self.workdir.path / "curves.png", lines, self.task.curves)
-        (since, then), took = self.since, time.perf_counter() - started
-        self.since = since, then + took  # the images per second are training's alone
+        took = time.perf_counter() - started
         self.progress.line(f"step {done:,}, {name}: {show(figures, self.task.headline)} ({took:.1f} s)")
         return self.task.monitor(figures) if name == "validation" else None

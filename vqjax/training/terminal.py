@@ -125,13 +125,14 @@ class Progress:
         self._bar.close()
 
 
-def summary(workdir: Path, result: str, following: Sequence[str]) -> str:
-    """The end of a run: its figures, its pictures, and the commands that one may want next."""
+def summary(workdir: Path, result: str, following: Sequence[str], seconds: Mapping[str, float]) -> str:
+    """The end of a run: its figures, its pictures, the seconds of each phase, and the commands that may come next."""
     pictures = sorted(path.name for path in workdir.iterdir() if path.suffix in (".png", ".gif"))
     lines = [
         result,
         f"in {short(workdir)}:",
         fitted(f"  pictures  {', '.join(pictures)}", " " * 12),
         "  figures   report.md, eval.json, metrics.jsonl",
+        fitted(f"  time      {', '.join(f'{phase} {took:,.1f} s' for phase, took in seconds.items())}", " " * 12),
     ]
     return "\n".join(lines + [f"{'next:' if not i else '':<6}{line}" for i, line in enumerate(following)])

@@ -1,0 +1,61 @@
+"""A trace of some steps of a run, for Perfetto or TensorBoard."""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+_FIRST = 3  # steps before it: they compile, and fill the queue
+
+
+@contextlib.contextmanager
+def traced(update: Callable, directory: Path, steps: int) -> Iterator[Callable]:
+    """Yields the compiled step; a trace of so many of its calls, after the first few, is written when they are done.
+
+    It ends with the block if those are fewer, and where it lies is said then. None of 0 steps.
+    """
+    numbers, running, taken = itertools.count(), False, 0
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0  # every call of Python would fill the file before the steps are done
+
+    def stop() -> None:
+        nonlocal running
+        jax.profiler.stop_trace()
+        running = False
+
+    def traced_update(state: Any, batch: Any) -> tuple[Any, Any]:
+        nonlocal running, taken
+        number = next(numbers)
+        if number == _FIRST:
+            jax.block_until_ready(state)
+            jax.profiler.start_trace(str(directory), create_perfetto_trace=True, profiler_options=options)
+            running = True
+        with jax.profiler.StepTraceAnnotation("step", step_num=number):
+            state, metrics = update(state, batch)
+        if running:
+            taken += 1
+            if taken == steps:
+                jax.block_until_ready(state)
+                stop()
+        return state, metrics
+
+    try:
+        yield traced_update if steps else update
+    finally:
+        if running:
+            stop()
+    if steps:
+        _report(directory, taken)
+
+
+def _report(directory: Path, taken: int) -> None:
+    """Says where a trace lies."""
+    files = sorted(directory.rglob("perfetto_trace.json.gz"), key=lambda path: path.stat().st_mtime)
+    if not taken or not files:
+        print(f"no profile: the run had no more than {_FIRST} steps to take")
+        return
+    print(f"profile of {taken} steps, open it in https://ui.perfetto.dev: {files[-1]}")
+    print(f"or, with tensorboard-plugin-profile: tensorboard --logdir {directory}")
