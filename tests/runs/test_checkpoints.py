@@ -6,6 +6,7 @@ import optax
 import pytest
 
 from vqjax.core.config import InputError
+from vqjax.core.files import Unwritten
 from vqjax.runs import pins
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir, plain
@@ -106,7 +107,7 @@ def test_a_broken_file_is_named(workdir, name, read):
 
 def test_a_path_that_cannot_be_written_to(small_config, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written to: Not a directory"):
+    with pytest.raises(Unwritten, match="cannot be written to: Not a directory"):
         Workdir(tmp_path / "file" / "run").create(small_config, {})
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -154,7 +155,7 @@ def test_where_tfds_is_now(small_config, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     assert datasets.located(small_config).data.data_dir == ""
     assert f"TFDS_DATA_DIR={tmp_path} instead" in capsys.readouterr().out
-    assert datasets.located(small_config, data_dir="given").data.data_dir == "given"
+    assert datasets.located(small_config, data_dir="given").data.data_dir == str(Path("given").absolute())
     (tmp_path / "gone").mkdir()
     assert datasets.located(small_config).data.data_dir == str(tmp_path / "gone")
 

@@ -1,13 +1,20 @@
 """What the commands share: how they are called, and how they end, with a status and without a traceback."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from vqjax.core import compilation
 from vqjax.core.config import InputError, nearest
+from vqjax.core.files import Unwritten
 
+# What is wrong with a place, not with the program.
+_PLACES = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    *(errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)),
+)
 Main = Callable[[Sequence[str]], int | None]  # arguments, less the command's name -> the exit status, None being 0
 
 
@@ -42,14 +49,20 @@ def data_flags(flags: argparse.ArgumentParser) -> None:
 
 
 def status(main: Callable[[], int | None]) -> int:
-    """What `main` returns, None being 0; 2 after an InputError, which is shown, and 130 if Ctrl-C stopped it.
+    """What `main` returns, None being 0; 2 after an InputError, or an OSError that is of a place, and not the program's
+    fault, which are shown; and 130 if Ctrl-C stopped it.
 
     Whatever it writes must appear whole or not at all.
     """
     try:
         return main() or 0
-    except InputError as error:
+    except (InputError, Unwritten) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in _PLACES or error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

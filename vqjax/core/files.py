@@ -1,6 +1,8 @@
 """Files that someone reads appear whole or not at all."""
 
 import contextlib
+import errno
+import glob
 import hashlib
 import json
 import math
@@ -14,15 +16,79 @@ from vqjax.core.config import InputError
 from vqjax.core.paths import local
 
 
+class Unwritten(OSError):
+    """What could not be written, why, and how much room there is."""
+
+    def __init__(self, path: Path, error: OSError, needed: int = 0):
+        """`needed` bytes, if that is known."""
+        super().__init__(error.errno or errno.EIO, error.strerror or str(error), str(path))
+        self.needed = needed
+
+    def __str__(self) -> str:
+        there = next((place for place in Path(self.filename).parents if place.is_dir()), Path.cwd())
+        needed = f"{self.needed:,} bytes needed, " if self.needed else ""
+        return f"{self.filename} cannot be written to: {self.strerror}\n{needed}{shutil.disk_usage(there).free:,} free"
+
+
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, with its suffix, that takes its place when the block ends well."""
-    temporary = path.with_name(f".{path.stem}.tmp{os.getpid()}{path.suffix}")
+def writing(path: Path, needed: int = 0) -> Iterator[None]:
+    """While entered, an OSError is Unwritten, of that path."""
     try:
-        yield temporary
-        os.replace(temporary, path)
+        yield
+    except Unwritten:
+        raise
+    except OSError as error:
+        raise Unwritten(path, error, needed) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, with its suffix, that takes its place when the block ends well.
+
+    If it is to be `durable`, the file is there even if the machine loses power right after. Raises Unwritten.
+    """
+    temporary = _temporary(path.with_suffix(""), path.suffix)
+    with writing(path):
+        try:
+            yield temporary
+            if durable:
+                _sync(temporary)
+            os.replace(temporary, path)
+            if durable and os.name == "posix":
+                _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path, suffix: str = "") -> Path:
+    """A hidden name beside a path; what a process that was killed has left under such a name is removed."""
+    stem = f".{path.name}.tmp"
+    for left in path.parent.glob(f"{glob.escape(stem)}*{glob.escape(suffix)}"):
+        number = left.name.removeprefix(stem).removesuffix(suffix)
+        if number.isdecimal() and not _runs(int(number)):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    return path.with_name(f"{stem}{os.getpid()}{suffix}")
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this number runs, as far as can be told."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(number)
 
 
 def unused(out: str | Path, expected: str = "an empty directory or none") -> Path:
@@ -37,22 +103,24 @@ def unused(out: str | Path, expected: str = "an empty directory or none") -> Pat
 def filling(directory: Path) -> Iterator[Path]:
     """Yields a temporary directory whose files are in `directory`, new or empty, when the block ends well.
 
-    A new one appears whole. An empty one stays what it is, be it a mount point or the current directory.
+    A new one appears whole. An empty one stays what it is, be it a mount point or the current directory. Raises
+    Unwritten.
     """
     directory = directory.resolve()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    new, name = not directory.exists(), f".{directory.name}.tmp{os.getpid()}"
-    temporary = directory.with_name(name) if new else directory / name
-    temporary.mkdir()
-    try:
-        yield temporary
-        if new:
-            os.replace(temporary, directory)
-        else:
-            for path in temporary.iterdir():
-                os.replace(path, directory / path.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writing(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        new = not directory.exists()
+        temporary = _temporary(directory if new else directory / directory.name)
+        temporary.mkdir()
+        try:
+            yield temporary
+            if new:
+                os.replace(temporary, directory)
+            else:
+                for path in temporary.iterdir():
+                    os.replace(path, directory / path.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -69,8 +137,8 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON."""
-    with replacing(path) as temporary:
+    """Writes `value` as indented JSON, durably. Raises Unwritten."""
+    with replacing(path, durable=True) as temporary:
         temporary.write_text(to_json(value, indent=2) + "\n")
 
 

@@ -45,7 +45,7 @@ def write(
     entry = {"count": len(label), "dtype": str(dtype), "data": data_hash}
     paths = {array: directory / f"{name}_{kind}.npy" for array, kind in _FILES.items()}
     with replacing(paths["codes"]) as temporary, replacing(paths["label"]) as labels:
-        _fill(np.lib.format.open_memmap(temporary, "w+", dtype, shape), codes)
+        save_rows(temporary, dtype, shape, codes)
         np.save(labels, label, allow_pickle=False)
         for array, file in (("codes", temporary), ("label", labels)):
             entry[array] = {"file": paths[array].name, "sha256": checksum(file)}
@@ -53,15 +53,20 @@ def write(
     write_json(directory / "meta.json", meta)
 
 
-def _fill(array: np.memmap, parts: Iterable[np.ndarray]) -> None:
-    """Writes parts one after another."""
-    start = 0
-    for part in parts:
-        array[start : start + len(part)] = part
-        start += len(part)
-    if start != len(array):
-        raise ValueError(f"{start} codes for {len(array)} labels")
-    array.flush()
+def save_rows(file: Path, dtype: np.dtype, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
+    """Writes an .npy file part by part, each before the next is asked for. Raises ValueError unless they fill it.
+
+    From front to back: on a full disk that is an OSError, where a file that is mapped would end the process.
+    """
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    count = 0
+    with file.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in parts:
+            stream.write(np.ascontiguousarray(part, dtype).data)
+            count += len(part)
+    if count != shape[0]:
+        raise ValueError(f"{count} rows, expected {shape[0]}")
 
 
 def read(directory: Path, made_by: str, name: str, data_hash: str | None = None) -> Split | None:

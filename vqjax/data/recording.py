@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from vqjax.core.config import InputError, check_name
-from vqjax.core.files import replacing, write_json
+from vqjax.core.files import replacing, write_json, writing
 from vqjax.core.paths import local
 from vqjax.data.sets.clips import SPLITS
 
@@ -45,14 +45,12 @@ def record(game: str, out: str | Path, clips: int, frames: int, seed: int, size:
     found, episodes = _play(ale, game, clips, frames, seed, size)
     counts = {name: len(split["image"]) for name, split in found.items()}
     about = {"game": game, "frames": frames, "seed": seed, "size": size, "clips": counts, "episodes": episodes}
-    try:
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        for name, split in found.items():
-            with replacing(out / f"{name}.npz") as temporary:
-                np.savez_compressed(temporary, image=split["image"], episode=split["episode"])
-        write_json(out / "recording.json", {**about, "ale_py": ale.__version__})
-    except OSError as error:
-        raise InputError(f"--out={out} cannot be written to: {error.strerror}") from error
+    for name, split in found.items():
+        with replacing(out / f"{name}.npz") as temporary:
+            np.savez_compressed(temporary, image=split["image"], episode=split["episode"])
+    write_json(out / "recording.json", {**about, "ale_py": ale.__version__})
     return counts
 
 

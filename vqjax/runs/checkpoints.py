@@ -5,11 +5,15 @@
                                    older ones lack it
 """
 
+import contextlib
 import dataclasses
 import logging
+import os
+import re
+import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from vqjax.core.config import InputError, differences
-from vqjax.core.files import read_json
+from vqjax.core.files import Unwritten, read_json, writing
 from vqjax.runs import finite, seal
 from vqjax.runs.pins import pinned
 from vqjax.runs.state import TrainState
@@ -77,17 +81,20 @@ class Checkpoints:
         )
         self.directory = directory
         if create:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            with writing(self.directory):
+                self.directory.mkdir(parents=True, exist_ok=True)
         elif not self.directory.is_dir():
             raise InputError(f"{self.directory}: expected a checkpoint, found none")
         self._sift(create)
+        self._needed = 0  # bytes of the latest save
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._manager.close()
+        with self._writing():
+            self._manager.close()
 
     @property
     def steps(self) -> list[int]:
@@ -116,7 +123,7 @@ class Checkpoints:
           window: `Mean.state` of the metrics since the last logged line.
           monitored: the figure that the best checkpoint has lowest, if it was measured at this step.
 
-        Raises InputError if the state is not finite.
+        Raises InputError if the state is not finite; Unwritten if this one, or the one before, cannot be written.
         """
         finite.check(state, f"{self.directory}: step {int(state.step)} is not saved, as it is")
         items = {"model": state.variables, "optimizer": state.opt_state, "window": dict(window)}
@@ -126,12 +133,35 @@ class Checkpoints:
         record["leaves"] = {name: seal.checksums(tree) for name, tree in items.items()}
         arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         arguments["record"] = ocp.args.JsonSave(seal.sealed(record))
-        if not self._manager.save(int(state.step), args=ocp.args.Composite(**arguments), metrics=metrics):
+        if not self._needed:  # the first of this run
+            self._clear()
+        self._needed = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(items))
+        with self._writing():
+            saved = self._manager.save(int(state.step), args=ocp.args.Composite(**arguments), metrics=metrics)
+        if not saved:
             raise RuntimeError(f"Orbax did not save step {int(state.step)} in {self.directory}")
 
+    def _clear(self) -> None:
+        """Removes what is left of saves that were cut off, or found the disk full."""
+        for path in self.directory.glob("*.orbax-checkpoint-tmp"):
+            shutil.rmtree(path, ignore_errors=True)
+
     def wait(self) -> None:
-        """Returns when every save is on disk."""
-        self._manager.wait_until_finished()
+        """Returns when every save is on disk. Raises Unwritten if one cannot be."""
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """While entered, what Orbax and TensorStore say of a full disk and the like, each in its way, is Unwritten."""
+        try:
+            yield
+        except Exception as error:
+            found = re.search(r"os_error_code='(\d+)'", str(error))
+            number = error.errno if isinstance(error, OSError) else found and int(found[1])
+            if not number:
+                raise
+            raise Unwritten(self.directory, OSError(number, os.strerror(number)), self._needed) from error
 
     def restore(self, target: TrainState) -> tuple[TrainState, dict]:
         """The latest state that is whole, and metrics' running mean; damaged ones after it are set aside, with a line.

@@ -8,7 +8,7 @@ from typing import Any
 from flax import traverse_util
 
 from vqjax.core.config import InputError
-from vqjax.core.files import read_json, replacing
+from vqjax.core.files import read_json, replacing, writing
 from vqjax.core.history import renamed
 from vqjax.core.paths import local
 from vqjax.runs import plots
@@ -30,8 +30,8 @@ def compare(workdirs: Sequence[str], out: str) -> str:
       comparison.md: in which fields the configs differ, and the figures.
 
     Raises:
-      InputError: fewer than two runs, one that is not there or not evaluated yet, or a directory that cannot be
-        written to.
+      InputError: fewer than two runs, or one that is not there or not evaluated yet.
+      Unwritten: the directory cannot be written to.
     """
     directory = local(out, "--out")
     runs = {name: Workdir(path, "run") for name, path in zip(_names(workdirs), workdirs)}
@@ -45,13 +45,11 @@ def compare(workdirs: Sequence[str], out: str) -> str:
     names = list(dict.fromkeys(name for found in figures.values() for name in found))
     rows += [[name, *(cell(found.get(name, "")) for found in figures.values())] for name in names]
     text = markdown_table(["", *runs], rows) + "\n"
-    try:
+    with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        with replacing(directory / "comparison.md") as temporary:
-            temporary.write_text(f"{text}\n![comparison.png](comparison.png)\n")
-        _plot(directory / "comparison.png", runs, figures)
-    except OSError as error:
-        raise InputError(f"--out={out} cannot be written to: {error.strerror}") from error
+    with replacing(directory / "comparison.md") as temporary:
+        temporary.write_text(f"{text}\n![comparison.png](comparison.png)\n")
+    _plot(directory / "comparison.png", runs, figures)
     return text
 
 

@@ -21,7 +21,7 @@ import jax
 from ml_collections import ConfigDict
 
 from vqjax.core.config import InputError, differences
-from vqjax.core.files import read_json, write_json
+from vqjax.core.files import read_json, write_json, writing
 from vqjax.core.history import completed
 from vqjax.core.paths import local
 
@@ -110,18 +110,16 @@ class Workdir:
           facts: what stage 2 and a reader need to know of the data.
 
         Raises:
-          InputError: the path cannot be written to.
+          Unwritten: the path cannot be written to.
         """
         versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-        try:
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            write_json(self.path / "config.json", self._recorded(config))
-            if not self.begun:
-                run = {"format": FORMAT, **facts, "versions": versions, "git_commit": git_commit()}
-                run["command"] = shlex.join(["python", *sys.orig_argv[1:]])
-                write_json(self.path / "run.json", run)
-        except OSError as error:
-            raise InputError(f"--workdir={self.path} cannot be written to: {error.strerror}") from error
+        write_json(self.path / "config.json", self._recorded(config))
+        if not self.begun:
+            run = {"format": FORMAT, **facts, "versions": versions, "git_commit": git_commit()}
+            run["command"] = shlex.join(["python", *sys.orig_argv[1:]])
+            write_json(self.path / "run.json", run)
 
     def _recorded(self, config: ConfigDict) -> dict[str, Any]:
         """What config.json says of a run that goes on with `config`."""

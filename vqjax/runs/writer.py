@@ -1,8 +1,10 @@
 """Where figures go: metrics.jsonl, timing.jsonl and TensorBoard."""
 
+import functools
 import json
 import math
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vqjax.core.files import replacing, to_json
+from vqjax.core.files import replacing, to_json, writing
 
 _SECONDS = "_seconds"  # ends the names of phases in timing.jsonl
 
@@ -35,15 +37,46 @@ def seconds(workdir: Path) -> dict[str, float]:
     return found
 
 
-def _summary_writer() -> Any:
-    """tensorboardX's class. It would import PyTorch, which takes seconds, wherever that is installed."""
+@functools.cache
+def _tensorboard() -> Any:
+    """tensorboardX. It would import PyTorch, which takes seconds, wherever that is installed."""
     hidden = sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # None: as if it were not installed
     try:
-        from tensorboardX import SummaryWriter
+        import tensorboardX
+        import tensorboardX.summary
     finally:
         if hidden is None:
             del sys.modules["torch"]
-    return SummaryWriter
+    return tensorboardX
+
+
+class _Board:
+    """TensorBoard's events of a run.
+
+    They are written at once: SummaryWriter's thread ends when the disk is full, and the run would wait for it.
+    """
+
+    def __init__(self, directory: Path, first: int):
+        """Those of the steps from `first` on that are there count no more."""
+        self._directory = directory
+        with writing(directory):
+            directory.mkdir(exist_ok=True)
+            self._events = _tensorboard().event_file_writer.EventsWriter(str(directory / "events"))
+        proto = _tensorboard().proto.event_pb2
+        self._write(proto.Event(step=first, session_log=proto.SessionLog(status=proto.SessionLog.START)))
+
+    def add(self, found: Any, step: int) -> None:
+        """A summary, of those that tensorboardX.summary makes."""
+        self._write(_tensorboard().proto.event_pb2.Event(step=step, summary=found))
+
+    def _write(self, event: Any) -> None:
+        event.wall_time = time.time()
+        with writing(self._directory):
+            self._events.write_event(event)
+
+    def close(self) -> None:
+        with writing(self._directory):
+            self._events.close()
 
 
 class Writer:
@@ -56,36 +89,39 @@ class Writer:
     """
 
     def __init__(self, workdir: Path, step: int):
-        self._files = {}
-        for name in ("metrics", "timing"):
-            path = workdir / f"{name}.jsonl"
+        paths = {name: workdir / f"{name}.jsonl" for name in ("metrics", "timing")}
+        for path in paths.values():
             kept = [line for line in read_lines(path) if line["step"] <= step]
-            with replacing(path) as temporary:
+            with replacing(path, durable=True) as temporary:
                 temporary.write_text("".join(to_json(line) + "\n" for line in kept))
-            self._files[name] = path.open("a", buffering=1)
-        self._board = _summary_writer()(str(workdir / "tensorboard"), purge_step=step + 1)
+        self._board = _Board(workdir / "tensorboard", step + 1)
+        self._files = {name: path.open("a", buffering=1) for name, path in paths.items()}
+
+    def _line(self, name: str, content: Mapping[str, Any]) -> None:
+        file = self._files[name]
+        with writing(Path(file.name)):
+            file.write(to_json(content) + "\n")
 
     def figures(self, step: int, split: str, figures: Mapping[str, float]) -> None:
         """A line of metrics.jsonl and TensorBoard's scalars `split/name`."""
-        self._files["metrics"].write(to_json({"step": step, "split": split, **figures}) + "\n")
+        self._line("metrics", {"step": step, "split": split, **figures})
         for name, value in figures.items():
             if math.isfinite(value):
-                self._board.add_scalar(f"{split}/{name}", value, step)
+                self._board.add(_tensorboard().summary.scalar(f"{split}/{name}", value), step)
 
     def pictures(self, step: int, split: str, files: Sequence[Path], code_frequency: np.ndarray | None) -> None:
         """TensorBoard's images, of PNG files, and a histogram of the codes, by the share of each (K,), if there are."""
         for file in files:
             with Image.open(file) as picture:
-                self._board.add_image(
-                    f"{split}/{file.stem}", np.asarray(picture.convert("RGB")), step, dataformats="HWC"
-                )
+                pixels = np.asarray(picture.convert("RGB"))
+            self._board.add(_tensorboard().summary.image(f"{split}/{file.stem}", pixels, dataformats="HWC"), step)
         if code_frequency is not None:
             self._codes(step, split, code_frequency)
 
     def _codes(self, step: int, split: str, frequency: np.ndarray) -> None:
         """A histogram with a bin for each code, of its number and its share."""
         codes = np.arange(len(frequency))
-        self._board.add_histogram_raw(
+        histogram = _tensorboard().summary.histogram_raw(
             f"{split}/codes",
             min=-0.5,
             max=len(frequency) - 0.5,
@@ -94,15 +130,15 @@ class Writer:
             sum_squares=float(codes**2 @ frequency),
             bucket_limits=(codes + 0.5).tolist(),
             bucket_counts=frequency.tolist(),
-            global_step=step,
         )
+        self._board.add(histogram, step)
 
     def timing(self, step: int, images: int, spent: Mapping[str, float]) -> None:
         """A line of timing.jsonl for so many training images, and the seconds of each phase since the last."""
         training = sum(spent.values()) - spent["evaluation"]
         line = {"step": step, "seconds": round(training, 4), "images_per_second": round(images / training, 1)}
         phases = {f"{phase}{_SECONDS}": round(took, 4) for phase, took in spent.items()}
-        self._files["timing"].write(to_json({**line, **phases}) + "\n")
+        self._line("timing", {**line, **phases})
 
     def __enter__(self) -> "Writer":
         return self

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqjax.core.config import InputError
-from vqjax.core.files import read_json, replacing, unused
+from vqjax.core.files import read_json, replacing, unused, writing
 from vqjax.core.paths import local
 from vqjax.data import nanogpt, parquet
+from vqjax.data.codes import save_rows
 from vqjax.data.splits import Split
 from vqjax.runs import devices, plots
 from vqjax.tasks.inputs import as_codes
@@ -90,11 +91,9 @@ def decode(workdir: str, codes: str, out: str) -> tuple[Path, int]:
         raise InputError(f"--codes: {error}" if codes in str(error) else f"--codes={codes}: {error}") from error
     if meta.get("fingerprint", stage1.fingerprint) != stage1.fingerprint:
         print(f"warning: {codes} says that its codes are of another autoencoder, or of another checkpoint of this one")
-    try:
+    with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        _write(directory, stage1, found)
-    except OSError as error:
-        raise InputError(f"--out={out} cannot be written to: {error.strerror}") from error
+    _write(directory, stage1, found)
     return directory, len(found)
 
 
@@ -108,7 +107,7 @@ def _chunks(array: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 
 def _write(directory: Path, stage1: Stage1, codes: np.ndarray) -> None:
-    """Decodes and writes part by part; the file is written from front to back, so that a full disk is an OSError."""
+    """Decodes and writes part by part."""
     height, width, channels = stage1.task.image_shape
     strides = height // stage1.grid[0], width // stage1.grid[1]
     shape = len(codes), codes.shape[1] * strides[0], codes.shape[2] * strides[1], channels
@@ -120,11 +119,13 @@ def _write(directory: Path, stage1: Stage1, codes: np.ndarray) -> None:
             images = stage1.decode(variables, batch["codes"])
         return jnp.round(255 * images).astype(jnp.uint8)
 
-    with replacing(directory / "images.npy") as temporary, temporary.open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+    def parts() -> Iterator[np.ndarray]:
+        nonlocal shown
         for rows in _chunks(codes, batch_size * _BATCHES):
             images = mapper(to_pixels, Split(codes=as_codes(rows, stage1.num_codes)), batch_size, "images")
-            file.write(images.tobytes())
             shown = np.concatenate([shown, images[: _SHOWN - len(shown)]])
+            yield images
+
+    with replacing(directory / "images.npy") as temporary:
+        save_rows(temporary, np.dtype(np.uint8), shape, parts())
     plots.save_grid(directory / "images.png", shown / 255)

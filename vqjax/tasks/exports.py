@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vqjax.core.config import InputError
+from vqjax.core.files import writing
 from vqjax.core.paths import local
 from vqjax.data import codes, datasets, nanogpt, parquet
 from vqjax.data.splits import Split
@@ -78,10 +79,8 @@ def export_codes(
     config = datasets.located(stage1.config, data_dir, data_path)
     datasets.agree(config, stage1.facts)
     splits = _pair(stage1, config) if kind.pair else _single(stage1, config, split or "train")
-    try:
+    with writing(directory):
         kind.write(directory, stage1.description, splits)
-    except OSError as error:
-        raise InputError(f"--out={out} cannot be written to: {error.strerror}") from error
     return directory
 
 

@@ -115,14 +115,11 @@ def export_programs(kind: str, workdir: str, out: str, step: int | None = None, 
     weights = named({**variables, "stage1": task.frozen})
     exported = {name: _export(program) for name, program in entry.programs(task, variables).items()}
     description = {"task": task.config.task, "step": step, **facts, **_description(task, exported)}
-    try:
-        with filling(directory) as temporary:
-            (temporary / "weights.safetensors").write_bytes(save(weights))
-            write_json(temporary / "config.json", description)
-            for name, program in exported.items():
-                (temporary / f"{name}.stablehlo").write_bytes(program.serialize())
-    except OSError as error:
-        raise InputError(f"--out={out} cannot be written to: {error.strerror}") from error
+    with filling(directory) as temporary:
+        (temporary / "weights.safetensors").write_bytes(save(weights))
+        write_json(temporary / "config.json", description)
+        for name, program in exported.items():
+            (temporary / f"{name}.stablehlo").write_bytes(program.serialize())
     return directory
 
 

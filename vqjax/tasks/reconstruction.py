@@ -126,11 +126,8 @@ def reconstruct(workdir: str, files: Sequence[str], out: str | None = None) -> t
     reconstructor = Reconstructor(stage1)
     originals = [_read(file, reconstructor) for file in files]
     found = [reconstructor(original) for original in originals]
-    try:
-        with replacing(picture) as temporary:
-            side_by_side(found).save(temporary, quality=95)  # of a JPEG
-    except OSError as error:
-        raise InputError(f"--out={out} cannot be written: {error.strerror or error}") from error
+    with replacing(picture) as temporary:
+        side_by_side(found).save(temporary, quality=95)  # of a JPEG
     return picture, found
 
 

@@ -196,11 +196,8 @@ def convert(source: str, file: str | Path, out: str | Path, variance: float) -> 
     state.finish()
     origin = {"program": source, "file": path.name, "sha256": checksum(path)}
     facts = {**task.facts, "variance": variance, "converted": origin}
-    try:
-        with filling(place) as temporary:
-            _write(Workdir(temporary), config, facts, variables)
-    except OSError as error:
-        raise InputError(f"--out={out} cannot be written to: {error.strerror}") from error
+    with filling(place) as temporary:
+        _write(Workdir(temporary), config, facts, variables)
     return Workdir(place)
 
 
