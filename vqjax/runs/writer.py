@@ -73,6 +73,7 @@ class _Board:
         event.wall_time = time.time()
         with writing(self._directory):
             self._events.write_event(event)
+            self._events.flush()
 
     def close(self) -> None:
         with writing(self._directory):
