@@ -26,7 +26,7 @@ import pytest
 from configs import autoencoder, classifier, code_classifier, prior
 from vqjax.core.config import Data, build
 from vqjax.data import datasets
-from vqjax.data.sets.contract import Dataset
+from vqjax.data.sets.contract import OPTIONS, Dataset
 from vqjax.data.splits import Split
 from vqjax.quantizers import QUANTIZERS
 from vqjax.tasks.prior import PRIORS
@@ -65,7 +65,7 @@ def fake(shape=None, class_names=None, count=96):
     """What opens smooth random images in place of a set that is not here: 96 for train, 40 for test."""
 
     class Fake(Dataset):
-        uses = datasets.OPTIONS
+        uses = OPTIONS
 
         def __init__(self, data: Data):
             super().__init__(data)
@@ -103,9 +103,19 @@ def compiled_programs():
 @pytest.fixture
 def mock_data(monkeypatch):
     """Every set but digits, and clips of a film that is there, has random images."""
+    _replace_data(monkeypatch, fake())
+
+
+@pytest.fixture
+def large_mock_data(monkeypatch):
+    """As mock_data, but of a size as the real ones have it; not to be read."""
+    _replace_data(monkeypatch, fake(count=50_000))
+
+
+def _replace_data(monkeypatch, instead):
     for name in datasets.DATASETS:
         if name not in ("digits", "clips"):
-            monkeypatch.setitem(datasets.DATASETS, name, fake())
+            monkeypatch.setitem(datasets.DATASETS, name, instead)
 
 
 def give_16_codes(model):

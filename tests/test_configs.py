@@ -70,7 +70,7 @@ def quick_first(*names):
     return pytest.param(*names, marks=() if "-".join(names) in QUICK else pytest.mark.slow)
 
 
-def test_every_config_can_be_built(mock_data):
+def test_every_config_can_be_built(large_mock_data):
     """Its fields are right, for its data; of those that stand on no other run."""
     for name in CONFIGS:
         config = importlib.import_module(f"configs.{name}").get_config()
@@ -119,7 +119,7 @@ def test_an_unknown_variant_is_refused(name):
 
 
 @pytest.mark.parametrize("name, size", [(name, size) for name in ABLATIONS for size in (None, *sizes_of(name))])
-def test_every_ablation_can_be_built(name, size, mock_data, tmp_path):
+def test_every_ablation_can_be_built(name, size, large_mock_data, tmp_path):
     """A stage 1 from elsewhere is taken for a row before the others. No row is another's double."""
     config = importlib.import_module(f"configs.ablation.{name}").get_config(*filter(None, [size]))
     assert len({row.to_json(sort_keys=True) for row in config.values()}) == len(config)

@@ -1,6 +1,7 @@
 """What the documentation shows is what happens."""
 
 import contextlib
+import importlib
 import importlib.util
 import json
 import re
@@ -8,12 +9,15 @@ import shlex
 import tomllib
 from unittest import mock
 
+import commands
 import pytest
 import yaml
 from conftest import REPOSITORY
 from helpers import lines_of
 
 import vqjax
+from vqjax import __main__
+from vqjax.core.command import Parser
 from vqjax.core.flags import parse
 from vqjax.data.datasets import DATASETS
 from vqjax.networks.encoders import DECODERS, ENCODERS
@@ -23,6 +27,9 @@ from vqjax.tasks import TASKS
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"^ *```.*?^ *```$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+FOREIGN = re.compile(  # what is not vqjax's: a line that begins so is not parsed
+    r"(git|pip|cd|cp|tfds|\.|python -m (venv|pytest|benchmarks\.\w+)|python train.py --dataset=vqdigits)\b.*"
+)
 TRAINING = re.compile(r"python (?:train\.py|-m vqjax train) (--config [^\n&;`]*)")
 
 
@@ -100,6 +107,45 @@ def test_commands_of_training_have_flags_and_configs_that_exist(path, monkeypatc
     for line in TRAINING.findall(TEXTS[path].replace("\\\n", " ")):
         if "--help" not in line and "<" not in line:
             assert parse(shlex.split(line), "train", "", "").config.steps > 0, line
+
+
+class _Parsed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("path", [path for path in TEXTS if path.suffix == ".md"], ids=lambda path: path.name)
+def test_every_command_of_a_block_is_one_that_there_is(path, monkeypatch):
+    """Its flags, fields and config too: it is run as far as its arguments are known to be right."""
+
+    def parsed(parse):
+        def stop(*arguments, **options):
+            parse(*arguments, **options)
+            raise _Parsed
+
+        return stop
+
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(Parser, "parse_args", parsed(Parser.parse_args))
+    for name in __main__.COMMANDS:
+        module = __main__ if name == "train" else importlib.import_module(f"vqjax.{name}")
+        if hasattr(module, "parse"):
+            monkeypatch.setattr(module, "parse", parsed(module.parse))
+    for line in commands.lines(path):
+        found = commands.ours(line) if not FOREIGN.fullmatch(line.rpartition("&&")[2].strip()) else []
+        for command in found:
+            with pytest.raises(_Parsed):
+                commands.call(command)
+        assert found or FOREIGN.fullmatch(line.partition("&&")[0].strip()), line
+
+
+def test_every_command_of_the_readme_is_run_or_has_a_reason_why_not():
+    """Those that test_run.py does not know by name are run as they stand; here, none is known that is not there."""
+    known = [*commands.MAIN_JOB, *commands.ONLY_PARSED, *commands.SHORTER]
+    assert {*known} <= {*commands.README} and all(commands.ours(line) for line in commands.REST)
+
+
+def test_the_readme_is_short():
+    assert len(re.sub(r"[|#*`>-]", " ", (REPOSITORY / "README.md").read_text()).split()) <= 1_500
 
 
 def test_contributing_has_the_checks_of_ci():

@@ -3,6 +3,7 @@
 import ast
 import json
 
+import jax
 import pytest
 from conftest import REPOSITORY
 from PIL import Image
@@ -31,8 +32,10 @@ def shown(source, where, names):
     return value
 
 
-@pytest.mark.slow
 def test_the_tour_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    """On one device, as a reader has it."""
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))  # so that what a cell adds is taken away again
     names, results = {"__name__": "__main__"}, []

@@ -8,9 +8,11 @@ import resource
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import MAIN_JOB, README, REST, SHORTER, call, ours
 from conftest import REPOSITORY
 from helpers import ENVIRONMENT, TINY, assert_refused, command, lines_of, train
 from PIL import Image
@@ -27,16 +29,21 @@ def seconds_of_two_cores():
     return (usage.ru_utime + usage.ru_stime) / 2
 
 
+def typed(line, folder, env=ENVIRONMENT):
+    """Runs what is vqjax's in a line of the README."""
+    words = line.rpartition("&& ")[2].split()
+    assert words[0] == "python" and line in README
+    return command(*words[1:], cwd=folder, env=env)
+
+
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """The README's first command, its default workdir included."""
     folder = tmp_path_factory.mktemp("readme")
     for name in ("train.py", "sample.py", "configs", "vqjax"):
         (folder / name).symlink_to(REPOSITORY / name)
-    readme = (REPOSITORY / "README.md").read_text()
-    line = re.search(r"^pip install -r requirements.txt && python (train.py --config configs/digits.py)$", readme, re.M)
     started = seconds_of_two_cores()
-    result = command(*line[1].split(), cwd=folder, env=FRESH)
+    result = typed(MAIN_JOB[0], folder, FRESH)
     assert result.returncode == 0, result.stderr
     return folder / "runs" / "digits", result, seconds_of_two_cores() - started
 
@@ -66,11 +73,9 @@ def test_the_main_job(digits):
 def digits_prior(digits):
     """The prior on that, and samples: the README's other two commands from images to samples."""
     folder = digits[0].parent.parent
-    readme = (REPOSITORY / "README.md").read_text()
-    first, *rest = re.findall(r"^python ((?:train|sample).py .*digits.*)$", readme, re.M)[:3]
-    assert first == "train.py --config configs/digits.py" and len(rest) == 2
+    assert ours(MAIN_JOB[1]) == ours(MAIN_JOB[0])  # is done
     started = seconds_of_two_cores()
-    results = [command(*line.split(), cwd=folder) for line in rest]
+    results = [typed(line, folder) for line in MAIN_JOB[2:4]]
     assert [result.returncode for result in results] == [0, 0], results
     return folder / "runs" / "digits_prior", results, seconds_of_two_cores() - started
 
@@ -93,6 +98,23 @@ def test_from_images_to_samples(digits, digits_prior):
         "classes": ((80,), "int32"),
     }
     assert list(samples["classes"][:12]) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+
+
+def test_the_rest_of_the_readme(digits_prior, monkeypatch, capsys):
+    """Every other command, in its order; those on one's own images on files of this test."""
+    folder, rng = digits_prior[0].parent.parent, np.random.default_rng(0)
+    monkeypatch.chdir(folder)
+    for label in ("left", "right"):
+        (folder / "DIR" / label).mkdir(parents=True)
+        for i in range(24):
+            pixels = rng.integers(0, 256, (6, 8, 3), np.uint8).repeat(12, 0).repeat(12, 1)
+            Image.fromarray(pixels).save(folder / "DIR" / label / f"{i}.png")
+    for line in REST:
+        for each in ours(line):
+            assert call(each, *SHORTER.get(line, [])) == 0, line
+    assert (folder / "runs" / "digits_prior" / "explore.html").stat().st_size < 5e6
+    assert np.load(folder / "codes" / "train_codes.npy").shape[1:] == (4, 4)
+    assert f"on 8 x cpu; workdir {Path('runs', 'eight')}" in capsys.readouterr().out
 
 
 def test_samples_belong_to_their_class(digits_prior):
@@ -122,10 +144,9 @@ def test_the_same_seed_gives_the_same_images_on_any_devices_in_any_batch(digits_
 @pytest.fixture(scope="module")
 def ablation(digits):
     """The README's comparison of quantizers on digits."""
-    folder, readme = digits[0].parent.parent, (REPOSITORY / "README.md").read_text()
-    line = re.search(r"^python (-m vqjax.ablate --config configs/ablation/digits.py)$", readme, re.M)
+    folder = digits[0].parent.parent
     started = seconds_of_two_cores()
-    result = command(*line[1].split(), cwd=folder, env=FRESH)
+    result = typed(MAIN_JOB[4], folder, FRESH)
     assert result.returncode == 0, result.stderr
     return folder / "runs" / "ablation" / "digits", result, seconds_of_two_cores() - started
 

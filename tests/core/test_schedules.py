@@ -26,8 +26,8 @@ def test_up_or_down_without_a_turn(schedule):
     "fields, message",
     [
         ({"schedule": "cosin"}, r"config.x.schedule='cosin': expected one of .* Did you mean \"cosine\"\?"),
-        ({"share": 0.0}, r"config.x.share=0.0: expected greater than 0 and at most 1"),
-        ({"share": 1.5}, r"config.x.share=1.5: expected greater than 0 and at most 1"),
+        ({"share": 0.0}, r"config.x.share=0.0: expected at least 1e-06 and at most 1"),
+        ({"share": 1.5}, r"config.x.share=1.5: expected at least 1e-06 and at most 1"),
         ({"start": -1.0}, r"config.x.start=-1.0: expected at least 0"),
         ({"schedule": "exponential", "end": 0.0}, r"config.x: an exponential from 1.0 to 0.0: expected both greater"),
         ({"sahre": 1.0}, r"config.x.sahre is unknown. Did you mean \"share\"\?"),

@@ -125,7 +125,7 @@ def test_a_temperature_of_zero_is_refused(end):
     values = {"start": 1.0, "end": 1.0, end: 0.0}
     temperature, weight = Ramp("linear", values["start"], values["end"], 1.0), Ramp("constant", 0, 0, 1.0)
     quantizer = Gumbel(2, 5, True, 0.0, temperature, weight, 0.0, 0.9)
-    with pytest.raises(InputError, match=rf"config.model.gumbel.temperature.{end}=0.0: expected greater than 0"):
+    with pytest.raises(InputError, match=rf"config.model.gumbel.temperature.{end}=0.0: expected at least 0.001"):
         quantizer.check("config.model.gumbel")
 
 

@@ -244,7 +244,7 @@ def test_a_run_on_a_frozen_stage_1(code_classifier_config, stage1, tmp_path, inp
         ("model.head", "conv", "config.model.head='conv': config.model.quantize='one' leaves it one position"),
         ("model.quantizer", "non", "config.model.quantizer='non' is unknown. Did you mean \"none\"?"),
         ("model.quantize", "all", "config.model.quantize='all': expected one of one, grid"),
-        ("model.label_smoothing", 1.0, "config.model.label_smoothing=1.0: expected at least 0 and less than 1"),
+        ("model.label_smoothing", 1.0, "config.model.label_smoothing=1.0: expected at least 0 and at most 0.99"),
         (
             "model.small.stages",
             5,

@@ -180,7 +180,7 @@ def test_what_inspect_says(small_config, tmp_path):
     with Image.open(tmp_path / "out" / "samples.png") as picture:
         assert picture.width > 64
     small_config.data.size = "8"
-    assert any("2,000 codes, but train has" in line for line in inspect(small_config, tmp_path / "samples.png"))
+    assert any("has 2,000 codes: expected at most" in line for line in inspect(small_config, tmp_path / "samples.png"))
 
 
 def test_inspect_tells_one_class_and_one_colour(small_config, tmp_path):

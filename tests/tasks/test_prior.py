@@ -274,7 +274,7 @@ def test_a_stage_1_that_has_moved_is_found_by_its_new_path(prior_config, stage1,
     [
         ("data.name", "mnist", "config.data.name='mnist', but config.stage1=.* was trained on 'digits'"),
         ("model.prior", "pixelcn", "config.model.prior='pixelcn' is unknown. Did you mean \"pixelcnn\"?"),
-        ("model.average", 1.0, "config.model.average=1.0: expected at least 0 and less than 1"),
+        ("model.average", 1.0, "config.model.average=1.0: expected at least 0 and at most 0.999999"),
         ("model.pixelcnn.layers", 0, "config.model.pixelcnn.layers=0: expected at least 1"),
         ("model.pixelcnn.dropout", 1.0, "config.model.pixelcnn.dropout=1.0"),
         ("stage1", "nowhere", "config.stage1=nowhere: expected the workdir of a trained autoencoder"),

@@ -79,10 +79,14 @@ class OneOf:
 _INT32 = 2**31 - 1
 Positive = Annotated[int, Range(1, _INT32)]
 Natural = Annotated[int, Range(0, _INT32)]
-PositiveFloat = Annotated[float, Range(0, open_min=True)]
-NonNegativeFloat = Annotated[float, Range(0)]
-Decay = Annotated[float, Range(0, 1, open_max=True)]
-Rate = Annotated[float, Range(0, 1, open_max=True)]
+# Bounds within which float32 computes and something is learned; beyond them nothing that anybody would mean.
+Width = Annotated[int, Range(1, 2**16)]  # channels
+Depth = Annotated[int, Range(1, 256)]  # layers
+Codes = Annotated[int, Range(1, 2**18)]
+Weight = Annotated[float, Range(0, 1e6)]  # of a term of the loss
+PositiveWeight = Annotated[float, Range(1e-6, 1e6)]
+Decay = Annotated[float, Range(0, 1 - 1e-6)]
+Rate = Annotated[float, Range(0, 0.99)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 
 
@@ -101,7 +105,7 @@ class Data:
     channels: Annotated[int, Range(0, 3)] = 0
     frames: Natural = 0
     test: Rate = 0.1
-    memory: NonNegativeFloat = 4.0
+    memory: Annotated[float, Range(0, 2**20)] = 4.0
     workers: Annotated[int, Range(0, 1024)] = 0
     cache: bool = True
     limit: Natural = 0

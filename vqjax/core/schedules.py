@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import optax
 
-from vqjax.core.config import OneOf, Range
+from vqjax.core.config import OneOf, Range, Weight
 
 Schedule = Callable[[Any], Any]
 
@@ -47,9 +47,9 @@ class Ramp:
     """
 
     schedule: Annotated[str, OneOf(SCHEDULES)]
-    start: Annotated[float, Range(0)]
-    end: Annotated[float, Range(0)]
-    share: Annotated[float, Range(0, 1, open_min=True)]
+    start: Weight
+    end: Weight
+    share: Annotated[float, Range(1e-6, 1)]
 
     def __post_init__(self):
         if self.schedule == "exponential" and not min(self.start, self.end) > 0:

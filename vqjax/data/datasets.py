@@ -20,8 +20,6 @@ from vqjax.data.sets.tfds import TfdsDataset
 from vqjax.data.splits import Split
 
 Open = Callable[[Data], Dataset]
-# The fields that say which images: a set that does not read one refuses it.
-OPTIONS = ("data_dir", "path", "size", "channels", "frames", "resized_crop", "enlarged")
 TFDS = "tfds/"  # before the name of any set of TFDS
 
 
@@ -71,12 +69,6 @@ def describe(config: ConfigDict) -> Dataset:
 @functools.lru_cache(maxsize=2)  # a run asks for its set several times
 def _opened(data: Data, row: Open | None, directory: str | None) -> Dataset:
     opened = row(data) if row else TfdsDataset(data, data.name.removeprefix(TFDS))
-    for field in OPTIONS:
-        value = getattr(data, field)
-        if field not in opened.uses and value != Data.__dataclass_fields__[field].default and value:
-            raise InputError(
-                f"config.data.{field}={value!r}: expected none, config.data.name={data.name!r} does not use it"
-            )
     if data.resized_crop and not opened.streamed:
         raise InputError(
             f"config.data.resized_crop={data.resized_crop}: only of a set that is streamed, larger than "

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.core.config import Positive, Range, Rate
+from vqjax.core.config import Depth, Range, Rate, Width
 from vqjax.networks.encoders import DeepMindEncoder
 from vqjax.networks.layers import BatchNorm, Conv, dropout, max_pool
 
@@ -49,7 +49,7 @@ class ResNet18(nn.Module):
       dtype: of the computation.
     """
 
-    width: Positive
+    width: Width
     dtype: Any = jnp.float32
 
     @property
@@ -85,7 +85,7 @@ class Small(nn.Module):
       dtype: of the computation.
     """
 
-    width: Positive
+    width: Width
     stages: Annotated[int, Range(1, 8)]
     dtype: Any = jnp.float32
 
@@ -111,7 +111,7 @@ class Small(nn.Module):
 class DeepMind(DeepMindEncoder):
     """Stage 1's encoder; the fields are `_DeepMind`'s, with `features` for F."""
 
-    features: Positive
+    features: Width
 
     def misfit(self, height: int, width: int) -> str | None:
         """Why images of that size will not do, if so."""
@@ -165,8 +165,8 @@ class Convolutional(_Head):
       layers: number of convolutions; every second one halves the grid, as long as both sides are above 4.
     """
 
-    width: Positive
-    layers: Positive
+    width: Width
+    layers: Depth
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool, keys: jax.Array | None = None) -> jax.Array:

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.core.config import Multiple, Natural, OneOf, Positive, Range
+from vqjax.core.config import Depth, Multiple, OneOf, Range, Width
 from vqjax.networks.layers import INITIALIZERS, BatchNorm, Conv, ConvTranspose, max_pool
 
 
@@ -37,10 +37,10 @@ class _DeepMind(nn.Module):
     """
 
     features: int
-    width: Positive
-    residual_width: Positive
-    blocks: Natural
-    stages: Natural
+    width: Width
+    residual_width: Width
+    blocks: Annotated[int, Range(0, 256)]
+    stages: Annotated[int, Range(0, 16)]
     batch_norm: bool
     weight_norm: bool
     kernel_init: Annotated[str, OneOf(INITIALIZERS)]
@@ -124,9 +124,9 @@ class _OpenAI(nn.Module):
     """
 
     features: int
-    width: Annotated[int, Multiple(4)]
+    width: Annotated[int, Multiple(4), Range(4, 2**16)]
     groups: Annotated[int, Range(1, 8)]
-    blocks: Positive
+    blocks: Depth
     kernel_init: Annotated[str, OneOf(INITIALIZERS)]
     remat: bool = False
     dtype: Any = jnp.float32

@@ -12,7 +12,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from vqjax.core.config import PositiveFloat, Range
+from vqjax.core.config import PositiveWeight, Range
 
 
 def unit(images: jax.Array) -> jax.Array:
@@ -34,7 +34,7 @@ class _Pointwise:
       tanh: put the decoder's output through tanh, so that it stays in [-1, 1].
     """
 
-    weight: PositiveFloat
+    weight: PositiveWeight
     tanh: bool
 
     parameters = 1
@@ -89,8 +89,8 @@ class LogitLaplace:
       epsilon: keeps x away from 0 and 1, where f is not finite.
     """
 
-    weight: PositiveFloat
-    epsilon: Annotated[float, Range(0, 0.5, open_min=True, open_max=True)]
+    weight: PositiveWeight
+    epsilon: Annotated[float, Range(1e-6, 0.49)]
 
     parameters = 2
 

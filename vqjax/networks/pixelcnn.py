@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.core.config import Positive, Rate
+from vqjax.core.config import Depth, Rate, Width
 from vqjax.networks.autoregressive import Prior
 from vqjax.networks.layers import dropout
 
@@ -111,9 +111,9 @@ class PixelCNN(Prior):
       dropout: share of the horizontal stacks' activations in training.
     """
 
-    width: Positive
-    layers: Positive
-    head: Positive
+    width: Width
+    layers: Depth
+    head: Width
     dropout: Rate
 
     def setup(self):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqjax.core.config import Decay, InputError, NonNegativeFloat, Positive, Range
+from vqjax.core.config import Codes, Decay, InputError, Range, Weight
 from vqjax.quantizers.contract import Quantizer
 from vqjax.quantizers.kmeans import kmeans
 
@@ -36,8 +36,8 @@ class Codebook(Quantizer):
       decay: of the running means, per step.
     """
 
-    num_codes: Positive
-    beta: NonNegativeFloat = 1.0
+    num_codes: Codes
+    beta: Weight = 1.0
     kmeans: bool = True
     restart: Annotated[float, Range(0, 1)] = 0.01
     decay: Decay = 0.99

@@ -11,7 +11,7 @@ import numpy as np
 from vqjax.core.config import InputError, Range
 from vqjax.quantizers.contract import Quantized, Quantizer
 
-_MOST_CODES = 2**31 - 1  # that an int32 can number
+_MOST_CODES = 2**18  # as many have their frequencies kept
 
 
 class FSQ(Quantizer):

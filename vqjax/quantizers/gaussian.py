@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.core.config import Positive
+from vqjax.core.config import Width
 from vqjax.core.schedules import Ramp
 from vqjax.quantizers.contract import Quantized, Quantizer
 
@@ -27,7 +27,7 @@ class Gaussian(Quantizer):
       kl_weight: of the divergence in the objective.
     """
 
-    latent_dim: Positive = 16
+    latent_dim: Width = 16
     kl_weight: Ramp = Ramp("linear", 0.0, 0.01, 0.2)
 
     num_codes = 0

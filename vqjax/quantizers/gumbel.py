@@ -1,15 +1,16 @@
 """Codes drawn from a distribution that the encoder gives."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.core.config import Decay, InputError, NonNegativeFloat, Positive
+from vqjax.core.config import Codes, Decay, InputError, Range, Weight
 from vqjax.core.schedules import Ramp
 from vqjax.quantizers.contract import Quantized, Quantizer, straight_through
 
+_COLDEST = 1e-3  # temperature
 _RAREST = 1e-8  # the logarithm of a running mean no longer falls below this
 
 
@@ -36,12 +37,12 @@ class Gumbel(Quantizer):
       decay: of the running mean of p, per step.
     """
 
-    num_codes: Positive
+    num_codes: Codes
     hard: bool = True
-    alignment: NonNegativeFloat = 0.0
+    alignment: Annotated[float, Range(0, 1e3)] = 0.0
     temperature: Ramp = Ramp("exponential", 2.0, 0.5, 0.8)
     kl_weight: Ramp = Ramp("exponential", 0.03, 1e-4, 0.5)
-    diversity_weight: NonNegativeFloat = 0.1
+    diversity_weight: Weight = 0.1
     decay: Decay = 0.99
 
     def setup(self):
@@ -60,11 +61,10 @@ class Gumbel(Quantizer):
         return jnp.sqrt(self.code_dim) * directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
 
     def check(self, key: str) -> None:
-        """Raises InputError, naming the config's `key`, if a temperature is not above 0."""
+        """Raises InputError, naming the config's `key`, if a temperature is too low to divide by."""
         for end in ("start", "end"):
-            if not getattr(self.temperature, end) > 0:
-                value = getattr(self.temperature, end)
-                raise InputError(f"{key}.temperature.{end}={value}: expected greater than 0")
+            if (value := getattr(self.temperature, end)) < _COLDEST:
+                raise InputError(f"{key}.temperature.{end}={value}: expected at least {_COLDEST}")
 
     def lookup(self, codes: jax.Array) -> jax.Array:
         """(...,) codes -> (..., D) vectors, float32."""

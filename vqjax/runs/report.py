@@ -18,7 +18,7 @@ def write_report(workdir: Workdir) -> None:
         "command": f"`{run['command']}`" if "command" in run else "",
         "commit": run["git_commit"] or "",
         "training": f"{seconds / 60:.1f} min, {figures['step']:,} of {config.steps:,} steps",
-        "data": f"{run['dataset']}, {', '.join(f'{n:,} {name}' for name, n in run.get('sizes', {}).items())}",
+        "data": ", ".join([run["dataset"], *(f"{n:,} {name}" for name, n in run.get("sizes", {}).items())]),
         "versions": ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
     }
     numbers = {name: value for name, value in figures.items() if isinstance(value, int | float) and name != "step"}

@@ -1,10 +1,15 @@
 """All that a run carries from step to step."""
 
+import math
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
+
+from vqjax.core.config import InputError
 
 
 class TrainState(NamedTuple):
@@ -38,3 +43,22 @@ def initial_state(variables: Mapping[str, Any], optimizer: optax.GradientTransfo
     params = variables["params"]
     step, skipped, in_a_row = (jnp.zeros((), jnp.int32) for _ in range(3))
     return TrainState(step, params, extra, optimizer.init(params), skipped, in_a_row)
+
+
+def check_fits(state: TrainState) -> None:
+    """Raises InputError if the memory of a device is too small for a state, be it of shapes alone, and its gradients.
+
+    What a step needs beside that depends on the batch, and is not counted.
+    """
+    device = jax.local_devices()[0]
+    if (limit := (device.memory_stats() or {}).get("bytes_limit")) is None:
+        if not hasattr(os, "sysconf"):  # Windows
+            return
+        limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
+    needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves((state, state.params)))
+    if needed > limit:
+        raise InputError(
+            f"config.model has {parameters:,} parameters: training needs {needed / 2**30:,.1f} GiB for them, their "
+            f"gradients and the optimizer, expected at most the {limit / 2**30:,.1f} GiB of a device"
+        )

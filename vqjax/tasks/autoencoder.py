@@ -1,6 +1,7 @@
 """The first stage as a task: images to codes and back."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from vqjax.core.config import InputError, OneOf, Positive, build, own_fields
+from vqjax.core.config import InputError, OneOf, Width, build, own_fields
 from vqjax.data.splits import Split
 from vqjax.networks.encoders import DECODERS, ENCODERS
 from vqjax.networks.layers import DTYPES
@@ -24,7 +25,7 @@ from vqjax.tasks.quantized import Quantized
 class AutoencoderFields:
     """The fields of `config.model` that are not an entry's own."""
 
-    code_dim: Positive
+    code_dim: Width
     dtype: Annotated[str, OneOf(DTYPES)]
     encoder: str
     decoder: str
@@ -63,6 +64,7 @@ class AutoencoderTask(Quantized):
                 f"config.data.name={config.data.name!r}, {height} x {width} pixels"
             )
         self.grid = (*frames, height // encoder.stride, width // encoder.stride)
+        self.positions = math.prod(self.grid)
         quantizer.check(f"config.model.{config.model.quantizer}")
         self.module = models.Autoencoder(encoder, quantizer, decoder)
         self._evaluate = jax.jit(self.evaluate)

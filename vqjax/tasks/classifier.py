@@ -1,6 +1,7 @@
 """Classification as tasks: end to end through a quantizer, and on what a frozen stage 1 makes of the images."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -90,6 +91,7 @@ class ClassifierTask(Quantized):
         head = build(HEADS, config, "model.head", num_classes=count, dtype=DTYPES[fields.dtype])
         self.curves = tuple(name for name in self.curves if name != "top5" or count > 5)  # of 5 classes it is 1
         self.module = models.Classifier(backbone, quantizer, head, quantize)
+        self.positions = 1 if quantize == "one" else math.prod(self.input_shape[:2])
         self._fields = fields
         self._predict = jax.jit(self.probabilities)
 

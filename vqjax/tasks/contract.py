@@ -73,6 +73,14 @@ class Task:
             )
         self.augmentation = augmentation.fields(config, self.image_shape)
 
+    def check(self, count: int) -> None:
+        """Raises InputError if a run of this config on so many images of train can only be of no use."""
+        if self.config.batch_size > count:
+            raise InputError(
+                f"config.batch_size={self.config.batch_size}: expected at most the {count:,} images of train in "
+                f"config.data.name={self.config.data.name!r}"
+            )
+
     # What is read
 
     @property

@@ -1,6 +1,5 @@
 """What there is to know of a config's data before a run: counts, classes, samples, speed, and what is odd."""
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -52,7 +51,8 @@ def inspect(config: ConfigDict, picture: Path) -> Iterator[str]:
         odd.append("all pixels of train are alike")
     try:
         task = tasks.build(config, stage1)
-        odd += [*task.notes, *_few_vectors(task, len(splits["train"]))]
+        odd += task.notes
+        task.check(len(splits["train"]))
     except InputError as error:
         odd.append(str(error))
     yield from (f"odd: {line}" for line in odd)
@@ -108,11 +108,3 @@ def _hashes(split: Split) -> Iterator[int]:
         for image, real in zip(batch["image"], batch["real"]):
             if real:
                 yield hash(image.tobytes())
-
-
-def _few_vectors(task: tasks.Task, count: int) -> Iterator[str]:
-    """Whether there are fewer vectors than codes, where a codebook is trained."""
-    num_codes = getattr(getattr(task.module, "quantizer", None), "num_codes", 0) or 0
-    vectors = count * math.prod(getattr(task, "grid", ()))
-    if num_codes > vectors:
-        yield f"{num_codes:,} codes, but train has {vectors:,} vectors: some codes cannot be used"

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from vqjax.core import axes
+from vqjax.core.config import InputError
 from vqjax.tasks import models
 from vqjax.tasks.contract import Task
 
@@ -15,6 +16,18 @@ class Quantized(Task):
     """A task whose module has a quantizer, `latents` that go into it, and its `initialise` and `refresh`."""
 
     module: models.Autoencoder | models.Classifier
+
+    positions: int  # of an image that have a code, at most
+
+    def check(self, count: int) -> None:
+        """Raises InputError for more codes than there are vectors in train, as well."""
+        super().check(count)
+        codes = self.module.quantizer.num_codes
+        if codes > count * self.positions:
+            raise InputError(
+                f"config.model.{self.config.model.quantizer} has {codes:,} codes: expected at most as many as train "
+                f"has vectors, {count:,} images of {self.positions:,}"
+            )
 
     @property
     def initialises(self) -> str:

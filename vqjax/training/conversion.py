@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from vqjax import tasks
 from vqjax.core import loading
-from vqjax.core.config import InputError, PositiveFloat, check_name, check_value, nearest
+from vqjax.core.config import InputError, Range, check_name, check_value, nearest
 from vqjax.core.files import checksum, filling, unused
 from vqjax.core.paths import local
 from vqjax.runs.metrics import Mean
@@ -186,7 +186,7 @@ def convert(source: str, file: str | Path, out: str | Path, variance: float) -> 
         use, or no PyTorch.
     """
     check_name(SOURCES, source, "source")
-    check_value(variance, PositiveFloat, "--variance")
+    check_value(variance, Annotated[float, Range(0, open_min=True)], "--variance")
     path, place = local(file, "file"), unused(out, "a new or empty directory")
     state = StateDict(path)
     model = SOURCES[source](state)

@@ -1,6 +1,7 @@
 """The training loop, the same for every task: (config, workdir) -> a workdir that describes itself."""
 
 import contextlib
+import functools
 import itertools
 import shlex
 import signal
@@ -23,7 +24,7 @@ from vqjax.data.batches import batches
 from vqjax.runs import devices, finite
 from vqjax.runs.lock import locked
 from vqjax.runs.report import write_report
-from vqjax.runs.state import TrainState, initial_state
+from vqjax.runs.state import TrainState, check_fits, initial_state
 from vqjax.runs.window import Window
 from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import Writer, read_lines, seconds
@@ -60,7 +61,10 @@ def check(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | N
     devices.check_batch(config.batch_size)
     if workdir:
         workdir.check(config)
-    return tasks.build(config, stage1, facts)
+    task = tasks.build(config, stage1, facts)
+    if not facts:
+        task.check(datasets.describe(config).sizes["train"] - datasets.held_out(config))
+    return task
 
 
 def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False, profile: int = 0) -> int:
@@ -179,7 +183,10 @@ class _Run:
             task.facts = task.describe(self.splits)
         self.optimizer, schedule = optimizers.make(config)
         self.program = devices.PARALLEL[config.parallel]()
-        self.init_key, prepare_key, *step_keys = jax.random.split(jax.random.key(config.seed), 4)
+        init_key, prepare_key, *step_keys = jax.random.split(jax.random.key(config.seed), 4)
+        self.init = functools.partial(jax.jit(self.task.init, compiler_options=_quickly()), init_key)
+        self.expected = jax.eval_shape(lambda: initial_state(self.init(), self.optimizer))
+        check_fits(self.expected)
         step = train_step(self.task, self.optimizer, schedule, *step_keys)
         self.update = self.program.compile(step, donate=True)
         if debug_nans:
@@ -273,14 +280,12 @@ class _Run:
         """The state to go on from and the metrics since its last logged line, on the host."""
         if self.checkpoints.latest is not None:
             with timed("restoring"):
-                state, sums = self.checkpoints.restore(
-                    jax.eval_shape(lambda: initial_state(self.task.init(self.init_key), self.optimizer))
-                )
+                state, sums = self.checkpoints.restore(self.expected)
             return state, sums and {**sums, "sums": renamed(sums["sums"], self.config.task)}
         variables = self.variables
         if variables is None:
             with timed("first weights"):
-                variables = jax.jit(self.task.init, compiler_options=_quickly())(self.init_key)
+                variables = self.init()
             epoch = itertools.islice(self._batches(0), max(1, len(self.splits["train"]) // self.config.batch_size))
             with timed(self.task.initialises):
                 variables = self.task.initialise(variables, epoch, self.config.seed)

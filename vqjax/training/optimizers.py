@@ -13,22 +13,25 @@ from vqjax.core.config import (
     Decay,
     InputError,
     Natural,
-    NonNegativeFloat,
     OneOf,
-    PositiveFloat,
+    Range,
     build,
     check_value,
     own_fields,
 )
 from vqjax.core.schedules import SCHEDULES, Ramp, Schedule
 
+Epsilon = Annotated[float, Range(1e-16, 1)]
+WeightDecay = Annotated[float, Range(0, 100)]
+_LEAST_CLIP = 1e-6  # a gradient that is clipped to less is lost
 
-def adam(learning_rate: Schedule, b1: Decay, b2: Decay, eps: PositiveFloat) -> optax.GradientTransformation:
+
+def adam(learning_rate: Schedule, b1: Decay, b2: Decay, eps: Epsilon) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015)."""
     return optax.adam(learning_rate, b1, b2, eps)
 
 
-def amsgrad(learning_rate: Schedule, b1: Decay, b2: Decay, eps: PositiveFloat) -> optax.GradientTransformation:
+def amsgrad(learning_rate: Schedule, b1: Decay, b2: Decay, eps: Epsilon) -> optax.GradientTransformation:
     """AMSGrad (Reddi et al. 2018, alg. 2) with Adam's bias corrections after the maximum, PyTorch's order.
 
     `optax.amsgrad` corrects before the maximum, which gives the first gradient full weight and never forgets it.
@@ -45,14 +48,14 @@ def amsgrad(learning_rate: Schedule, b1: Decay, b2: Decay, eps: PositiveFloat) -
 
 
 def adamw(
-    learning_rate: Schedule, b1: Decay, b2: Decay, eps: PositiveFloat, weight_decay: NonNegativeFloat
+    learning_rate: Schedule, b1: Decay, b2: Decay, eps: Epsilon, weight_decay: WeightDecay
 ) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019), which decays kernels only."""
     return optax.adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=_named("kernel"))
 
 
 def sgd(
-    learning_rate: Schedule, momentum: Decay, nesterov: bool, weight_decay: NonNegativeFloat
+    learning_rate: Schedule, momentum: Decay, nesterov: bool, weight_decay: WeightDecay
 ) -> optax.GradientTransformation:
     """Gradient descent with momentum; the decay is added to the gradient of kernels, and only of kernels."""
     decay = optax.add_decayed_weights(weight_decay, _named("kernel"))
@@ -77,12 +80,12 @@ class Optimizer:
     """The fields of `config.optimizer` that are not an entry's own."""
 
     name: str
-    learning_rate: PositiveFloat
+    learning_rate: Annotated[float, Range(1e-9, 1e6)]
     schedule: Annotated[str, OneOf(SCHEDULES)]
-    final: NonNegativeFloat
+    final: Annotated[float, Range(0, 1e6)]
     warmup: Natural
-    clip: NonNegativeFloat
-    codebook_rate: PositiveFloat = 1.0
+    clip: Annotated[float, Range(0, 1e6)]
+    codebook_rate: Annotated[float, Range(1e-3, 1e6)] = 1.0
 
 
 def make(config: ConfigDict) -> tuple[optax.GradientTransformation, Schedule]:
@@ -95,6 +98,8 @@ def make(config: ConfigDict) -> tuple[optax.GradientTransformation, Schedule]:
     settings = own_fields(Optimizer, config.optimizer, "config.optimizer", OPTIMIZERS)
     if settings.warmup >= config.steps:
         raise InputError(f"config.optimizer.warmup={settings.warmup}: expected less than config.steps={config.steps}")
+    if 0 < settings.clip < _LEAST_CLIP:
+        raise InputError(f"config.optimizer.clip={settings.clip}: expected 0, for none, or at least {_LEAST_CLIP}")
     peak, steps = settings.learning_rate, config.steps - settings.warmup
     fields = {"schedule": settings.schedule, "start": peak, "end": settings.final, "share": 1.0}
     ramp = check_value(fields, Ramp, "config.optimizer.schedule")

@@ -13,6 +13,9 @@ from vqjax.data import decoded
 from vqjax.data.splits import Split
 from vqjax.data.streaming import Images, Source, Windows
 
+# The fields that say which images: a set that does not read one refuses it.
+OPTIONS = ("data_dir", "path", "size", "channels", "frames", "resized_crop", "enlarged")
+
 
 class Dataset:
     """The contract, with what a set does that has nothing to say on a point.
@@ -42,7 +45,13 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def __init__(self, data: Data):
-        """Raises InputError if the set is not there, or is not what it is taken for."""
+        """Raises InputError if the set is not there, is not what it is taken for, or has no use for a field."""
+        for field in OPTIONS:
+            value = getattr(data, field)
+            if field not in self.uses and value != Data.__dataclass_fields__[field].default and value:
+                raise InputError(
+                    f"config.data.{field}={value!r}: expected none, config.data.name={data.name!r} does not use it"
+                )
         self.data = data
         self._held: dict[str, tuple[Split, str]] = {}
         self._times: tuple[int, ...] = ()

@@ -1,0 +1,225 @@
+"""Every number of a config at both ends of what its annotation allows: a tiny run trains, its steps are skipped by the
+guard, or it is refused before anything is compiled.
+
+The steps are not compiled either: operation by operation, those of all the runs share their programs.
+"""
+
+import dataclasses
+import itertools
+import math
+import random
+from typing import Annotated, get_args, get_origin, get_type_hints
+
+import jax
+import numpy as np
+import pytest
+from conftest import small_autoencoder, small_classifier, small_prior
+from ml_collections import ConfigDict
+
+from configs import autoencoder, classifier, code_classifier, prior
+from vqjax.core import axes
+from vqjax.core.config import Data, InputError, Multiple, Range, Run, section
+from vqjax.data.batches import batches
+from vqjax.networks.backbones import BACKBONES, HEADS
+from vqjax.networks.encoders import ENCODERS
+from vqjax.networks.likelihoods import LIKELIHOODS
+from vqjax.quantizers import QUANTIZERS
+from vqjax.runs import finite
+from vqjax.runs.state import check_fits, initial_state
+from vqjax.tasks.autoencoder import AutoencoderFields
+from vqjax.tasks.classifier import ClassifierFields, CodeClassifierFields
+from vqjax.tasks.prior import PRIORS, PriorFields
+from vqjax.training import loop, optimizers
+from vqjax.training.steps import train_step
+
+CAP = 2**22  # bytes of a state at a field's upper edge; with all that a step needs far below 1 GiB
+DEEPEST = 8  # layers: each is traced on its own
+
+# task -> {(the choice, where its entries stand): its table}, {where the fields stand that are no entry's own: those}
+SECTIONS = {
+    "autoencoder": (
+        {
+            ("model.encoder", "model."): ENCODERS,
+            ("model.quantizer", "model."): QUANTIZERS,
+            ("model.likelihood", "model."): LIKELIHOODS,
+            ("optimizer.name", "optimizer."): optimizers.OPTIMIZERS,
+        },
+        {"": Run, "data.": Data, "optimizer.": optimizers.Optimizer, "model.": AutoencoderFields},
+    ),
+    "prior": ({("model.prior", "model."): PRIORS}, {"model.": PriorFields}),
+    "classifier": (
+        {("model.backbone", "model."): BACKBONES, ("model.head", "model."): HEADS},
+        {"model.": ClassifierFields},
+    ),
+    "code_classifier": ({("model.head", "model."): HEADS}, {"model.": CodeClassifierFields}),
+}
+
+
+def small_code_classifier(stage1):
+    config = code_classifier.get_config("digits")
+    config.stage1 = str(stage1)
+    config.model.conv.update({"width": 4, "layers": 2})
+    return config
+
+
+MAKE = {
+    "autoencoder": lambda stage1: small_autoencoder(),
+    "prior": small_prior,
+    "classifier": lambda stage1: small_classifier(),
+    "code_classifier": small_code_classifier,
+}
+
+
+def ends(hint, name=""):
+    """{what comes after the field's name: its values at the ends} of an annotation; nothing if it is no number."""
+    if dataclasses.is_dataclass(hint):
+        fields = get_type_hints(hint, include_extras=True).items()
+        return {f".{key}{rest}": found for key, each in fields for rest, found in ends(each).items()}
+    if get_origin(hint) is tuple:
+        return {rest: [(value,) for value in found] for rest, found in ends(get_args(hint)[0]).items()}
+    kind, *limits = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if kind not in (int, float):
+        return {}
+    ranges = [limit for limit in limits if isinstance(limit, Range)]
+    assert ranges and all(math.isfinite(end) for each in ranges for end in (each.min, each.max)), f"{name}: no bounds"
+    assert not any(each.open_min or each.open_max for each in ranges), f"{name}: an end that it cannot have"
+    low, high = max(each.min for each in ranges), min(each.max for each in ranges)
+    assert all(end in limit for limit in limits if isinstance(limit, Multiple) for end in (low, high))
+    return {"": [kind(low), kind(high)]}
+
+
+def edges():
+    """(task, {the choice: the entry}, a field, its value at an end) of every number that a config has."""
+    for task, (tables, outer) in SECTIONS.items():
+        config = MAKE[task]("")
+        entries = [({}, place, kind) for place, kind in outer.items()]
+        for (choice, place), table in tables.items():
+            entries += [({choice: entry}, f"{place}{entry}.", kind) for entry, kind in table.items()]
+        for chosen, place, kind in entries:
+            hints = get_type_hints(kind, include_extras=True)
+            for field in section(config, place[:-1]) if place else config:
+                if field in hints:
+                    found = ends(hints[field], f"{place}{field}")
+                    yield from ((task, chosen, f"{place}{field}{rest}", end) for rest in found for end in found[rest])
+
+
+ALL = list(edges())
+BASES = (autoencoder, prior, classifier, code_classifier)
+
+
+def name_of(edge):
+    task, chosen, key, value = edge
+    return f"{task}-{key}={value}"
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+
+
+def set_field(config, key, value):
+    config.update_from_flattened_dict({key: value})
+
+
+def shapes_of(task, optimizer):
+    return jax.eval_shape(lambda: initial_state(task.init(jax.random.key(0)), optimizer))
+
+
+def size_of(state):
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+
+def fitting(config, key, value):
+    """The task with the field at its end, or if that does not fit as near to it as does."""
+    *_, field = key.split(".")
+    if field in ("blocks", "layers"):
+        value = min(value, DEEPEST)
+    while True:
+        set_field(config, key, value)
+        task = loop.check(config)
+        optimizer, schedule = optimizers.make(task.config)
+        size = size_of(shapes_of(task, optimizer))
+        if size <= CAP or not isinstance(value, int):
+            return task, optimizer, schedule
+        value = max(1, value // 2 // 4 * 4)
+
+
+def steps_of(task, optimizer, schedule, count):
+    """The state and the evaluated loss after so many steps on batches of two."""
+    splits = task.load()
+    task.facts = task.describe(splits)
+    keys = jax.random.split(jax.random.key(0), 3)
+    config = task.config
+    training = lambda: batches(splits["train"], config.batch_size, config.seed, True)  # noqa: E731
+    state = initial_state(task.initialise(task.init(keys[0]), itertools.islice(training(), 8), config.seed), optimizer)
+    step = jax.vmap(train_step(task, optimizer, schedule, *keys[1:]), in_axes=(None, 0), axis_name=axes.BATCH)
+    first = jax.device_get(state.params)
+    for batch in itertools.islice(training(), count):
+        if "train" in task.prepares:
+            batch = task.prepare({name: jax.numpy.asarray(x) for name, x in batch.items()}, keys[2], task.frozen)
+        states, _ = step(state, {name: x[None] for name, x in batch.items()})
+        state = jax.tree.map(lambda x: x[0], states)
+    output = task.evaluate(state.variables, batch)
+    return first, state, task.objective(output, batch)[0]
+
+
+def check_edge(edge, stage1):
+    """Trains finite and moves, or is skipped by the guard, or is refused in a few lines that name the field."""
+    task_name, chosen, key, value = edge
+    config = MAKE[task_name](stage1)
+    config.update({"batch_size": 2, "steps": 100})
+    config.optimizer.warmup = 0
+    for name, entry in chosen.items():
+        set_field(config, name, entry)
+    if task_name == "autoencoder":
+        config.model.decoder = config.model.encoder
+    if task_name == "classifier":
+        config.model.quantize = "grid"  # any head
+    if "kl_weight" in key or "temperature" in key:  # both ends of an exponential are above 0
+        ramp = config.model[key.split(".")[1]][key.split(".")[2]]
+        ramp.schedule = "linear"
+    try:
+        task, optimizer, schedule = fitting(config, key, value)
+        check_fits(shapes_of(task, optimizer))
+    except InputError as error:
+        text = str(error)
+        assert key in text or key.rpartition(".")[0] in text, text
+        assert len(text.splitlines()) <= 5 and len(text) < 1_000
+        return "refused"
+    first, state, loss = steps_of(task, optimizer, schedule, 2)
+    if int(state.skipped):
+        assert finite.all_finite(jax.tree.map(np.asarray, state))  # what was not is not in it
+        return "skipped"
+    assert finite.all_finite((state, loss)), "a state or a loss that is not finite"
+    moved = [not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(state.params))]
+    assert any(moved), "nothing is learned"
+    return "trained"
+
+
+# A few of each kind, the same ones each time, in CI.
+SAMPLE = random.Random(0).sample(ALL, 12)
+
+
+@pytest.mark.parametrize("edge", SAMPLE, ids=name_of)
+def test_a_sample_of_the_edges(edge, trained_stage1, one_device):
+    check_edge(edge, trained_stage1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("edge", ALL, ids=name_of)
+def test_every_edge(edge, trained_stage1, one_device):
+    check_edge(edge, trained_stage1)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_every_number_of_a_config_is_among_the_edges(base):
+    """So that no field is without bounds."""
+
+    def numbers(config, place=""):
+        for name, value in config.items():
+            if isinstance(value, ConfigDict):
+                yield from numbers(value, f"{place}{name}.")
+            elif isinstance(value, int | float) and not isinstance(value, bool):
+                yield f"{place}{name}"
+
+    assert {*numbers(base.get_config())} <= {key for _, _, key, _ in ALL}
