@@ -184,8 +184,10 @@ class _Run:
         self.optimizer, schedule = optimizers.make(config)
         self.program = devices.PARALLEL[config.parallel]()
         init_key, prepare_key, *step_keys = jax.random.split(jax.random.key(config.seed), 4)
-        self.init = functools.partial(jax.jit(self.task.init, compiler_options=_quickly()), init_key)
-        self.expected = jax.eval_shape(lambda: initial_state(self.init(), self.optimizer))
+        init = jax.jit(self.task.init, compiler_options=_quickly())  # traced once, for its shapes too
+        self.init = functools.partial(init, init_key)
+        first = functools.partial(initial_state, optimizer=self.optimizer)
+        self.expected = jax.eval_shape(first, init.eval_shape(init_key))
         check_fits(self.expected)
         step = train_step(self.task, self.optimizer, schedule, *step_keys)
         self.update = self.program.compile(step, donate=True)
