@@ -1,0 +1,103 @@
+"""What a run costs, by figures that another load of the machine does not change.
+
+`RENEW_COSTS=1 python -m pytest -n 0 tests/training/test_cost.py` writes costs.json again, after a change that is meant.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+from vqjax.data.batches import batches, evaluation_batches
+from vqjax.runs.devices import ShardMap
+from vqjax.runs.state import initial_state
+from vqjax.runs.window import Window
+from vqjax.training import loop, optimizers
+from vqjax.training.steps import eval_step, train_step
+
+RECORDED = Path(__file__).with_name("costs.json")
+TOLERANCE = 0.05  # of the FLOPs, and of the bytes that are read and written
+CONFIGS = ("small_config", "prior_config")
+VERSION = ".".join(jax.__version__.split(".")[:2])  # another one of XLA counts otherwise
+
+
+def agree(name, found):
+    """Whether figures are the recorded ones, nearly; they become so with RENEW_COSTS."""
+    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+    if os.environ.get("RENEW_COSTS"):
+        recorded = {"jax": VERSION, **recorded, name: found}
+        RECORDED.write_text(json.dumps(recorded, indent=2, sort_keys=True) + "\n")
+    if recorded["jax"] != VERSION:
+        pytest.skip(f"recorded with jax {recorded['jax']}")
+    assert found == pytest.approx(recorded[name], rel=TOLERANCE), f"renew tests/training/{RECORDED.name} if it is meant"
+
+
+def cost(program, function, *arguments):
+    """FLOPs and bytes of a compiled step, by XLA's own analysis."""
+    found = program.compile(function).lower(*arguments).compile().cost_analysis()
+    return {"flops": found["flops"], "bytes": found["bytes accessed"]}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_step_costs_what_it_did(name, request):
+    """The step of training and that of evaluation, on one device."""
+    task, program = loop.check(request.getfixturevalue(name)), ShardMap(jax.devices()[:1])
+    config, splits = task.config, task.load()
+    task.facts = task.describe(splits)
+    optimizer, schedule = optimizers.make(config)
+    keys = jax.random.split(jax.random.key(0), 2)
+    state = jax.eval_shape(lambda: initial_state(task.init(keys[0]), optimizer))
+    training, evaluation = (
+        jax.eval_shape(lambda batch: task.prepare(batch, None, task.frozen) if task.prepares else batch, next(made))
+        for made in (
+            batches(splits["train"], config.batch_size, 0, True),
+            evaluation_batches(splits["test"], config.batch_size),
+        )
+    )
+    found = {
+        "train": cost(program, train_step(task, optimizer, schedule, *keys), state, training),
+        "evaluate": cost(program, eval_step(task), state.variables, evaluation),
+    }
+    agree(config.task, {f"{step}, {kind}": value for step, each in found.items() for kind, value in each.items()})
+
+
+@pytest.fixture
+def compiled():
+    """The names of what is compiled while a test runs, or read from where it is kept."""
+    names = []
+
+    def note(event, duration, **about):
+        if event.endswith("backend_compile_duration"):
+            names.append(about.get("fun_name", ""))
+
+    jax.clear_caches()
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+def test_a_run_compiles_once_and_copies_once_a_step(small_config, tmp_path, monkeypatch, compiled):
+    """After the first step, evaluation and save nothing is compiled; of a step at most batch and metrics are copied."""
+    small_config.update({"steps": 16, "log_every": 16, "eval_every": 4, "save_every": 4, "parallel": "shard_map"})
+    add, copied, steps = Window.add, [], []
+    for name in ("shard", "collect"):
+        copy = getattr(ShardMap, name)
+        monkeypatch.setattr(ShardMap, name, lambda *given, name=name, copy=copy: copied.append(name) or copy(*given))
+
+    def add_and_watch(window, metrics):
+        add(window, metrics)
+        steps.append((len(compiled), copied.count("shard"), copied.count("collect")))
+        if len(steps) in (9, 11):  # between two evaluations: what is not said to be copied must not be
+            jax.config.update("jax_transfer_guard", "disallow" if len(steps) == 9 else "allow")
+
+    monkeypatch.setattr(Window, "add", add_and_watch)
+    try:
+        assert loop.train(small_config, tmp_path / "run") == 0
+    finally:
+        jax.config.update("jax_transfer_guard", "allow")
+    (before, *first), (after, *last) = steps[8], steps[10]
+    assert max(b - a for a, b in zip(first, last)) <= 2  # of two steps
+    assert len(compiled) == before == after, compiled[before:]
+    agree("a run", {"compilations": len(compiled)})
