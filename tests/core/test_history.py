@@ -2,17 +2,19 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from flax import traverse_util
 from helpers import train
 from ml_collections import ConfigDict
 
-from configs import autoencoder, classifier
-from vqjax.core.config import section
-from vqjax.core.history import ADDED, completed
-from vqjax.runs.workdir import Workdir
+from configs import autoencoder, classifier, prior
+from vqjax.core.config import InputError, section
+from vqjax.core.history import ADDED, MOVED, completed
+from vqjax.runs.workdir import FORMAT, Workdir
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 from vqjax.training.evaluation import evaluate
@@ -30,6 +32,42 @@ def test_what_is_filled_in_is_what_the_base_config_has(base):
         parent, _, name = key.rpartition(".")
         del (section(config, parent) if parent else config)[name]
     assert completed(config).to_dict() == base.get_config().to_dict() != config.to_dict()
+
+
+def flat(config):
+    return traverse_util.flatten_dict(config.to_dict(), sep=".")
+
+
+def test_fields_of_the_first_version_have_their_names_of_now():
+    """MOVED as in the first commit, but for the prior's, which came later; and a config of now stays as it is."""
+    config = autoencoder.get_config()
+    for old, new in MOVED["autoencoder"].items():
+        *path, name = old.split(".")
+        if path[-1] not in (parent := section(config, ".".join(path[:-1]))):
+            parent[path[-1]] = {}
+        place, _, now = new.rpartition(".")
+        section(config, ".".join(path))[name] = section(config, place)[now]
+        del section(config, place)[now]
+    assert flat(completed(config)) == flat(autoencoder.get_config()) != flat(config)
+    again = prior.get_config()
+    again.optimizer.codebook_rate = 30.0
+    assert completed(again) == completed(prior.get_config())
+
+
+def test_a_run_that_cannot_be_built_names_the_version_that_can_read_it(stage1):
+    config = json.loads((stage1 / "config.json").read_text())
+    config["model"]["deepmind"]["depth"] = 3
+    (stage1 / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="deepmind.depth is unknown(.|\n)*made by vqjax 0.*, git commit .*can read it"):
+        evaluate(Workdir(stage1))
+
+
+def test_the_fields_of_each_format_are_known():
+    """A field that is renamed or goes is in MOVED, and the format rises: then its list of fields is written anew."""
+    before = json.loads((Path(__file__).parent / f"fields_{FORMAT}.json").read_text())
+    for base in (autoencoder, prior, classifier):
+        config = base.get_config()
+        assert {*before[config.task]} <= {*flat(config)}, "raise vqjax.runs.workdir.FORMAT, see vqjax/core/history.py"
 
 
 def forget(workdir):

@@ -144,7 +144,9 @@ def test_the_workdir_describes_itself(workdir, small_config):
 def test_a_later_format_is_refused(workdir):
     path = workdir.path / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(InputError, match="format 99, but this version reads 1"):
+    with pytest.raises(
+        InputError, match="made by a newer vqjax, .*git commit .*: its format is 99, and this version, .* up to 1"
+    ):
         workdir.facts()
 
 

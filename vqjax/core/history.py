@@ -1,4 +1,8 @@
-"""What the fields of a config are in runs that are older than the fields, and what their figures are called now."""
+"""What the fields of a config are in runs that are older than the fields, and what fields and figures are called now.
+
+A field that is new has a line in ADDED. One that gets another name, or goes, has a line in MOVED, and
+`vqjax.runs.workdir.FORMAT` rises: older versions then say that they cannot read the run.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +36,14 @@ ADDED: dict[str, dict[str, Any]] = {
     "classifier": {**_NETWORKS, **_RUN, **_IMAGES},
     "code_classifier": _RUN,
 }
+# task -> {field as older runs call it: as it is called now, "" if it has gone}
+MOVED: dict[str, dict[str, str]] = {
+    "autoencoder": {
+        "model.deepmind.init": "model.deepmind.kernel_init",
+        "optimizer.cosine.final": "optimizer.final",
+    },
+    "prior": {"optimizer.codebook_rate": ""},
+}
 # task -> {figure as older runs call it: as it is called now}
 RENAMED: dict[str, dict[str, str]] = {
     "autoencoder": {"bits_per_dim": "bits_per_dim_given_codes"},
@@ -40,16 +52,32 @@ RENAMED: dict[str, dict[str, str]] = {
 
 
 def completed(config: ConfigDict) -> ConfigDict:
-    """The config of a run that is there, with the fields that have come since."""
+    """The config of a run that is there, its fields by the names of now, with those that have come since."""
     config = ConfigDict(config.to_dict())
+    for old, new in MOVED.get(config.get("task"), {}).items():
+        part, name = _place(config, old)
+        if part is not None and name in part:
+            _add(config, new, part[name])
+            del part[name]
     for key, value in ADDED.get(config.get("task"), {}).items():
-        section, _, name = key.rpartition(".")
-        part = config
-        for each in filter(None, section.split(".")):
-            part = part.get(each) if isinstance(part, ConfigDict) else None
-        if isinstance(part, ConfigDict) and name not in part:
-            part[name] = value
+        _add(config, key, value)
     return config
+
+
+def _place(config: ConfigDict, key: str) -> tuple[ConfigDict | None, str]:
+    """The section of a field, None if there is none, and its name in that."""
+    *path, name = key.split(".")
+    part: Any = config
+    for each in path:
+        part = part.get(each) if isinstance(part, ConfigDict) else None
+    return part if isinstance(part, ConfigDict) else None, name
+
+
+def _add(config: ConfigDict, key: str, value: Any) -> None:
+    """Sets a field that is not there, if its section is."""
+    part, name = _place(config, key)
+    if key and part is not None and name not in part:
+        part[name] = value
 
 
 def renamed(figures: Mapping[str, Any], task: str) -> dict[str, Any]:

@@ -52,6 +52,10 @@ _COUNTS = ("step", "skipped", "in_a_row")  # fields of the state
 _BROKEN = (OSError, ValueError, TypeError, KeyError, AttributeError)  # what reading a damaged JSON file may raise
 
 
+class Unlike(InputError):
+    """A checkpoint of a model with other leaves than those that are expected."""
+
+
 class Damaged(InputError):
     """A checkpoint that cannot be read or is not what was saved."""
 
@@ -288,5 +292,5 @@ def _check_leaves(state: Any, target: Any, where: str) -> None:
         return {jax.tree_util.keystr(path): f"{leaf.dtype}{tuple(leaf.shape)}" for path, leaf in leaves}
 
     for name, (found, expected) in differences(kinds(state), kinds(target)).items():
-        raise InputError(f"{where}: {name} is {found or 'missing'}, expected {expected or 'nothing of that name'}")
+        raise Unlike(f"{where}: {name} is {found or 'missing'}, expected {expected or 'nothing of that name'}")
     finite.check(state, f"{where} is")

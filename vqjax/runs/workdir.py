@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from ml_collections import ConfigDict
 
+from vqjax import __version__
 from vqjax.core.config import InputError, differences
 from vqjax.core.files import read_json, write_json, writing
 from vqjax.core.history import completed
@@ -28,7 +29,7 @@ from vqjax.core.paths import local
 if TYPE_CHECKING:
     from vqjax.runs.checkpoints import Checkpoints
 
-FORMAT = 1  # of the workdir; a reader refuses what it does not know
+FORMAT = 1  # of the workdir, see `vqjax.core.history`; a reader refuses a later one
 # What may differ when a run is resumed: how far, how often, on which devices, and where things lie.
 RESUMABLE = (
     *("steps", "parallel", "log_every", "eval_every", "save_every", "stage1", "start"),
@@ -112,7 +113,7 @@ class Workdir:
         Raises:
           Unwritten: the path cannot be written to.
         """
-        versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+        versions = {"vqjax": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "config.json", self._recorded(config))
@@ -151,9 +152,20 @@ class Workdir:
     def facts(self) -> "Facts":
         """run.json. Raises InputError if it is of a format that this version cannot read."""
         run = self._read("run.json")
-        if run.get("format") != FORMAT:
-            raise InputError(f"{self.path}: format {run.get('format')}, but this version reads {FORMAT}")
+        number = run.get("format")
+        if not isinstance(number, int) or number < 1:
+            raise InputError(f"{self.path / 'run.json'}: format={number!r}: expected a number from 1 to {FORMAT}")
+        if number > FORMAT:
+            raise InputError(
+                f"{self.path} was made by a newer vqjax, {_version(run)}: its format is {number}, and this version, "
+                f"{__version__}, reads up to {FORMAT}\nExpected that version or a later one: upgrade vqjax"
+            )
         return Facts(run)
+
+    @property
+    def made_by(self) -> str:
+        """The version of vqjax that made the run, as far as run.json tells."""
+        return _version(self._read("run.json"))
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
@@ -168,9 +180,14 @@ class Workdir:
         return Checkpoints(self.path / "checkpoints", create)
 
     def restore_variables(self, expected: Any, step: int | None = None) -> tuple[int, dict[str, Any]]:
-        """As of `Checkpoints`."""
+        """As of `Checkpoints`; where the weights are of another model, the error names the version that made them."""
+        from vqjax.runs.checkpoints import Unlike
+
         with self.checkpoints() as checkpoints:
-            return checkpoints.restore_variables(expected, step)
+            try:
+                return checkpoints.restore_variables(expected, step)
+            except Unlike as error:
+                raise InputError(f"{error}\n{self.path} was made by vqjax {self.made_by}") from error
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:
@@ -178,6 +195,11 @@ def plain(config: ConfigDict) -> dict[str, Any]:
     return jax.tree.map(
         lambda x: list(x) if isinstance(x, tuple) else x, config.to_dict(), is_leaf=lambda x: isinstance(x, tuple)
     )
+
+
+def _version(run: Mapping[str, Any]) -> str:
+    version = dict(run.get("versions", {})).get("vqjax", "0.1.0")  # older runs lack it
+    return f"{version}, git commit {run.get('git_commit') or 'unknown'}"
 
 
 class Facts(dict):

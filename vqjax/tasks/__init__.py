@@ -100,5 +100,8 @@ def trained(workdir: Workdir, stage1: str | None = None) -> Task:
         found = Stage1(stage1 or config.stage1, "--stage1", facts)
     elif stage1:
         raise InputError(f"--stage1={stage1}: {workdir.path} holds a run of task {config.task!r}, which has none")
-    check_run(config, TASKS[config.task].fields)
-    return build(config, found, facts)
+    try:
+        check_run(config, TASKS[config.task].fields)
+        return build(config, found, facts)
+    except InputError as error:
+        raise InputError(f"{error}\n{workdir.path} was made by vqjax {workdir.made_by}, which can read it") from error
