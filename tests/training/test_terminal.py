@@ -21,11 +21,12 @@ def test_a_run_says_what_it_does_in_lines_that_fit(small_config, tmp_path, capsy
     logged = [line for line in lines if re.match(r"step \d: loss .*, PSNR .* dB, codes used \d+, .* images/s$", line)]
     assert [line[:6] for line in logged] == ["step 2", "step 4", "step 6"]
     assert sum(bool(re.match(r"step \d, test: .* \(\d+\.\d s\)$", line)) for line in lines) == 2
-    end = lines[-6:]
+    end = lines[-7:]
     assert end[0].startswith("test, step 6: loss ") and end[1] == "in runs/digits:"
     assert "reconstructions.png" in end[2] and "eval.json" in end[3]
-    assert end[4] == "next: python -m vqjax explore --workdir runs/digits"
-    assert "train --config prior --config.stage1=runs/digits" in end[5]
+    assert re.fullmatch(r"  time      data .* s, step .* s, evaluation .* s, save .* s", end[4])
+    assert end[5] == "next: python -m vqjax explore --workdir runs/digits"
+    assert "train --config prior --config.stage1=runs/digits" in end[6]
 
 
 class Screen(io.StringIO):
