@@ -11,15 +11,10 @@ from vqjax.core.config import Codes, Decay, InputError, Range, Weight
 from vqjax.quantizers.contract import Quantizer
 from vqjax.quantizers.kmeans import kmeans
 
-KMEANS_VECTORS = 20_000  # encoder vectors that k-means looks at, at most
+_KMEANS_VECTORS = 20_000  # encoder vectors that k-means looks at, or if that is more, two for each code
+_KMEANS_CODES = 2**18
 RAREST = 1e-8  # a running frequency below this no longer matters, and need not decay
 _PATIENCE = 20  # uses that a code of mean use would have had by the time that it counts as dead
-
-
-def squared_distances(z: jax.Array, codebook: jax.Array) -> jax.Array:
-    """||z_n - e_k||^2 less ||z_n||^2, which no choice of k depends on: (..., D), (K, D) -> (..., K), float32."""
-    products = jnp.einsum("...d,kd->...k", z, codebook, precision=jax.lax.Precision.HIGHEST)
-    return jnp.sum(codebook**2, axis=-1) - 2 * products
 
 
 class Codebook(Quantizer):
@@ -45,22 +40,17 @@ class Codebook(Quantizer):
     @property
     def initial_vectors(self) -> int:
         """How many of the encoder's vectors `initialise` wants."""
-        return KMEANS_VECTORS if self.kmeans else 0
+        return max(_KMEANS_VECTORS, 2 * self.num_codes) if self.kmeans else 0
 
     def check(self, key: str) -> None:
         """Raises InputError, naming the config's `key`, if the fields contradict each other."""
-        if self.kmeans and self.num_codes > KMEANS_VECTORS:
+        if self.kmeans and self.num_codes > _KMEANS_CODES:
             raise InputError(
-                f"{key}.num_codes={self.num_codes}: expected at most {KMEANS_VECTORS} with {key}.kmeans=True"
+                f"{key}.num_codes={self.num_codes}: expected at most {_KMEANS_CODES} with {key}.kmeans=True"
             )
 
     def _uniform(self, _: Any = None) -> jax.Array:
         return jnp.full((self.num_codes,), 1 / self.num_codes, jnp.float32)
-
-    def _nearest(self, z: jax.Array, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """z (..., D) -> the nearest codes (...) and their one-hot rows (..., K)."""
-        codes = jnp.argmin(squared_distances(z, codebook), axis=-1)
-        return codes, jax.nn.one_hot(codes, self.num_codes, dtype=jnp.float32)
 
     def _average(self, old: jax.Array, new: jax.Array, unused: jax.Array | bool) -> jax.Array:
         return jnp.where(unused, old, self.decay * old + (1 - self.decay) * new)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from vqjax.quantizers.codebook import RAREST, Codebook
 from vqjax.quantizers.contract import Quantized, straight_through
+from vqjax.quantizers.search import means, nearest
 
 
 class EMA(Codebook):
@@ -35,17 +36,15 @@ class EMA(Codebook):
         """z (..., D) -> Quantized with the codebook as it was; with `train`, the running means follow."""
         dtype, z = z.dtype, z.astype(jnp.float32)
         fixed_z = jax.lax.stop_gradient(z)
-        codes, one_hot = self._nearest(fixed_z, self.codebook())
+        codes = nearest(fixed_z, self.codebook())
         e = self.lookup(codes)
         commitment_loss = jnp.mean((z - e) ** 2)
-        positions = tuple(range(codes.ndim))  # the axes of z but the last
-        frequency = one_hot.mean(positions)
+        frequency, mean = means(codes, fixed_z, self.num_codes)
         if train and not self.is_initializing():
-            total = jnp.tensordot(one_hot, fixed_z, (positions, positions), precision=jax.lax.Precision.HIGHEST)
             unused = self._frequency.value < RAREST  # or it would underflow
             unused &= frequency == 0
             self._frequency.value = self._average(self._frequency.value, frequency, unused)
-            self._mean.value = self._average(self._mean.value, total / codes.size, unused[:, None])
+            self._mean.value = self._average(self._mean.value, mean, unused[:, None])
         metrics = {"commitment_loss": commitment_loss, "code_frequency": frequency}
         return Quantized(straight_through(z, e).astype(dtype), codes, self.beta * commitment_loss, metrics)
 

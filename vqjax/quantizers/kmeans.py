@@ -2,18 +2,59 @@
 
 import warnings
 
+import jax
 import numpy as np
+
+from vqjax.quantizers.search import nearest
+
+_FEW = 1_024  # codes with which scikit-learn is done in seconds
+_ROUNDS = 20
+_search = jax.jit(nearest)
+_DISTANCES = 2**27  # that are made between two looks at Ctrl-C
 
 
 def kmeans(vectors: np.ndarray, num_codes: int, seed: int) -> np.ndarray:
-    """The centres (K, D) of Lloyd's algorithm with k-means++ seeds over vectors (N, D), N >= K.
+    """The centres (K, D) of Lloyd's algorithm over vectors (N, D), N >= K.
 
-    On one thread, because scikit-learn adds its threads' partial sums in the order in which they finish.
+    Up to 1,024 from k-means++ seeds, by scikit-learn; on one thread, because it adds its threads' partial sums in the
+    order in which they finish. More start on vectors drawn at random: see `_of_many`.
     """
+    if num_codes > _FEW:
+        return _of_many(vectors, num_codes, seed)
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct vectors than codes: restart mends it
-        return KMeans(num_codes, n_init=1, max_iter=20, random_state=seed).fit(vectors).cluster_centers_
+        return KMeans(num_codes, n_init=1, max_iter=_ROUNDS, random_state=seed).fit(vectors).cluster_centers_
+
+
+def _of_many(vectors: np.ndarray, num_codes: int, seed: int) -> np.ndarray:
+    """As `kmeans`, by the codebook's own search; the more codes, the fewer rounds, whose work grows with K N.
+
+    A centre that loses its vectors moves to one of those that are farthest from theirs. The sums are made on the host,
+    where their order is fixed, and in Python between calls of a second or so, so that Ctrl-C is heeded.
+    """
+    vectors = np.asarray(vectors, np.float32)
+    centres = vectors[np.random.default_rng(seed).permutation(len(vectors))[:num_codes]]
+    before = np.empty(0)
+    for _ in range(max(1, _ROUNDS * 8_192 // max(num_codes, 8_192))):
+        codes = _nearest(vectors, centres)
+        if np.array_equal(codes, before):
+            break
+        before = codes
+        order = np.argsort(codes, kind="stable")
+        used, first, counts = np.unique(codes[order], return_index=True, return_counts=True)
+        errors = np.sum((vectors - centres[codes]) ** 2, axis=1)
+        centres[used] = np.add.reduceat(vectors[order], first) / counts[:, None]
+        lost = np.setdiff1d(np.arange(num_codes), used)
+        centres[lost] = vectors[np.argsort(-errors, kind="stable")[: len(lost)]]
+    return centres
+
+
+def _nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """The number of each vector's centre: (N, D), (K, D) -> (N,)."""
+    on_device, size = jax.device_put(centres), max(1, _DISTANCES // len(centres))
+    parts = np.split(vectors, range(size, len(vectors), size))
+    return np.concatenate([np.asarray(_search(part, on_device)) for part in parts])

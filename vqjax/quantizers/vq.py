@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from vqjax.quantizers.codebook import Codebook
 from vqjax.quantizers.contract import Quantized, straight_through
+from vqjax.quantizers.search import nearest, shares
 
 
 class VQ(Codebook):
@@ -30,11 +31,11 @@ class VQ(Codebook):
     def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
         """z (..., D) -> Quantized; with `train`, the running frequency follows."""
         dtype, z = z.dtype, z.astype(jnp.float32)
-        codes, one_hot = self._nearest(jax.lax.stop_gradient(z), jax.lax.stop_gradient(self.codebook()))
+        codes = nearest(jax.lax.stop_gradient(z), jax.lax.stop_gradient(self.codebook()))
         e = self.lookup(codes)
         codebook_loss = jnp.mean((jax.lax.stop_gradient(z) - e) ** 2)
         commitment_loss = jnp.mean((z - jax.lax.stop_gradient(e)) ** 2)
-        frequency = one_hot.mean(tuple(range(codes.ndim)))
+        frequency = shares(codes, self.num_codes)
         if train and not self.is_initializing():
             self._frequency.value = self._average(self._frequency.value, frequency, False)
         metrics = {

@@ -1,0 +1,134 @@
+"""The search for the nearest code, against all distances at once and in float64; and k-means, which stands on it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vqjax.quantizers import kmeans as kmeans_module
+from vqjax.quantizers.kmeans import kmeans
+from vqjax.quantizers.search import means, nearest, squared_distances
+
+# Positions, codes, D: at once; a block of either; several, that they do not divide.
+SIZES = [(50, 11, 7), (2_048, 512, 16), (100, 5_001, 3), (1_111, 2_049, 40), (10_000, 30, 1)]
+
+
+def direct(z, codebook):
+    """The nearest codes and the second-nearest's distance less the nearest's, in float64."""
+    z, codebook = np.float64(z), np.float64(codebook)
+    distances = (codebook**2).sum(1) - 2 * z @ codebook.T
+    two = np.sort(distances, axis=1)[:, :2]
+    return distances.argmin(1), two[:, 1] - two[:, 0]
+
+
+def normal(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def test_distances_rank_as_the_direct_ones():
+    z, codebook = normal(50, 7), normal(11, 7)
+    expected = ((z[:, None] - codebook) ** 2).sum(-1) - (z**2).sum(-1, keepdims=True)
+    np.testing.assert_allclose(squared_distances(jnp.asarray(z), jnp.asarray(codebook)), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_nearest_is_the_one_that_argmin_finds(size):
+    z, codebook = normal(size[0], size[2]), normal(*size[1:])[::-1]
+    found = np.asarray(jax.jit(nearest)(z, codebook))
+    assert found.dtype == np.int32
+    expected, margin = direct(z, codebook)
+    clear = margin > 1e-5
+    assert clear.mean() > 0.8
+    np.testing.assert_array_equal(found[clear], expected[clear])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_of_equally_near_codes_it_is_the_first(size):
+    """Whole numbers, so that all is exact: many codes twice and more, and many positions between two codes."""
+    z, codebook = np.round(2 * normal(size[0], size[2])), np.round(2 * normal(*size[1:])[::-1])
+    search = jax.jit(nearest)
+    np.testing.assert_array_equal(search(z, codebook), direct(z, codebook)[0])
+    assert not np.any(search(z, np.ones_like(codebook)))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_copies_are_as_near_in_every_block(size):
+    """So the same numbers are equal wherever in the codebook they stand."""
+    z, codebook = normal(size[0], size[2]), normal(*size[1:])
+    copies = np.concatenate([codebook[: size[1] // 3]] * 3)
+    assert np.all(jax.jit(nearest)(z, copies) < size[1] // 3)
+
+
+@pytest.mark.parametrize("size", SIZES[:3])
+def test_the_nearest_is_not_lost_far_from_the_origin(size):
+    z, codebook = normal(size[0], size[2]) + 1_000, normal(*size[1:])[::-1] + 1_000
+    expected, margin = direct(z, codebook)
+    clear = margin > 1e-4
+    assert clear.mean() > 0.5
+    np.testing.assert_array_equal(np.asarray(jax.jit(nearest)(z, codebook))[clear], expected[clear])
+
+
+def test_many_positions_under_vmap_are_searched_together():
+    """Where one by one they are few: no array of all by all codes comes of it."""
+    z, codebook = normal(40, 30, 8), normal(5_000, 8)
+    search = jax.jit(jax.vmap(nearest, (0, None)))
+    np.testing.assert_array_equal(search(z, codebook), nearest(z, codebook))
+    assert search.lower(z, codebook).compile().memory_analysis().temp_size_in_bytes < 40 * 30 * 5_000 * 4 / 2
+    books = np.stack([codebook, -codebook])
+    np.testing.assert_array_equal(jax.vmap(nearest, (None, 0))(z, books)[1], nearest(-z, codebook))
+
+
+def test_a_large_search_takes_little_memory():
+    """2^17 positions by 2^18 codes would be 128 GiB."""
+    z, codebook = (jax.ShapeDtypeStruct((2**n, 8), jnp.float32) for n in (17, 18))
+    assert jax.jit(nearest).lower(z, codebook).compile().memory_analysis().temp_size_in_bytes < 2**26
+
+
+def test_any_number_of_positions_in_an_exported_program():
+    codebook = normal(70_000, 3)
+    (n,) = jax.export.symbolic_shape("n")
+    export = jax.export.export(jax.jit(lambda z: nearest(z, codebook)))
+    z = normal(3, 2, 5, 3)
+    found = export(jax.ShapeDtypeStruct((n, 2, 5, 3), jnp.float32)).call(z)
+    np.testing.assert_array_equal(found, nearest(z, codebook))
+
+
+@pytest.mark.parametrize("num_codes", [7, 20_000])
+def test_means_by_hand(num_codes):
+    """At once and by segments."""
+    z, codes = normal(20, 30, 2), np.random.default_rng(1).integers(0, num_codes, (20, 30))
+    total = np.zeros((num_codes, 2))
+    np.add.at(total, codes, z)
+    shares, mean = jax.jit(means, static_argnums=2)(codes, z, num_codes)
+    np.testing.assert_allclose(shares, np.bincount(codes.reshape(-1), minlength=num_codes) / 600, rtol=1e-6)
+    np.testing.assert_allclose(mean, total / 600, atol=1e-7)
+
+
+@pytest.fixture(params=["few", "many"])
+def either(request, monkeypatch):
+    """The k-means of few codes and that of many."""
+    if request.param == "many":
+        monkeypatch.setattr(kmeans_module, "_FEW", 0)
+        monkeypatch.setattr(kmeans_module, "_DISTANCES", 1_000)  # in several calls
+
+
+def test_kmeans_finds_separate_clusters_and_repeats_itself(either):
+    centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], np.float32)
+    vectors = centres.repeat(100, 0) + 0.1 * normal(400, 2)
+    found = kmeans(vectors, 4, seed=0)
+    np.testing.assert_allclose(found[np.lexsort(found.round().T)], centres[np.lexsort(centres.T)], atol=0.05)
+    np.testing.assert_array_equal(found, kmeans(vectors, 4, seed=0))
+
+
+def test_kmeans_of_many_codes_is_nearly_as_good(monkeypatch):
+    vectors = normal(1_000, 4)
+    error = lambda centres: np.mean((vectors - centres[nearest(vectors, centres)]) ** 2)  # noqa: E731
+    few = error(kmeans(vectors, 100, 0))
+    monkeypatch.setattr(kmeans_module, "_FEW", 0)
+    assert error(kmeans(vectors, 100, 0)) < 1.1 * few < 0.75 * error(vectors[:100])
+
+
+def test_kmeans_of_many_codes_with_fewer_distinct_vectors(monkeypatch):
+    monkeypatch.setattr(kmeans_module, "_FEW", 0)
+    vectors = np.array([[0, 0], [5, 5], [9, 0]] * 10, np.float32)
+    assert set(map(tuple, kmeans(vectors, 20, 0))) == {(0, 0), (5, 5), (9, 0)}
