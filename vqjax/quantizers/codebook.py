@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqjax.core.config import Codes, Decay, InputError, Range, Weight
+from vqjax.core.config import Codes, Decay, Range, Weight
 from vqjax.quantizers.contract import Quantizer
 from vqjax.quantizers.kmeans import kmeans
 
 _KMEANS_VECTORS = 20_000  # encoder vectors that k-means looks at, or if that is more, two for each code
-_KMEANS_CODES = 2**18
 RAREST = 1e-8  # a running frequency below this no longer matters, and need not decay
 _PATIENCE = 20  # uses that a code of mean use would have had by the time that it counts as dead
 
@@ -41,13 +40,6 @@ class Codebook(Quantizer):
     def initial_vectors(self) -> int:
         """How many of the encoder's vectors `initialise` wants."""
         return max(_KMEANS_VECTORS, 2 * self.num_codes) if self.kmeans else 0
-
-    def check(self, key: str) -> None:
-        """Raises InputError, naming the config's `key`, if the fields contradict each other."""
-        if self.kmeans and self.num_codes > _KMEANS_CODES:
-            raise InputError(
-                f"{key}.num_codes={self.num_codes}: expected at most {_KMEANS_CODES} with {key}.kmeans=True"
-            )
 
     def _uniform(self, _: Any = None) -> jax.Array:
         return jnp.full((self.num_codes,), 1 / self.num_codes, jnp.float32)
