@@ -77,9 +77,9 @@ def _batch(
     return {**arrays, "example": example}
 
 
-def evaluation_batches(split: Split, batch_size: int) -> Iterator[dict]:
+def evaluation_batches(split: Split, batch_size: int, process: int = 0, processes: int = 1) -> Iterator[dict]:
     """The whole split once, in order: batches as above, the last one padded, with `real` (B,) bool for the mask."""
     for start in range(0, len(split), batch_size):
-        positions = np.arange(start, start + batch_size)
+        positions = start + share(batch_size, process, processes)
         rows = split[np.minimum(positions, len(split) - 1)]
         yield {**rows.arrays, "example": positions.astype(np.int32), "real": positions < len(split)}

@@ -3,6 +3,8 @@
 <step>/{model,optimizer,window}    variables, Optax's state, the metrics' running mean
 <step>/record                      JSON: the step, the steps skipped, the monitored figure, checksums of all leaves;
                                    older ones lack it
+
+Beside them, saved.json says {"step": the newest that was read again and found whole, "bare": those without a record}.
 """
 
 import contextlib
@@ -23,10 +25,10 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from vqjax.core.config import InputError, differences
-from vqjax.core.files import Unwritten, read_json, writing
+from vqjax.core.files import Unwritten, read_json, write_json, writing
 from vqjax.runs import finite, seal
 from vqjax.runs.pins import pinned
-from vqjax.runs.state import TrainState
+from vqjax.runs.state import TrainState, zeros
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs a paragraph per save, and what it raises as well
 
@@ -66,7 +68,9 @@ class Checkpoints:
     The pins lie beside the directory, see `vqjax.runs.pins`.
 
     Those who write ask for the directory to be made (`create`), and set damaged checkpoints aside. To the others it is
-    an InputError if there is none.
+    an InputError if there is none; to all, if there are none although some were saved.
+
+    What was saved is read again, and an older one goes only after that.
     """
 
     def __init__(self, directory: Path, create: bool = False):
@@ -82,8 +86,9 @@ class Checkpoints:
             best_mode="min",
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(keep),
             create=False,
+            multiprocessing_options=_alone(),
         )
-        self.directory = directory
+        self.directory, self._saved = directory, directory.with_name("saved.json")
         if create:
             with writing(self.directory):
                 self.directory.mkdir(parents=True, exist_ok=True)
@@ -91,12 +96,16 @@ class Checkpoints:
             raise InputError(f"{self.directory}: expected a checkpoint, found none")
         self._sift(create)
         self._needed = 0  # bytes of the latest save
+        self._step, self._bare = self._noted(create)
+        self._unread: tuple[int, Any] | None = None  # a step that is saved, and the structure of its optimizer state
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is None:
+            self._settle()
         with self._writing():
             self._manager.close()
 
@@ -137,23 +146,72 @@ class Checkpoints:
         record["leaves"] = {name: seal.checksums(tree) for name, tree in items.items()}
         arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         arguments["record"] = ocp.args.JsonSave(seal.sealed(record))
+        self._settle()
         if not self._needed:  # the first of this run
             self._clear()
+        if int(state.step) in self.steps:  # now with the figure that was missing
+            self._manager.delete(int(state.step))
         self._needed = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(items))
         with self._writing():
             saved = self._manager.save(int(state.step), args=ocp.args.Composite(**arguments), metrics=metrics)
         if not saved:
             raise RuntimeError(f"Orbax did not save step {int(state.step)} in {self.directory}")
+        self._unread = int(state.step), zeros(state.opt_state)
 
     def _clear(self) -> None:
         """Removes what is left of saves that were cut off, or found the disk full."""
         for path in self.directory.glob("*.orbax-checkpoint-tmp"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def wait(self) -> None:
-        """Returns when every save is on disk. Raises Unwritten if one cannot be."""
+    def settled(self) -> int | None:
+        """The newest step on disk, when every save is there. Raises Unwritten if one cannot be."""
+        self._settle()
+        return self.latest
+
+    def _settle(self) -> None:
+        """Waits for what was saved last, and reads it; sets it aside if it is not on disk as it was saved.
+
+        Raises Unwritten.
+        """
         with self._writing():
             self._manager.wait_until_finished()
+        if self._unread is None:
+            return
+        (step, optimizer), self._unread = self._unread, None
+        try:
+            self._read(step, _items(optimizer))
+        except Damaged as error:
+            _set_aside(self.directory / str(step), str(error))
+            self._manager.reload()
+        else:
+            self._step = step
+            self._note()
+
+    def _noted(self, create: bool) -> tuple[int | None, set[int]]:
+        """What saved.json says; of an older run, what lies there. Raises InputError if that step and all are gone."""
+        steps = {int(path.name) for path in self.directory.iterdir() if path.name.isdecimal()}
+        bare = {step for step in steps if not self._recorded(step)}
+        try:
+            found = read_json(self._saved)
+            newest, bare = found["step"], {*found["bare"]}
+        except FileNotFoundError:
+            newest = None
+            if create:
+                write_json(self._saved, {"step": None, "bare": sorted(bare)})
+        except _BROKEN as error:
+            raise InputError(f"{self._saved} cannot be read: {error}") from error
+        if newest is not None and not steps:
+            raise InputError(
+                f"{self.directory}: expected the checkpoint of step {newest:,}, which was saved; it is gone, and so "
+                "are all others\nPut them back, or begin again in another --workdir"
+            )
+        return newest, bare
+
+    def _note(self) -> None:
+        write_json(self._saved, {"step": self._step, "bare": sorted(self._bare)})
+
+    def _recorded(self, step: int) -> bool:
+        return (self.directory / str(step) / "record").exists()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -176,14 +234,11 @@ class Checkpoints:
         Raises:
           InputError: there is no checkpoint, none is whole, it is not finite, or has leaves of other shapes or dtypes.
         """
-        items = {
-            "model": ocp.args.StandardRestore(),
-            "optimizer": ocp.args.StandardRestore(_host_zeros(target.opt_state)),
-            "window": ocp.args.StandardRestore(),
-        }
-        step, restored, damaged = self._whole(self.steps, items)
+        step, restored, damaged = self._whole(self.steps, _items(zeros(target.opt_state)))
         for other, error in damaged.items():
             _set_aside(self.directory / str(other), str(error))
+        if self._step is not None and self._step > max([step, *damaged]):
+            print(f"{self.directory}: step {self._step:,}, which was saved, is gone; step {step:,} is used")
         self._manager.reload()
         variables, counts = dict(restored["model"]), {name: np.int32(restored["record"][name]) for name in _COUNTS}
         state = TrainState(params=variables.pop("params"), extra=variables, opt_state=restored["optimizer"], **counts)
@@ -205,6 +260,18 @@ class Checkpoints:
                 f"{next(iter(damaged.values()))}\nnone of the others is whole: {', '.join(map(str, damaged))}"
             )
         raise InputError(f"{self.directory}: expected a checkpoint, found none")
+
+    def whole(self, expected: Any) -> bool:
+        """Whether the model of the newest and the chosen step can be read, and is what was saved; for `expected` see
+        `restore_variables`.
+        """
+        try:
+            for step in {self.latest or 0, self.chosen or 0}:
+                found = self._read(step, {"model": ocp.args.StandardRestore()})
+                _check_leaves(found["model"], expected, f"{self.directory}/{step}")
+        except Damaged:
+            return False
+        return True
 
     def _sift(self, writing: bool) -> None:
         """Sees that the monitored figures can be read, on which Orbax insists: a step whose figure is damaged is set
@@ -240,9 +307,11 @@ class Checkpoints:
 
     def _read(self, step: int, items: dict[str, Any]) -> dict[str, Any]:
         """The items of a step, as they were saved, and its record. Raises Damaged."""
-        recorded = (self.directory / str(step) / "record").exists()
+        recorded = self._recorded(step)
         arguments = {**items, "record": ocp.args.JsonRestore()} if recorded else items
         try:
+            if not recorded and step not in self._bare:
+                raise ValueError("it has no record")
             restored = dict(self._manager.restore(step, args=ocp.args.Composite(**arguments)).items())
             older = {**dict.fromkeys(_COUNTS, 0), "step": step}
             record: dict[str, Any] = seal.opened(restored["record"]) if recorded else older
@@ -280,8 +349,20 @@ def _monitored(metrics: Mapping[str, float] | None) -> float:
     return metrics["monitored"] if metrics else float("inf")
 
 
-def _host_zeros(tree: Any) -> Any:
-    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
+def _items(optimizer: Any) -> dict[str, Any]:
+    """What to restore; `optimizer` has the structure, the shapes and the dtypes of its state."""
+    items = {"model": ocp.args.StandardRestore(), "optimizer": ocp.args.StandardRestore(optimizer)}
+    return {**items, "window": ocp.args.StandardRestore()}
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Orbax as in a process of its own: of several that train together, the one that leads has the whole state."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    alone = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=alone, active_processes={alone}, barrier_sync_key_prefix=f"process{alone}"
+    )
 
 
 def _check_leaves(state: Any, target: Any, where: str) -> None:

@@ -1,8 +1,8 @@
 """How a per-device function becomes a program for all local devices.
 
 A per-device function takes (replicated, batch) and gives results that are the same on every device
-or, with `sharded=True`, a share of the batch. Inside, the devices (all local ones by default) are the
-axis `axes.BATCH`.
+or, with `sharded=True`, a share of the batch. Inside, the devices (by default all of all processes) are
+the axis `axes.BATCH`. On the host, a process has the rows of the batch that its own devices get.
 `jax.pmap` and `jax.jit(jax.shard_map)` are two ways to compile it; both give the same numbers.
 """
 
@@ -22,7 +22,7 @@ from vqjax.data.splits import Split
 
 
 class Program(abc.ABC):
-    """A way to compile per-device functions for devices, all local ones by default, and to lay arrays over them."""
+    """A way to compile per-device functions for devices, by default all of all processes, and to lay arrays on them."""
 
     @abc.abstractmethod
     def __init__(self, devices: Sequence[jax.Device] | None = None): ...
@@ -37,7 +37,7 @@ class Program(abc.ABC):
 
     @abc.abstractmethod
     def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """A global batch on the host -> each device's share, in order."""
+        """The rows of the batch on the host that are this process's -> each device's share, in order."""
 
     @abc.abstractmethod
     def collect(self, tree: Any) -> Any:
@@ -45,14 +45,15 @@ class Program(abc.ABC):
 
     @abc.abstractmethod
     def gather(self, tree: Any) -> Any:
-        """A sharded result -> NumPy arrays of the global batch on the host, in order."""
+        """A sharded result -> NumPy arrays on the host, in order. Only where all devices are this process's."""
 
 
 class Pmap(Program):
     """`jax.pmap`: every array has a leading axis of devices."""
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
-        self._devices = devices or jax.local_devices()
+        self._devices = devices or jax.devices()
+        self._local = sum(device.process_index == jax.process_index() for device in self._devices)
 
     def compile(self, function: Callable, donate: bool = False, sharded: bool = False) -> Callable:
         return jax.pmap(function, axes.BATCH, devices=self._devices, donate_argnums=(0,) if donate else ())
@@ -60,11 +61,11 @@ class Pmap(Program):
     def replicate(self, tree: Any) -> Any:
         # By pmap itself, so that it lies as pmap's results do: from any other layout the second step is compiled again.
         copy = jax.pmap(lambda _, tree: tree, axes.BATCH, in_axes=(0, None), devices=self._devices)
-        return copy(np.zeros(len(self._devices), np.bool_), tree)
+        return copy(np.zeros(self._local, np.bool_), tree)
 
     def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        devices = len(self._devices)
-        return {name: x.reshape(devices, len(x) // devices, *x.shape[1:]) for name, x in batch.items()}
+        shares = self._local
+        return {name: x.reshape(shares, len(x) // shares, *x.shape[1:]) for name, x in batch.items()}
 
     def collect(self, tree: Any) -> Any:
         return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
@@ -77,7 +78,7 @@ class ShardMap(Program):
     """`jax.jit(jax.shard_map)` over a mesh of one axis: global arrays with shardings."""
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
-        devices = devices or jax.local_devices()
+        devices = devices or jax.devices()
         mesh = jax.make_mesh((len(devices),), (axes.BATCH,), axis_types=(AxisType.Auto,), devices=devices)
         self._mesh = mesh
         self._replicated, self._sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (axes.BATCH,)))
@@ -105,7 +106,17 @@ class ShardMap(Program):
         return jax.tree.map(np.asarray, tree)
 
 
+_IN_FLIGHT = 8
+
 PARALLEL: dict[str, type[Program]] = {"pmap": Pmap, "shard_map": ShardMap}
+
+
+def in_flight() -> int:
+    """Steps that may be dispatched ahead of the one that is waited for.
+
+    Without a bound, many CPU devices deadlock, and those of several processes with any.
+    """
+    return 0 if jax.process_count() > 1 and jax.default_backend() == "cpu" else _IN_FLIGHT
 
 
 def multiple(batch_size: int) -> int:
@@ -115,7 +126,7 @@ def multiple(batch_size: int) -> int:
 
 
 class Mapper:
-    """Applies functions to all examples of a split, on all devices.
+    """Applies functions to all examples of a split, on all devices of this process.
 
     A function is compiled once for each size of batches; those are powers of two up to the most that is asked for,
     rounded up to the devices.
@@ -126,7 +137,7 @@ class Mapper:
         fixed: what the functions have beside the examples, on the host.
         how: an entry of PARALLEL.
         """
-        self._program = PARALLEL[how]()
+        self._program = PARALLEL[how](jax.local_devices())
         self._fixed, self._compiled = self._program.replicate(fixed), dict[Callable, Callable]()
 
     def parts(self, function: Callable, split: Split, batch_size: int, title: str) -> Iterator[Any]:
@@ -163,7 +174,7 @@ def map_split(function: Callable, fixed: Any, split: Split, batch_size: int, how
 
 
 def check_batch(batch_size: int) -> None:
-    """Raises InputError unless the devices divide the global batch."""
-    devices = jax.local_device_count()
+    """Raises InputError unless the devices of all processes divide the global batch."""
+    devices = jax.device_count()
     if batch_size % devices:
         raise InputError(f"config.batch_size={batch_size}: expected a multiple of the {devices} devices")

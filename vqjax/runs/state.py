@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from vqjax.core.config import InputError
@@ -62,3 +63,8 @@ def check_fits(state: TrainState) -> None:
             f"config.model has {parameters:,} parameters: training needs {needed / 2**30:,.1f} GiB for them, their "
             f"gradients and the optimizer, expected at most the {limit / 2**30:,.1f} GiB of a device"
         )
+
+
+def zeros(tree: Any) -> Any:
+    """Host arrays of the shapes and dtypes of a tree's leaves, read-only, that take no memory."""
+    return jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), tree)

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from vqjax.runs.devices import Program
+from vqjax.runs.devices import Program, in_flight
 from vqjax.runs.metrics import Mean, summarize
-
-IN_FLIGHT = 8  # steps dispatched ahead of the one that is waited for; without a bound, many CPU devices deadlock
 
 
 class Window:
@@ -23,9 +21,9 @@ class Window:
         self._pending: collections.deque[Mapping[str, jax.Array]] = collections.deque()
 
     def add(self, metrics: Mapping[str, jax.Array]) -> None:
-        """Adds a step's metrics, and waits for the step IN_FLIGHT before it."""
+        """Adds a step's metrics, and waits for the step as many before it as may be in flight."""
         self._pending.append(metrics)
-        self._settle(IN_FLIGHT)
+        self._settle(in_flight())
 
     def _settle(self, pending: int) -> None:
         while len(self._pending) > pending:

@@ -206,4 +206,3 @@ def _write(workdir: Workdir, config: ConfigDict, facts: Mapping[str, Any], varia
     state = initial_state(variables, optimizers.make(config)[0])._replace(step=jnp.int32(config.steps))
     with workdir.checkpoints(create=True) as checkpoints:
         checkpoints.save(state, Mean().state)
-        checkpoints.wait()

@@ -1,6 +1,6 @@
 """Evaluation of a whole split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,25 @@ class Evaluator:
     pictures: Sequence[Path] = ()
     code_frequency: np.ndarray | None = None
 
-    def __init__(self, task: Task, program: devices.Program, batch_size: int, directory: Path, frozen: Any):
-        """`directory` is where it writes; `frozen` is the task's, replicated."""
+    def __init__(
+        self,
+        task: Task,
+        program: devices.Program,
+        batch_size: int,
+        directory: Path,
+        frozen: Any,
+        between: Callable[[], None] = lambda: None,
+    ):
+        """Args:
+        task: whose variables are evaluated.
+        program: what it is compiled by.
+        batch_size: a multiple of the devices.
+        directory: where it writes.
+        frozen: the task's, replicated.
+        between: called now and then; what it raises ends an evaluation.
+        """
         self._task, self._program, self._batch_size, self._directory = task, program, batch_size, directory
+        self._between = between
         self._step, self._frozen = program.compile(eval_step(task)), frozen
         self._prepare = program.compile(lambda frozen, batch: task.prepare(batch, None, frozen), sharded=True)
 
@@ -44,13 +60,15 @@ class Evaluator:
         on_host = self._program.collect(variables)
         parameters = sum(map(np.size, jax.tree.leaves(on_host["params"])))
         figures = self._report(step, name, split, self.measure(variables, split), parameters)
+        self._between()
         self._pictures(on_host, split)
         return figures
 
     def measure(self, variables: Any, split: Split) -> dict[str, np.ndarray]:
         """The mean of every metric over the split, each example once; `variables` replicated."""
         totals = Mean()
-        for batch in evaluation_batches(split, self._batch_size):
+        for batch in evaluation_batches(split, self._batch_size, jax.process_index(), jax.process_count()):
+            self._between()
             batch = self._program.shard(batch)
             if "evaluation" in self._task.prepares:
                 batch = self._prepare(self._frozen, batch)

@@ -4,12 +4,11 @@ import contextlib
 import functools
 import itertools
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -19,14 +18,15 @@ from vqjax import __version__, tasks
 from vqjax.core.config import brief, check_name
 from vqjax.core.files import read_json
 from vqjax.core.history import renamed
+from vqjax.core.interrupts import Interrupts, Stopped, stopped
 from vqjax.data import datasets
 from vqjax.data.batches import batches
-from vqjax.runs import devices, finite
+from vqjax.runs import devices, finite, processes
 from vqjax.runs.lock import locked
 from vqjax.runs.report import write_report
-from vqjax.runs.state import TrainState, check_fits, initial_state
+from vqjax.runs.state import TrainState, check_fits, initial_state, zeros
 from vqjax.runs.window import Window
-from vqjax.runs.workdir import Workdir
+from vqjax.runs.workdir import Facts, Workdir
 from vqjax.runs.writer import Writer, read_lines, seconds
 from vqjax.tasks.contract import Task
 from vqjax.tasks.stage1 import Stage1
@@ -35,6 +35,9 @@ from vqjax.training.clock import Clock
 from vqjax.training.evaluation import Evaluator
 from vqjax.training.steps import prepare_step, train_step
 from vqjax.training.terminal import Progress, fitted, short, show, summary, timed
+
+if TYPE_CHECKING:
+    from vqjax.runs.checkpoints import Checkpoints
 
 _NOTES = 20  # lines about the data
 
@@ -53,7 +56,8 @@ def check(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | N
     Raises:
       InputError: something is wrong.
     """
-    facts = workdir.facts() if workdir and workdir.begun else None
+    facts = processes.tell(workdir.facts() if workdir and workdir.begun else None)
+    facts = None if facts is None else Facts(facts)
     config, stage1 = tasks.complete(config, stage1, facts)
     datasets.check(config)
     check_name(devices.PARALLEL, config.parallel, "config.parallel")
@@ -84,34 +88,35 @@ def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False, pro
       InputError: before anything is compiled or written, if the config, the data or the workdir is unfit, or another
         process trains there; or the weights to begin with are not finite.
     """
-    place = Workdir(workdir)
-    with locked(place.path):
-        return _train(config, place, debug_nans, profile)
+    with Interrupts() as interrupts, processes.directory(Path(workdir)) as directory:
+        place = Workdir(directory)
+        with locked(place.path):
+            return _train(config, place, interrupts, debug_nans, profile)
 
 
-def _train(config: ConfigDict, place: Workdir, debug_nans: bool, profile: int) -> int:
+def _train(config: ConfigDict, place: Workdir, interrupts: Interrupts, debug_nans: bool, profile: int) -> int:
     """As `train`, in a place that is locked."""
     task = check(config, place)
     changed = place.differences(task.config)
-    if place.exists and _finished(place, task):
+    if processes.tell(place.exists and _finished(place, task)):
         if changed:
             place.create(task.config, task.facts)
         return 0
     for key, (old, new) in changed.items():
         print(f"config.{key} is now {new!r}, was {old!r}")
-    run = _Run(task, place, debug_nans)
-    with _Interrupts() as interrupts:
-        try:
-            with profiling.traced(run.update, place.path / "profile", profile) as run.update:
-                whole = run.train(interrupts)
-        except finite.Diverged as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 3
-        if not whole:
-            print(f"stopped by {signal.Signals(interrupts.signal).name}; the same command goes on from here")
-            return 128 + interrupts.signal
-    run.close()
-    return 128 + interrupts.signal if interrupts.signal else 0  # one that came in the last step
+    run = _Run(task, place, interrupts, debug_nans)
+    try:
+        with profiling.traced(run.update, place.path / "profile", profile) as run.update:
+            stop = run.train()
+    except finite.Diverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3
+    interrupts.losing = False
+    if run.finished:
+        run.close()
+    else:
+        print(stopped(stop))
+    return 128 + stop if stop else 0  # also after one that came in the last step
 
 
 def _quickly() -> dict[str, Any]:
@@ -125,8 +130,8 @@ def _finished(workdir: Workdir, task: Task) -> bool:
         return False
     with workdir.checkpoints(create=True) as checkpoints:
         latest, chosen = checkpoints.latest or 0, checkpoints.chosen
-    if latest < task.config.steps or not _tested(workdir, chosen):
-        return False
+        if latest < task.config.steps or not _tested(workdir, chosen) or not checkpoints.whole(task.expected):
+            return False
     print(fitted(f"{short(workdir.path)} is finished after {latest:,} steps: {_result(workdir, task.headline)}"))
     print("To train on, raise its config.steps; to start afresh, name another --workdir.")
     return True
@@ -146,38 +151,20 @@ def _result(workdir: Workdir, names: Sequence[str]) -> str:
     return f"{figures['split']}, step {figures['step']:,}: {show(figures, names)}"
 
 
-class _Interrupts:
-    """While entered, SIGINT and SIGTERM set `signal`, which the loop reads between steps; a second one kills."""
-
-    def __enter__(self) -> "_Interrupts":
-        self.signal = 0
-        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: Any) -> None:
-        if self.signal:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self.signal = number
-
-
 class _Run:
     """A run in the making: the loop is `train`, what it does now and then are its other methods."""
 
-    def __init__(self, task: Task, workdir: Workdir, debug_nans: bool = False):
-        self.task, self.workdir, config = task, workdir, task.config
-        self.variables = tasks.started(task) if config.start and not workdir.begun else None
+    def __init__(self, task: Task, workdir: Workdir, interrupts: Interrupts, debug_nans: bool):
+        self.task, self.workdir, self.interrupts, config = task, workdir, interrupts, task.config
+        begun = processes.tell(workdir.begun)
+        self.variables = tasks.started(task) if config.start and not begun else None
         self.config = config
-        hardware = f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"
+        hardware = f"{jax.device_count()} x {jax.devices()[0].device_kind}{processes.described()}"
         print(f"vqjax {__version__} on {hardware}; workdir {short(workdir.path)}")
         print(brief(config))
         with timed("reading the data"):
-            self.splits = task.load()
-        if workdir.begun:
+            self.splits = processes.in_turn(task.load)
+        if begun:
             datasets.agree_exactly(config, task.facts)
         else:
             task.facts = task.describe(self.splits)
@@ -196,15 +183,22 @@ class _Run:
             self.update = debugging.watched(self.update, bare, self.program)
         self.prepare = self.program.compile(prepare_step(self.task, prepare_key), sharded=True)
         self.frozen = self.program.replicate(self.task.frozen)
-        self.evaluator = Evaluator(self.task, self.program, config.batch_size, workdir.path, self.frozen)
+        self.evaluator = Evaluator(
+            self.task, self.program, config.batch_size, workdir.path, self.frozen, self._check_signal
+        )
+        self.finished = False
 
-    def train(self, interrupts: _Interrupts) -> bool:
-        """From the latest checkpoint, or from the start, to the last step (True) or a signal (False)."""
-        config, program = self.config, self.program
+    def train(self) -> int:
+        """From the latest checkpoint, or from the start, to the last step, when it is `finished`, or to a signal.
+
+        Returns the number of the signal, 0 if none came.
+        """
+        config, program, interrupts = self.config, self.program, self.interrupts
         self.workdir.create(config, self.task.facts)
-        if self.task.stage1:
+        if self.task.stage1 and processes.leads():
             self.task.stage1.pin(self.workdir.path)
-        with self.workdir.checkpoints(create=True) as self.checkpoints:
+        agreed, stop = processes.Agreement(program), 0
+        with self._opened() as self.checkpoints:
             state, sums = self._start()
             first = int(state.step)
             self._introduce(state)
@@ -212,36 +206,47 @@ class _Run:
             progress = Progress(first, config.steps, config.batch_size, self.task.headline)
             with Writer(self.workdir.path, first) as self.writer, progress as self.progress:
                 self.clock, self.timed = Clock(), first
+                if self._owed(first) and (monitored := self._evaluate(first, state)) is not None:
+                    self._save(state, window, monitored)
                 for step, batch in zip(range(first, config.steps), self._waiting(self._batches(first))):
                     batch = program.shard(batch)
                     if "train" in self.task.prepares:
                         batch = self.prepare((state.step, self.frozen), batch)
                     with self._compiling() if step == first else contextlib.nullcontext():
                         state, metrics = self.update(state, batch)
+                    interrupts.losing = True
                     window.add(metrics)
-                    done, last, monitored = step + 1, step + 1 == config.steps, None
+                    done, last, monitored, left = step + 1, step + 1 == config.steps, None, False
                     if done % config.log_every == 0 or last:
                         self._log(done, window)
                         self._check(done, int(program.collect(state.in_a_row)))
                     if done % config.eval_every == 0 or last:
-                        monitored = self._evaluate(done, state)
-                    stop = interrupts.signal  # looked at once: a signal from here on ends the next step
-                    if done % config.save_every == 0 or last or stop or monitored is not None:
-                        self._save(program.collect(state), window, monitored)
+                        try:
+                            monitored = self._evaluate(done, state)
+                        except Stopped:  # it is made when the run goes on
+                            left = True
+                    # Looked at once: a signal from here on ends the next step.
+                    stop, save = agreed(interrupts.signal, interrupts.asked_to_save())
+                    if done % config.save_every == 0 or last or stop or save or monitored is not None:
+                        self._save(state, window, monitored)
                     if done % config.log_every == 0 or last:
                         self._time(done)
                     self.progress.step(done, window.latest)
-                    if stop and not last:
-                        return False
-        return True
+                    if stop and (left or not last):
+                        return stop
+        self.finished = True
+        return stop
 
     def close(self) -> None:
         """The end of a finished run: the chosen checkpoint's test figures, if they are missing, and the summary."""
-        workdir = self.workdir
-        with workdir.checkpoints() as checkpoints:
-            chosen = checkpoints.chosen
-        if not _tested(workdir, chosen):
-            step, variables = workdir.restore_variables(self.task.expected, chosen)
+        workdir, leads, step, variables = self.workdir, processes.leads(), None, zeros(self.task.expected)
+        if leads:
+            with workdir.checkpoints() as checkpoints:
+                step = checkpoints.chosen
+        if not processes.tell(leads and _tested(workdir, step)):
+            if leads:
+                step, variables = workdir.restore_variables(self.task.expected, step)
+            step, variables = processes.tell(step), processes.share(variables)
             with timed(f"evaluating step {step:,} on test"):
                 self.evaluator.evaluate(step, "test", self.splits["test"], self.program.replicate(variables))
         write_report(workdir)
@@ -266,9 +271,19 @@ class _Run:
         more = [f"and more: python -m vqjax inspect lists all {len(notes)}"] if len(notes) > _NOTES else []
         return notes[:_NOTES] + more
 
-    def _batches(self, start: int) -> Iterator[dict]:
-        config = self.config
-        return batches(self.splits["train"], config.batch_size, config.seed, config.data.shuffle, start)
+    @contextlib.contextmanager
+    def _opened(self) -> "Iterator[Checkpoints | None]":
+        """The run's checkpoints, for the process that leads."""
+        if not processes.leads():
+            yield None
+            return
+        with self.workdir.checkpoints(create=True) as checkpoints:
+            yield checkpoints
+
+    def _batches(self, start: int, whole: bool = False) -> Iterator[dict]:
+        """Those of training from a step on: this process's share of each, or the whole of each."""
+        config, share = self.config, () if whole else (jax.process_index(), jax.process_count())
+        return batches(self.splits["train"], config.batch_size, config.seed, config.data.shuffle, start, *share)
 
     def _waiting(self, batches: Iterator[dict]) -> Iterator[dict]:
         """The batches, the time that they are waited for being the data's."""
@@ -280,20 +295,41 @@ class _Run:
 
     def _start(self) -> tuple[TrainState, dict | None]:
         """The state to go on from and the metrics since its last logged line, on the host."""
-        if self.checkpoints.latest is not None:
-            with timed("restoring"):
-                state, sums = self.checkpoints.restore(self.expected)
-            return state, sums and {**sums, "sums": renamed(sums["sums"], self.config.task)}
+        latest, sums = processes.tell(self.checkpoints and self.checkpoints.latest), None
+        if latest is not None:
+            state = zeros(self.expected)
+            if self.checkpoints:
+                with timed("restoring"):
+                    state, sums = self.checkpoints.restore(self.expected)
+            return processes.share(state), sums and {**sums, "sums": renamed(sums["sums"], self.config.task)}
         variables = self.variables
         if variables is None:
             with timed("first weights"):
                 variables = self.init()
-            epoch = itertools.islice(self._batches(0), max(1, len(self.splits["train"]) // self.config.batch_size))
+            epoch = itertools.islice(
+                self._batches(0, True), max(1, len(self.splits["train"]) // self.config.batch_size)
+            )
             with timed(self.task.initialises):
                 variables = self.task.initialise(variables, epoch, self.config.seed)
         state = jax.device_get(initial_state(variables, self.optimizer))
         finite.check(state, "before the first step the state is")
-        return state, None
+        return processes.share(state), None
+
+    def _owed(self, step: int) -> bool:
+        """Whether the evaluation after a step that the run goes on from was left for a signal."""
+        due = step > 0 and (step % self.config.eval_every == 0 or step == self.config.steps)
+        lines = read_lines(self.workdir.path / "metrics.jsonl") if due else []
+        found = any(line["step"] == step and line["split"] == self.monitored_split for line in lines)
+        return bool(processes.tell(due and not found))
+
+    @property
+    def monitored_split(self) -> str:
+        return "validation" if "validation" in self.splits else "test"
+
+    def _check_signal(self) -> None:
+        """Raises Stopped if a signal came to the only process; several go on to where they agree."""
+        if self.interrupts.losing and jax.process_count() == 1:
+            self.interrupts.check()
 
     @contextlib.contextmanager
     def _compiling(self) -> Iterator[None]:
@@ -303,6 +339,10 @@ class _Run:
         self.clock.restart()
 
     def _save(self, state: TrainState, window: Window, monitored: float | None) -> None:
+        """`state` on the devices."""
+        if not self.checkpoints:
+            return
+        state = self.program.collect(state)
         if state.in_a_row < finite.MOST:  # or else the run ends at the next line, and an earlier one is of more use
             with self.clock.spending("save"):
                 self.checkpoints.save(state, window.state(), monitored)
@@ -311,9 +351,8 @@ class _Run:
         """Raises Diverged if so many steps in a row, up to `done`, were skipped that no more are tried."""
         if in_a_row < finite.MOST:
             return
-        self.checkpoints.wait()
-        step = self.checkpoints.latest
-        kept = "none was saved" if step is None else f"step {step:,}, {self.checkpoints.directory / str(step)}"
+        step = self.checkpoints and self.checkpoints.settled()
+        kept = "none was saved" if step is None else f"step {step:,}, {self.workdir.path / 'checkpoints' / str(step)}"
         raise finite.Diverged(
             f"from step {done - in_a_row + 1:,} on, {finite.MOST} steps in a row were not finite\n"
             f"last good checkpoint: {kept}\n"
@@ -337,7 +376,7 @@ class _Run:
         """Figures and pictures of the validation share, or else the test split; returns the monitored figure."""
         from vqjax.runs import plots  # slow to import: not before there is something to draw
 
-        name = "validation" if "validation" in self.splits else "test"
+        name = self.monitored_split
         started = time.perf_counter()
         with self.clock.spending("evaluation"), self.progress.beside(done, f"evaluating on {name}"):
             figures = self.evaluator.evaluate(done, name, self.splits[name], state.variables)
