@@ -2,7 +2,10 @@
 
 import importlib
 from collections.abc import Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ml_collections import ConfigDict
 
 from vqjax.core import command
 from vqjax.core.config import InputError, Natural, check_value, nearest
@@ -24,11 +27,17 @@ COMMANDS = {  # name -> what it does; each but `train` is a module of that name
     "ablate": "train runs that are compared with each other, and make their table",
 }
 
-FLAGS: dict[str, tuple[int | bool, str]] = {  # of `train`, beside the config's
+FLAGS: dict[str, tuple[int | bool | str, str]] = {  # of `train`, beside the config's
     "smoke": (False, "every phase of such a run in seconds, small, in a workdir that is removed"),
     "overfit": (0, "train on the first N images only, over and over: the loss must fall"),
     "profile": (0, "write a trace of N steps to the workdir, for Perfetto or TensorBoard"),
     "debug_nans": (False, "stop at the first step that is not finite, and name the operation"),
+}
+PROCESSES: dict[str, tuple[int | bool | str, str]] = {  # and those of each of several processes that train together
+    "coordinator": ("", "HOST:PORT of the first of several processes that train together (docs/devices.md)"),
+    "processes": (0, "how many they are"),
+    "process": (-1, "the number of this one, from 0"),
+    "distributed": (False, "all that as SLURM, Open MPI or Kubernetes says"),
 }
 
 
@@ -39,23 +48,28 @@ def train(arguments: Sequence[str]) -> int:
         "train",
         "Train what a config describes. The same command again goes on from the latest checkpoint.",
         "python -m vqjax train --config digits --workdir runs/wide --config.model.deepmind.width=128",
-        FLAGS,
+        {**FLAGS, **PROCESSES},
     )
-    overfit, profile, debug_nans = (given.options[name] for name in ("overfit", "profile", "debug_nans"))
-    alone = [f"--{name}" for name in ("smoke", "overfit", "profile") if given.options[name]]
+    options: Any = given.options
+    alone = [f"--{name}" for name in ("smoke", "overfit", "profile") if options[name]]
     if len(alone) > 1:
         raise InputError(f"{' and '.join(alone)}: expected one of them")
-    check_value(profile, Natural, "--profile")
+    check_value(options["profile"], Natural, "--profile")
 
-    from vqjax.training import trials  # JAX starts here, after the flags are known to be right
+    from vqjax.runs import processes  # JAX starts here, after the flags are known to be right
 
-    if given.options["smoke"]:
-        return trials.smoke(given.config, given.workdir, bool(debug_nans))
+    where = processes.place(*(options[name] for name in PROCESSES))
+    return processes.run(where, lambda: _train(given.config, given.workdir, **{name: options[name] for name in FLAGS}))
+
+
+def _train(config: ConfigDict, workdir: Path, smoke: bool, overfit: int, debug_nans: bool, profile: int) -> int:
+    from vqjax.training import loop, trials
+
+    if smoke:
+        return trials.smoke(config, workdir, debug_nans)
     if overfit:
-        return trials.overfit(given.config, given.workdir, overfit, bool(debug_nans))
-    from vqjax.training import loop
-
-    return loop.train(given.config, given.workdir, bool(debug_nans), profile)
+        return trials.overfit(config, workdir, overfit, debug_nans)
+    return loop.train(config, workdir, debug_nans, profile)
 
 
 def main(arguments: Sequence[str]) -> int | None:

@@ -21,7 +21,7 @@ class Given(NamedTuple):
 
     config: ConfigDict
     workdir: Path
-    options: Mapping[str, int | bool] = {}
+    options: Mapping[str, int | bool | str] = {}
 
 
 def parse(
@@ -29,7 +29,7 @@ def parse(
     command: str,
     description: str,
     example: str,
-    options: Mapping[str, tuple[int | bool, str]] = {},
+    options: Mapping[str, tuple[int | bool | str, str]] = {},
 ) -> Given:
     """What a command line says.
 
@@ -37,7 +37,7 @@ def parse(
       arguments: of the command.
       command: its name; `ablate` takes a config of rows, the others the config of a run.
       description, example: for --help.
-      options: other flags, {name: (default, help)}: of whole numbers, or switches where the default is False.
+      options: other flags, {name: (default, help)}: of the default's type, switches where it is False.
 
     Raises:
       InputError: the config is missing or another command's, or a flag is wrong.
@@ -49,7 +49,8 @@ def parse(
     known.add_argument("--config.NAME", metavar="VALUE", help="sets a field; --config FILE --help lists the fields")
     known.add_argument("--workdir", metavar="DIR", help="default: runs/<the config's name and argument>")
     for name, (default, text) in options.items():
-        kind: dict[str, Any] = {"type": int, "metavar": "N"} if default is not False else {"action": "store_true"}
+        typed: dict[str, Any] = {"type": type(default), "metavar": "N" if isinstance(default, int) else name.upper()}
+        kind = {"action": "store_true"} if default is False else typed
         known.add_argument(f"--{name}", default=default, help=text, **kind)
     asked = [word for word in rest if word in ("-h", "--help")]
     given, unknown = known.parse_known_args([word for word in rest if word not in asked])

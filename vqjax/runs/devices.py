@@ -59,6 +59,8 @@ class Pmap(Program):
         return jax.pmap(function, axes.BATCH, devices=self._devices, donate_argnums=(0,) if donate else ())
 
     def replicate(self, tree: Any) -> Any:
+        if not jax.tree.leaves(tree):  # of nothing, pmap over several processes makes an error
+            return tree
         # By pmap itself, so that it lies as pmap's results do: from any other layout the second step is compiled again.
         copy = jax.pmap(lambda _, tree: tree, axes.BATCH, in_axes=(0, None), devices=self._devices)
         return copy(np.zeros(self._local, np.bool_), tree)

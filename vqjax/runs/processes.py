@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,14 +41,14 @@ class Place(NamedTuple):
     process: int
 
 
-def place(distributed: bool, coordinator: str, processes: int, process: int) -> Place | None:
+def place(coordinator: str, processes: int, process: int, distributed: bool) -> Place | None:
     """What the flags of a command say, or else the environment; None: a process of its own.
 
     Raises InputError if only a part of it is said.
     """
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS", "")
-    processes = processes or int(os.environ.get("JAX_NUM_PROCESSES", 0))
-    process = int(os.environ.get("JAX_PROCESS_ID", -1)) if process < 0 else process
+    processes = processes or _number("JAX_NUM_PROCESSES", 0)
+    process = _number("JAX_PROCESS_ID", -1) if process < 0 else process
     if distributed:
         return Place(coordinator, processes, process)
     if not coordinator and not processes and process < 0:
@@ -59,6 +60,14 @@ def place(distributed: bool, coordinator: str, processes: int, process: int) -> 
             "Open MPI or Kubernetes"
         )
     return Place(coordinator, processes, process)
+
+
+def _number(name: str, default: int) -> int:
+    """Of the environment. Raises InputError if it is none."""
+    value = os.environ.get(name, "")
+    if value and not value.isdecimal():
+        raise InputError(f"{name}={value}: expected a whole number")
+    return int(value) if value else default
 
 
 def run(where: Place | None, train: Callable[[], int]) -> int:
@@ -81,9 +90,12 @@ def run(where: Place | None, train: Callable[[], int]) -> int:
         print(f"error: {_named()}: {_lost(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         status = 130
+    except Exception:
+        traceback.print_exc()
     finally:
         if status not in _TOGETHER and status < 128:
             # Not the usual end, at which JAX waits for the others, who may be waiting for this one.
+            sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
     return status
