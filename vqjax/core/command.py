@@ -2,7 +2,11 @@
 
 import argparse
 import errno
+import os
+import signal
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -68,7 +72,17 @@ def status(main: Callable[[], int | None]) -> int:
         return 130
 
 
+def _interrupt(number: int, frame: Any) -> None:
+    """Raises KeyboardInterrupt; a moment later where Python would print and forget it, as in JAX's callback of gc."""
+    if any(each.f_code.co_name == "_xla_gc_callback" for each, _ in traceback.walk_stack(frame)):
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+    else:
+        signal.default_int_handler(number, frame)
+
+
 def run(main: Main) -> NoReturn:
     """Ends the process with the status of `main`, called with the command line's arguments."""
     compilation.keep()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     sys.exit(status(lambda: main(sys.argv[1:])))

@@ -1,0 +1,93 @@
+"""Signals, sent to processes of their own."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+# In a call outside Python, where no Python handler runs, for a minute or until a signal's own way out.
+WAITING = """
+import sys, threading
+import numpy as np
+from vqjax.core.interrupts import Interrupts
+x = np.random.default_rng(0).normal(size=(1500, 1500))
+with Interrupts() as interrupts:
+    interrupts.losing = sys.argv[1] == "losing"
+    print("ready", flush=True)
+    for _ in range(100):
+        np.linalg.svd(x)
+        if interrupts.asked_to_save():
+            print("saved", flush=True)
+"""
+COLLECTING = """
+import gc, os, signal, time
+from vqjax.core.command import run
+
+def _xla_gc_callback(*arguments):
+    gc.callbacks.clear()
+    os.kill(os.getpid(), signal.SIGINT)
+
+def main(arguments):
+    gc.callbacks.append(_xla_gc_callback)
+    gc.collect()
+    time.sleep(100)
+
+run(main)
+"""
+STOP = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def start(script, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def waiting(request):
+    process = start(WAITING, request.param)
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("number", STOP)
+@pytest.mark.parametrize("waiting", ["idle"], indirect=True)
+def test_where_nothing_would_be_lost_a_signal_ends_the_process_at_once(waiting, number):
+    waiting.send_signal(number)
+    assert waiting.stdout.readline() == f"stopped by {number.name}; the same command goes on from here\n"
+    assert waiting.wait(30) == 128 + number
+
+
+@pytest.mark.parametrize("waiting", ["losing"], indirect=True)
+def test_else_it_is_answered_at_once_and_only_a_second_one_ends_the_process(waiting):
+    waiting.send_signal(signal.SIGTERM)
+    assert waiting.stdout.readline() == "SIGTERM: stopping after this step; again to quit without saving\n"
+    assert waiting.poll() is None
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait(30) == 130
+
+
+@pytest.mark.parametrize("waiting", ["losing"], indirect=True)
+def test_one_asks_to_save_and_ends_nothing(waiting):
+    waiting.send_signal(signal.SIGUSR1)
+    assert waiting.stdout.readline() == "SIGUSR1: saving after this step\n"
+    assert waiting.stdout.readline() == "saved\n"
+    assert waiting.poll() is None
+
+
+def test_ctrl_c_while_python_collects_garbage_is_not_lost():
+    """JAX has a callback there, in which an exception is printed and forgotten."""
+    process = start(COLLECTING)
+    try:
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+    assert "Traceback" not in process.communicate()[1]
