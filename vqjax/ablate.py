@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     from vqjax.training.ablation import ablate  # JAX starts here, after the flags are known to be right
 
     check_value(given.options["seeds"], Positive, "--seeds")
-    return ablate(given.config, given.workdir, given.options["seeds"])
+    return ablate(given.config, given.workdir, int(given.options["seeds"]))
 
 
 if __name__ == "__main__":

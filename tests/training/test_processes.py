@@ -1,0 +1,150 @@
+"""Several processes that train one run together, over gloo, on virtual devices."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import REPOSITORY
+from helpers import ENVIRONMENT, TINY, assert_close, assert_refused, command, lines_of, saved
+
+from vqjax.core.config import InputError
+from vqjax.runs import processes
+from vqjax.runs.devices import PARALLEL
+
+SHORT = [*TINY, "--config.steps=10", "--config.eval_every=10", "--config.save_every=5"]
+LONG = [*TINY, "--config.steps=100000", "--config.eval_every=100000", "--config.save_every=100000"]
+
+
+def environment(devices):
+    flags = f"--xla_backend_optimization_level=1 --xla_force_host_platform_device_count={devices}"
+    return {**ENVIRONMENT, "XLA_FLAGS": flags}
+
+
+class Together:
+    """Two processes of four devices each, in one workdir; their output goes to files beside it."""
+
+    def __init__(self, workdir, *arguments):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            place = ["--coordinator", f"localhost:{free.getsockname()[1]}", "--processes", "2"]
+        self.logs = [workdir.with_name(f"{workdir.name}{process}.log") for process in (0, 1)]
+        self.processes = []
+        for process, log in enumerate(self.logs):
+            line = ["train.py", "--config", "configs/digits.py", "--workdir", str(workdir), *arguments, *place]
+            with log.open("w") as out:
+                self.processes.append(
+                    subprocess.Popen(
+                        [sys.executable, *line, "--process", str(process)],
+                        cwd=REPOSITORY,
+                        env=environment(4),
+                        stdout=out,
+                        stderr=subprocess.STDOUT,
+                    )
+                )
+
+    def wait(self, seconds=300):
+        """The exit statuses."""
+        try:
+            return [process.wait(seconds) for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+
+    def begun(self):
+        """Returns when the steps go on."""
+        deadline = time.monotonic() + 240
+        while "step 5:" not in self.logs[0].read_text():
+            assert time.monotonic() < deadline and not any(process.poll() for process in self.processes)
+            time.sleep(0.1)
+
+    def said(self, process):
+        """What a process has printed, less what gloo prints."""
+        lines = self.logs[process].read_text().splitlines()
+        return "\n".join(line for line in lines if "Gloo" not in line and "rank" not in line)  # which may be mixed
+
+
+@pytest.mark.parametrize(
+    "parallel", [name if name == "pmap" else pytest.param(name, marks=pytest.mark.slow) for name in PARALLEL]
+)
+def test_two_processes_train_as_one(tmp_path, parallel):
+    """2 x 4 devices against 1 x 8; then the run goes on in one process, or its twin in two."""
+    chosen = [*SHORT, f"--config.parallel={parallel}"]
+    two = Together(tmp_path / "two", *chosen)
+    assert two.wait() == [0, 0], two.said(0) + two.said(1)
+    assert "8 x cpu in 2 processes" in two.said(0) and two.said(1) == ""
+    one = ["train.py", "--config", "configs/digits.py", "--workdir", tmp_path / "one", *chosen]
+    assert command(*one, env=environment(8)).returncode == 0
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
+    assert_close(
+        lines_of(tmp_path / "two" / "metrics.jsonl")[:2], lines_of(tmp_path / "one" / "metrics.jsonl")[:2], 1e-5
+    )
+    assert_close(saved(tmp_path / "two"), saved(tmp_path / "one"), 1e-4)
+    going_on = [*chosen, "--config.steps=15"]
+    one[4] = tmp_path / "two"
+    assert command(*one, "--config.steps=15", env=environment(8)).returncode == 0
+    two = Together(tmp_path / "one", *going_on)
+    assert two.wait() == [0, 0], two.said(0) + two.said(1)
+    assert "going on from step 10" in two.said(0)
+    assert_close(saved(tmp_path / "two"), saved(tmp_path / "one"), 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signalled", [0, 1])
+def test_a_signal_to_one_stops_all_after_the_same_step(tmp_path, signalled):
+    two = Together(tmp_path / "two", *LONG)
+    two.begun()
+    two.processes[signalled].send_signal(signal.SIGTERM)
+    assert two.wait(60) == [143, 143]
+    assert "stopped by SIGTERM" in two.said(0)
+    assert saved(tmp_path / "two")[0] >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_one_that_dies_ends_the_others_within_a_minute_with_a_message(tmp_path, killed):
+    two = Together(tmp_path / "two", *LONG)
+    two.begun()
+    two.processes[killed].kill()
+    statuses = two.wait(60)
+    assert statuses[1 - killed] not in (0, None)
+    assert "another" in two.said(1 - killed)
+
+
+@pytest.mark.slow
+def test_what_one_refuses_ends_all(tmp_path):
+    """The workdir of the first is in use by files of somebody else."""
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "letter.txt").write_text("Dear")
+    two = Together(tmp_path / "two", *SHORT)
+    assert two.wait(90)[0] == 2
+    assert "expected a run or an empty directory" in two.said(0)
+
+
+@pytest.mark.parametrize(
+    "given", [("", 2, 0, False), ("host:1", 0, 0, False), ("host:1", 2, -1, False), ("host:1", 2, 2, False)]
+)
+def test_half_a_place_is_refused(given, monkeypatch):
+    for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="expected HOST:PORT of the first process"):
+        processes.place(*given)
+
+
+def test_a_place_comes_from_the_environment_too(monkeypatch):
+    assert processes.place("", 0, -1, False) is None
+    for name, value in (("COORDINATOR_ADDRESS", "host:1"), ("NUM_PROCESSES", "2"), ("PROCESS_ID", "0")):
+        monkeypatch.setenv(f"JAX_{name}", value)
+    assert processes.place("", 0, -1, False) == ("host:1", 2, 0)
+    assert processes.place("other:1", 4, 3, False) == ("other:1", 4, 3)
+    monkeypatch.setenv("JAX_PROCESS_ID", "first")
+    with pytest.raises(InputError, match="JAX_PROCESS_ID=first"):
+        processes.place("", 0, -1, False)
+
+
+@pytest.mark.slow
+def test_who_finds_nobody_says_so(tmp_path):
+    line = ["train.py", "--config", "configs/digits.py", "--workdir", tmp_path / "run", "--distributed"]
+    assert_refused(command(*line), "do not find each other")
