@@ -53,7 +53,7 @@ def test_the_latest_two_and_the_best_are_kept(workdir):
     with workdir.checkpoints(create=True) as checkpoints:
         for step, figure in ((1, 3.0), (2, 1.0), (3, 2.0), (4, None), (5, 4.0), (6, None)):
             checkpoints.save(state_of(step), {"count": np.float64(0), "sums": {}}, figure)
-        checkpoints.wait()
+        checkpoints.settled()
     expected = jax.eval_shape(lambda: state_of(0).variables)
     with workdir.checkpoints() as checkpoints:
         assert sorted(int(path.name) for path in checkpoints.directory.iterdir()) == [2, 5, 6]
@@ -72,7 +72,7 @@ def test_without_a_figure_the_latest_is_chosen(workdir):
         with pytest.raises(InputError, match="expected a checkpoint, found none"):
             checkpoints.restore_variables(state_of(0).variables)
         checkpoints.save(state_of(7), {"count": np.float64(0), "sums": {}})
-        checkpoints.wait()
+        checkpoints.settled()
         assert checkpoints.chosen == 7
 
 
@@ -80,7 +80,7 @@ def test_a_figure_that_is_not_finite_is_never_the_best(workdir):
     with workdir.checkpoints(create=True) as checkpoints:
         for step, figure in enumerate((3.0, 1.0, np.nan, np.inf, np.nan), start=1):
             checkpoints.save(state_of(step), {"count": np.float64(0), "sums": {}}, figure)
-        checkpoints.wait()
+        checkpoints.settled()
         assert (checkpoints.latest, checkpoints.chosen) == (5, 2)
 
 
@@ -88,7 +88,7 @@ def test_of_figures_that_are_not_finite_none_is_chosen(workdir):
     with workdir.checkpoints(create=True) as checkpoints:
         for step, figure in enumerate((np.nan, np.inf, np.nan), start=1):
             checkpoints.save(state_of(step), {"count": np.float64(0), "sums": {}}, figure)
-        checkpoints.wait()
+        checkpoints.settled()
         assert checkpoints.chosen == checkpoints.latest == 3 and not checkpoints._best_known
 
 
@@ -188,7 +188,7 @@ def test_pinned_checkpoints_are_kept(workdir):
     with workdir.checkpoints(create=True) as checkpoints:
         for step in range(1, 7):
             checkpoints.save(state_of(step), {"count": np.float64(0), "sums": {}})
-            checkpoints.wait()
+            checkpoints.settled()
             if step in (1, 4):
                 pins.pin(workdir.path / "pins", step, f"f{step}", workdir.path / "prior")
         (workdir.path / "pins" / "1-f1.json").write_text("{")

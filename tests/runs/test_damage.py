@@ -99,7 +99,7 @@ def test_training_goes_on_after_a_fallback(directory):
     with Checkpoints(directory) as checkpoints:
         assert checkpoints.restore(TARGET)[0].step == 2 and checkpoints.latest == 2
         checkpoints.save(state_of(3), WINDOW, 0.5)
-        checkpoints.wait()
+        checkpoints.settled()
         assert checkpoints.latest == checkpoints.chosen == 3
     assert restored(directory)[0].step == 3
 

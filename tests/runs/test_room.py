@@ -155,17 +155,17 @@ def test_a_checkpoint_on_a_full_disk_leaves_the_one_before(tmp_path, capsys):
     def main():
         with Checkpoints(tmp_path / "checkpoints", create=True) as checkpoints:
             checkpoints.save(state_of(2), WINDOW)
-            checkpoints.wait()
+            checkpoints.settled()
             with room(10_000):
                 checkpoints.save(state_of(3), WINDOW)
-                checkpoints.wait()
+                checkpoints.settled()
 
     assert status(main) == 2
     assert_told(capsys, f"{tmp_path / 'checkpoints'} cannot be written to: File too large", "40,0", " needed, ", "free")
     with Checkpoints(tmp_path / "checkpoints", create=True) as checkpoints:
         assert_same(checkpoints.restore(target)[0], state_of(2))
         checkpoints.save(state_of(3), WINDOW)
-        checkpoints.wait()
+        checkpoints.settled()
         assert_same(checkpoints.restore(target)[0], state_of(3))
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"2", "3"}
 

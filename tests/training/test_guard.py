@@ -133,7 +133,7 @@ def test_five_in_a_row_end_the_run(small_config, spoil, tmp_path, capsys):
 def test_a_rate_that_destroys_the_weights_ends_the_run(request, tmp_path, capsys, fixture):
     config = request.getfixturevalue(fixture)
     config.steps = 12
-    config.optimizer.update({"name": "sgd", "learning_rate": 1e30, "schedule": "constant", "warmup": 0, "clip": 0.0})
+    config.optimizer.update({"name": "sgd", "learning_rate": 1e6, "schedule": "constant", "warmup": 0, "clip": 0.0})
     assert loop.train(config, tmp_path / "run") == 3
     assert len(capsys.readouterr().err.strip().splitlines()) <= 5
     for item in saved(tmp_path / "run")[1].values():
@@ -147,6 +147,7 @@ def test_a_checkpoint_without_the_counter_is_gone_on_from(small_config, tmp_path
     assert loop.train(small_config, tmp_path / "old") == 0
     shutil.copytree(tmp_path / "old", tmp_path / "new")
     shutil.rmtree(tmp_path / "old" / "checkpoints" / "4" / "record")
+    (tmp_path / "old" / "saved.json").unlink()
     small_config.steps = 6
     for name in ("old", "new"):
         assert loop.train(small_config, tmp_path / name) == 0
@@ -169,7 +170,7 @@ def ruin(monkeypatch):
                 checkpoints.save(state, window)
             patch.setattr(finite, "check", lambda *_: None)
             checkpoints.save(state, window)
-            checkpoints.wait()
+            checkpoints.settled()
         return str(workdir)
 
     return ruin

@@ -90,10 +90,13 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(small_config,
 
 
 def test_a_signal_in_the_last_step_is_not_forgotten(small_config, tmp_path, monkeypatch):
-    """The run is finished, and whoever runs several is told to stop."""
+    """The step is saved, and whoever runs several is told to stop; the same command makes the evaluation."""
     small_config.steps = 4
-    stop_after(monkeypatch, 4)
-    assert loop.train(small_config, tmp_path) == 143
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4)
+        assert loop.train(small_config, tmp_path) == 143
+    assert saved(tmp_path)[0] == 4 and not (tmp_path / "eval.json").exists()
+    assert loop.train(small_config, tmp_path) == 0
     assert saved(tmp_path)[0] == 4 and (tmp_path / "eval.json").exists()
 
 

@@ -1,6 +1,7 @@
 """The nearest code, exactly, and sums over the vectors of a code, without an array of all positions by all codes."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -27,8 +28,7 @@ def nearest(z: jax.Array, codebook: jax.Array) -> jax.Array:
     """
     offset = _offset(codebook)
     z, codebook = z - offset, codebook - offset
-    dims = [size for size in z.shape[:-1] if isinstance(size, int)]  # in an exported program some are not
-    if math.prod(dims) * len(codebook) <= _WHOLE:
+    if _known(z.shape[:-1]) * len(codebook) <= _WHOLE:
         return jnp.argmin(squared_distances(z, codebook), axis=-1)
     return _in_blocks(z.reshape(-1, z.shape[-1]), codebook).reshape(z.shape[:-1])
 
@@ -45,7 +45,7 @@ def _(size: int, batched: list[bool], z: jax.Array, codebook: jax.Array) -> tupl
 
 def means(codes: jax.Array, z: jax.Array, num_codes: int) -> tuple[jax.Array, jax.Array]:
     """The share of each code in codes (...), (K,), and the sum of its vectors of z (..., D) over the count, (K, D)."""
-    if codes.size * num_codes > _ONE_HOT:
+    if _known(codes.shape) * num_codes > _ONE_HOT:
         total = jax.ops.segment_sum(z.reshape(-1, z.shape[-1]), codes.reshape(-1), num_codes)
         return shares(codes, num_codes), total / codes.size
     positions = tuple(range(codes.ndim))  # the axes of z but the last
@@ -57,6 +57,11 @@ def means(codes: jax.Array, z: jax.Array, num_codes: int) -> tuple[jax.Array, ja
 def shares(codes: jax.Array, num_codes: int) -> jax.Array:
     """The share of each code in codes (...), (K,)."""
     return jnp.bincount(codes.reshape(-1), length=num_codes) / codes.size
+
+
+def _known(shape: Sequence[Any]) -> int:
+    """The product of a shape's sizes; in an exported program some are not known, and count as 1."""
+    return math.prod(size for size in shape if isinstance(size, int))
 
 
 def _offset(codebook: jax.Array) -> jax.Array:
