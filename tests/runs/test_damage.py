@@ -143,3 +143,73 @@ def test_with_none_left_nothing_is_set_aside(directory):
     for _ in range(2):
         with pytest.raises(InputError, match="3 cannot be read: .*\nnone of the others is whole: 3, 2"):
             restored(directory)
+
+
+@pytest.fixture
+def run(saved, tmp_path):
+    """The same with what lies beside them: saved.json."""
+    shutil.copytree(saved.parent, tmp_path / "run")
+    return tmp_path / "run" / "checkpoints"
+
+
+@pytest.mark.parametrize("with_directory", [False, True])
+def test_with_all_gone_nobody_begins_at_0(run, with_directory):
+    """The run's files say that there were some."""
+    shutil.rmtree(run)
+    if with_directory:
+        run.mkdir()
+    for _ in range(2):
+        with pytest.raises(InputError, match="expected the checkpoint of step 3, which was saved; it is gone"):
+            Checkpoints(run, create=True)
+
+
+def test_the_newest_gone_is_said(run, capsys):
+    shutil.rmtree(run / "3")
+    assert restored(run)[0].step == 2
+    assert "step 3, which was saved, is gone; step 2 is used" in capsys.readouterr().out
+
+
+def test_one_without_a_record_is_no_older_one(run, capsys):
+    shutil.rmtree(run / "3" / "record")
+    assert restored(run)[0].step == 2
+    assert "3 cannot be read: it has no record" in capsys.readouterr().out
+
+
+def test_a_damaged_note_of_what_was_saved_is_an_error(run):
+    run.with_name("saved.json").write_text("{")
+    with pytest.raises(InputError, match="saved.json cannot be read"):
+        Checkpoints(run, create=True)
+
+
+def test_a_save_is_read_again_before_an_older_one_goes(run, capsys):
+    """One that is not on disk as it was saved is set aside at the next save, when the one before is still there."""
+    with Checkpoints(run, create=True) as checkpoints:
+        checkpoints.save(state_of(4), WINDOW)
+        checkpoints._manager.wait_until_finished()
+        for path in (run / "4" / "model").rglob("*"):
+            if path.is_file():
+                path.write_bytes(path.read_bytes()[:10])
+        assert checkpoints.steps == [4, 3, 2]  # 2 is the best one
+        checkpoints.save(state_of(5), WINDOW)
+    assert f"{run}/4 cannot be read" in capsys.readouterr().out
+    with Checkpoints(run) as checkpoints:
+        assert checkpoints.steps == [5, 3, 2]
+    assert restored(run)[0].step == 5
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_of_two_hundred_flipped_bits_none_is_silently_restored(saved, tmp_path, capsys):
+    rng, before = np.random.default_rng(1), 0
+    files = [path.relative_to(saved) for path in sorted((saved / "3").rglob("*")) if path.is_file()]
+    files = [file for file in files if (saved / file).stat().st_size]
+    for i in range(200):
+        directory = shutil.copytree(saved, tmp_path / "checkpoints")
+        flip(directory / files[i % len(files)], rng)
+        state, window = restored(directory)
+        assert_same(state, state_of(int(state.step)))
+        assert_same(window, WINDOW)
+        before += state.step == 2
+        shutil.rmtree(directory)
+    with capsys.disabled():
+        print(f"\n200 flips: {before} times the step before, {200 - before} harmless, 0 silently wrong")
