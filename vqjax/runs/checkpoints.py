@@ -3,8 +3,6 @@
 <step>/{model,optimizer,window}    variables, Optax's state, the metrics' running mean
 <step>/record                      JSON: the step, the steps skipped, the monitored figure, checksums of all leaves;
                                    older ones lack it
-
-Beside them, saved.json says {"step": the newest that was read again and found whole, "bare": those without a record}.
 """
 
 import contextlib
@@ -25,9 +23,10 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from vqjax.core.config import InputError, differences
-from vqjax.core.files import Unwritten, read_json, write_json, writing
+from vqjax.core.files import Unwritten, read_json, writing
 from vqjax.runs import finite, seal
 from vqjax.runs.pins import pinned
+from vqjax.runs.saved import Saved
 from vqjax.runs.state import TrainState, zeros
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs a paragraph per save, and what it raises as well
@@ -88,7 +87,7 @@ class Checkpoints:
             create=False,
             multiprocessing_options=_alone(),
         )
-        self.directory, self._saved = directory, directory.with_name("saved.json")
+        self.directory = directory
         if create:
             with writing(self.directory):
                 self.directory.mkdir(parents=True, exist_ok=True)
@@ -96,7 +95,8 @@ class Checkpoints:
             raise InputError(f"{self.directory}: expected a checkpoint, found none")
         self._sift(create)
         self._needed = 0  # bytes of the latest save
-        self._step, self._bare = self._noted(create)
+        steps = {int(path.name) for path in directory.iterdir() if path.name.isdecimal()}
+        self._saved = Saved(directory.with_name("saved.json"), steps, {*filter(self._recorded, steps)}, create)
         self._unread: tuple[int, Any] | None = None  # a step that is saved, and the structure of its optimizer state
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
@@ -184,31 +184,7 @@ class Checkpoints:
             _set_aside(self.directory / str(step), str(error))
             self._manager.reload()
         else:
-            self._step = step
-            self._note()
-
-    def _noted(self, create: bool) -> tuple[int | None, set[int]]:
-        """What saved.json says; of an older run, what lies there. Raises InputError if that step and all are gone."""
-        steps = {int(path.name) for path in self.directory.iterdir() if path.name.isdecimal()}
-        bare = {step for step in steps if not self._recorded(step)}
-        try:
-            found = read_json(self._saved)
-            newest, bare = found["step"], {*found["bare"]}
-        except FileNotFoundError:
-            newest = None
-            if create:
-                write_json(self._saved, {"step": None, "bare": sorted(bare)})
-        except _BROKEN as error:
-            raise InputError(f"{self._saved} cannot be read: {error}") from error
-        if newest is not None and not steps:
-            raise InputError(
-                f"{self.directory}: expected the checkpoint of step {newest:,}, which was saved; it is gone, and so "
-                "are all others\nPut them back, or begin again in another --workdir"
-            )
-        return newest, bare
-
-    def _note(self) -> None:
-        write_json(self._saved, {"step": self._step, "bare": sorted(self._bare)})
+            self._saved.note(step)
 
     def _recorded(self, step: int) -> bool:
         return (self.directory / str(step) / "record").exists()
@@ -237,8 +213,8 @@ class Checkpoints:
         step, restored, damaged = self._whole(self.steps, _items(zeros(target.opt_state)))
         for other, error in damaged.items():
             _set_aside(self.directory / str(other), str(error))
-        if self._step is not None and self._step > max([step, *damaged]):
-            print(f"{self.directory}: step {self._step:,}, which was saved, is gone; step {step:,} is used")
+        if self._saved.step is not None and self._saved.step > max([step, *damaged]):
+            print(f"{self.directory}: step {self._saved.step:,}, which was saved, is gone; step {step:,} is used")
         self._manager.reload()
         variables, counts = dict(restored["model"]), {name: np.int32(restored["record"][name]) for name in _COUNTS}
         state = TrainState(params=variables.pop("params"), extra=variables, opt_state=restored["optimizer"], **counts)
@@ -310,7 +286,7 @@ class Checkpoints:
         recorded = self._recorded(step)
         arguments = {**items, "record": ocp.args.JsonRestore()} if recorded else items
         try:
-            if not recorded and step not in self._bare:
+            if not recorded and step not in self._saved.bare:
                 raise ValueError("it has no record")
             restored = dict(self._manager.restore(step, args=ocp.args.Composite(**arguments)).items())
             older = {**dict.fromkeys(_COUNTS, 0), "step": step}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from vqjax import __version__, tasks
@@ -33,13 +32,12 @@ from vqjax.tasks.stage1 import Stage1
 from vqjax.training import debugging, optimizers, profiling
 from vqjax.training.clock import Clock
 from vqjax.training.evaluation import Evaluator
+from vqjax.training.introduction import introduce
 from vqjax.training.steps import prepare_step, train_step
 from vqjax.training.terminal import Progress, fitted, short, show, summary, timed
 
 if TYPE_CHECKING:
     from vqjax.runs.checkpoints import Checkpoints
-
-_NOTES = 20  # lines about the data
 
 
 def check(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | None = None) -> Task:
@@ -201,7 +199,7 @@ class _Run:
         with self._opened() as self.checkpoints:
             state, sums = self._start()
             first = int(state.step)
-            self._introduce(state)
+            introduce(self.task, self.splits, state)
             state, window = program.replicate(state), Window(program, sums)
             progress = Progress(first, config.steps, config.batch_size, self.task.headline)
             with Writer(self.workdir.path, first) as self.writer, progress as self.progress:
@@ -252,24 +250,6 @@ class _Run:
         write_report(workdir)
         following = self.task.following(shlex.quote(short(workdir.path)))
         print(summary(workdir.path, _result(workdir, self.task.headline), following, seconds(workdir.path)))
-
-    def _introduce(self, state: TrainState) -> None:
-        """Prints how much there is of data and parameters."""
-        print(f"images: {', '.join(f'{len(split):,} {name}' for name, split in self.splits.items())}")
-        counts = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.params.items()}
-        print(fitted(f"parameters: {sum(counts.values()):,} ({', '.join(f'{k} {v:,}' for k, v in counts.items())})"))
-        extra = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.extra.items()}
-        print(fitted(f"without gradients: {', '.join(f'{k} {v:,}' for k, v in extra.items()) or 'none'}"))
-        for note in [] if state.step else self._notes():
-            print(fitted(note))
-        if state.step:
-            print(f"going on from step {int(state.step):,}")
-
-    def _notes(self) -> list[str]:
-        """What a user should know of the run before it begins."""
-        notes = [*datasets.describe(self.config).notes, *self.task.notes, *datasets.oddities(self.config)]
-        more = [f"and more: python -m vqjax inspect lists all {len(notes)}"] if len(notes) > _NOTES else []
-        return notes[:_NOTES] + more
 
     @contextlib.contextmanager
     def _opened(self) -> "Iterator[Checkpoints | None]":

@@ -1,0 +1,35 @@
+"""What a user is told of a run before its first step."""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from vqjax.data import datasets
+from vqjax.data.splits import Split
+from vqjax.runs.state import TrainState
+from vqjax.tasks.contract import Task
+from vqjax.training.terminal import fitted
+
+_NOTES = 20  # lines about the data
+
+
+def introduce(task: Task, splits: Mapping[str, Split], state: TrainState) -> None:
+    """Prints how much there is of data and parameters, and where a run begins; of a new one also what is odd."""
+    print(f"images: {', '.join(f'{len(split):,} {name}' for name, split in splits.items())}")
+    counts = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.params.items()}
+    print(fitted(f"parameters: {sum(counts.values()):,} ({', '.join(f'{k} {v:,}' for k, v in counts.items())})"))
+    extra = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.extra.items()}
+    print(fitted(f"without gradients: {', '.join(f'{k} {v:,}' for k, v in extra.items()) or 'none'}"))
+    if state.step:
+        print(f"going on from step {int(state.step):,}")
+        return
+    for note in _notes(task):
+        print(fitted(note))
+
+
+def _notes(task: Task) -> list[str]:
+    """What a user should know of the run before it begins."""
+    notes = [*datasets.describe(task.config).notes, *task.notes, *datasets.oddities(task.config)]
+    more = [f"and more: python -m vqjax inspect lists all {len(notes)}"] if len(notes) > _NOTES else []
+    return notes[:_NOTES] + more
