@@ -85,7 +85,7 @@ def test_every_config_takes_a_step(name, mock_data, folder):
     config = importlib.import_module(f"configs.{name}").get_config()
     if config.data.name == "clips":
         config.data.path = str(folder / "film.npy")
-        np.save(config.data.path, np.random.default_rng(0).integers(0, 256, (40, 12, 8, 3), np.uint8))
+        np.save(config.data.path, np.random.default_rng(0).integers(0, 256, (120, 12, 8, 3), np.uint8))
     check_figures(one_step(config, name, folder))
 
 

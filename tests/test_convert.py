@@ -129,7 +129,8 @@ def test_what_takes_a_finished_run_takes_it(tmp_path, monkeypatch):
     saved(tmp_path / "model.pth")
     (tmp_path / "run").mkdir()  # an empty one will do
     assert command("vq-vae-images", tmp_path / "model.pth", "--out", tmp_path / "run", "--variance", "0.07") == 0
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "run.json", "checkpoints"}
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.json", "run.json", "saved.json", "checkpoints"}
     evaluate.main(["--workdir", str(tmp_path / "run")])
     figures = json.loads((tmp_path / "run" / "eval.json").read_text())
     assert figures["reconstruction_loss"] == pytest.approx(4 * figures["mse"] / 0.07, rel=0.2)  # of clipped pixels

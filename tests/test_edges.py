@@ -114,6 +114,7 @@ def name_of(edge):
 
 @pytest.fixture
 def one_device(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
 
 

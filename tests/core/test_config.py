@@ -86,7 +86,7 @@ def test_differences_are_dotted():
         ("model.deepmind.blocks", -1),
         ("model.deepmind.kernel_init", "kaimin"),
         ("model.ema.num_codes", 0),
-        ("model.ema.num_codes", 20_001),
+        ("model.ema.num_codes", 2**18 + 1),
         ("model.ema.decay", 1.0),
         ("model.ema.beta", -0.1),
         ("model.ema.restart", 1.1),

@@ -8,6 +8,13 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
+HEEDING = """
+import signal
+for name in ("SIGTERM", "SIGHUP"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
 # In a call outside Python, where no Python handler runs, for a minute or until a signal's own way out.
 WAITING = """
 import sys, threading
@@ -43,10 +50,9 @@ STOP = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if has
 def start(script, *arguments):
     """A process in which no signal is ignored, as under nohup SIGHUP would be."""
     return subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
+        [sys.executable, "-c", HEEDING + script, *arguments],
         cwd=REPOSITORY,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in STOP[1:]],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -11,7 +11,7 @@ from conftest import CODED, small_autoencoder
 from helpers import lines_of
 from quantizing import built, call
 
-from vqjax.core.config import NonNegativeFloat
+from vqjax.core.config import Weight
 from vqjax.quantizers import QUANTIZERS, Identity, Quantized, Quantizer
 from vqjax.quantizers.contract import straight_through
 from vqjax.runs.workdir import Workdir
@@ -23,7 +23,7 @@ from vqjax.training.evaluation import evaluate
 class Signs(Quantizer):
     """Lookup-free quantization: the sign of each number is a bit (Yu et al. 2023, sec. 3.1)."""
 
-    beta: NonNegativeFloat
+    beta: Weight
 
     @property
     def num_codes(self) -> int:

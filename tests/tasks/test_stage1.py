@@ -94,7 +94,7 @@ def test_code_files(tmp_path, num_codes, dtype):
         np.testing.assert_array_equal(read.arrays["codes"], array)
         np.testing.assert_array_equal(read.arrays["label"], np.arange(count))
         np.testing.assert_array_equal(np.load(tmp_path / f"{name}_codes.npy"), array)
-    with pytest.raises(ValueError, match="2 codes for 3 labels"):
+    with pytest.raises(ValueError, match="2 rows, expected 3"):
         codes.write(tmp_path, description, "test", [array[:2]], np.arange(3))
     np.testing.assert_array_equal(codes.read(tmp_path, "f", "test").arrays["codes"], array)
     meta = json.loads((tmp_path / "meta.json").read_text())
@@ -211,6 +211,9 @@ def test_what_is_no_trained_autoencoder_is_refused(stage1, tmp_path, prior_confi
     rewrite(stage1 / "config.json", steps=6)
     for step in (stage1 / "checkpoints").iterdir():
         shutil.rmtree(step)
+    with pytest.raises(InputError, match="the checkpoint of step 6, which was saved; it is gone"):
+        Stage1(stage1)
+    (stage1 / "saved.json").unlink()  # an older run has none
     with pytest.raises(InputError, match="found no checkpoint in it"):
         Stage1(stage1)
     shutil.rmtree(stage1 / "checkpoints")

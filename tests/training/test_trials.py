@@ -97,7 +97,8 @@ def test_the_first_operation_that_counts_is_named():
 
 def test_a_run_stops_at_the_first_step_that_is_not_finite(small_config, tmp_path, capsys):
     small_config.model.quantizer, small_config.model.deepmind.blocks = "none", 0
-    small_config.optimizer.update({"name": "sgd", "learning_rate": 1e12})
+    small_config.model.mse.weight = 1e6
+    small_config.optimizer.update({"name": "sgd", "learning_rate": 1e6})
     assert loop.train(small_config, tmp_path / "run", debug_nans=True) == 3
     first, place, operands = capsys.readouterr().err.strip().splitlines()
     assert re.fullmatch(r"error: step \d is not finite: \w+ in the (for|back)ward pass of Autoencoder/\S+", first)

@@ -144,7 +144,7 @@ def in_turn(function: Callable[[], Any]) -> Any:
 
 
 @contextlib.contextmanager
-def directory(path: Path) -> Iterator[Path]:
+def directory(path: str | Path) -> Iterator[str | Path]:
     """The run's directory for the process that leads; for another, a temporary one."""
     if leads():
         yield path

@@ -86,7 +86,7 @@ def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False, pro
       InputError: before anything is compiled or written, if the config, the data or the workdir is unfit, or another
         process trains there; or the weights to begin with are not finite.
     """
-    with Interrupts() as interrupts, processes.directory(Path(workdir)) as directory:
+    with Interrupts() as interrupts, processes.directory(workdir) as directory:
         place = Workdir(directory)
         with locked(place.path):
             return _train(config, place, interrupts, debug_nans, profile)
