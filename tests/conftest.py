@@ -51,6 +51,11 @@ def num_codes(quantizer: str) -> int:
 CODED = [name for name in QUANTIZERS if num_codes(name)]
 
 
+def slow_but(quick, names):
+    """Parameters, of which all but a quick one are behind the mark `slow`."""
+    return [name if name == quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 # Shapes and numbers of classes of the sets that are not here.
 KNOWN = {
     "mnist": ((28, 28, 1), 10),

@@ -160,6 +160,7 @@ def vae_config(small_config):
     return small_config
 
 
+@pytest.mark.slow
 def test_eight_devices_are_one(vae_config):
     _, eight, history = run(vae_config, devices=8)
     _, one, history_of_one = run(vae_config, devices=1)

@@ -132,7 +132,14 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_sampled_from(prior_
         assert np.any(found != use({"params": one}, batch))
 
 
-@pytest.mark.parametrize("parallel, augmented", [("pmap", False), ("pmap", True), ("shard_map", True)])
+@pytest.mark.parametrize(
+    "parallel, augmented",
+    [
+        pytest.param("pmap", False, marks=pytest.mark.slow),
+        ("pmap", True),
+        pytest.param("shard_map", True, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("name", PRIORS)
 def test_eight_devices_are_one(prior_config, name, parallel, augmented):
     """Dropout, averaged weights and codes made on the fly included."""

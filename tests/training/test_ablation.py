@@ -73,6 +73,7 @@ def test_a_stopped_ablation_goes_on_where_it_stopped(rows, tmp_path, monkeypatch
     assert json.loads((tmp_path / "a" / "config.json").read_text())["steps"] == 6
 
 
+@pytest.mark.slow
 def test_several_seeds(rows, tmp_path, monkeypatch):
     """A run per row and seed, on the stage 1 of its seed; the same command again adds none; mean and range by hand."""
     del rows["a"]

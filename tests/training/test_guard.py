@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import slow_but
 from helpers import assert_same, run, saved, stop_after
 from PIL import Image
 
@@ -40,7 +41,8 @@ PIXEL = (0, 3, 3, 0)  # of an image that only the first of eight devices has
 
 
 @pytest.mark.parametrize(
-    "parallel, value, where", [("pmap", np.nan, PIXEL), ("shard_map", np.inf, PIXEL), ("pmap", np.nan, ...)]
+    "parallel, value, where",
+    [("pmap", np.nan, PIXEL), pytest.param("shard_map", np.inf, PIXEL, marks=pytest.mark.slow), ("pmap", np.nan, ...)],
 )
 def test_a_step_that_is_not_finite_changes_nothing(small_config, parallel, value, where):
     """Params, moments, EMA codebook and batch statistics are those before it, on every device."""
@@ -124,11 +126,7 @@ def test_five_in_a_row_end_the_run(small_config, spoil, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "fixture",
-    [
-        "small_config",
-        "prior_config",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("classifier_config", "code_classifier_config")),
-    ],
+    [*slow_but("small_config", ("small_config", "prior_config", "classifier_config", "code_classifier_config"))],
 )
 def test_a_rate_that_destroys_the_weights_ends_the_run(request, tmp_path, capsys, fixture):
     config = request.getfixturevalue(fixture)

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, slow_but
 from helpers import ENVIRONMENT, TINY, assert_close, assert_refused, command, lines_of, saved
 
 from vqjax.core.config import InputError
@@ -66,9 +66,7 @@ class Together:
         return "\n".join(line for line in lines if "Gloo" not in line and "rank" not in line)  # which may be mixed
 
 
-@pytest.mark.parametrize(
-    "parallel", [name if name == "pmap" else pytest.param(name, marks=pytest.mark.slow) for name in PARALLEL]
-)
+@pytest.mark.parametrize("parallel", slow_but("pmap", PARALLEL))
 def test_two_processes_train_as_one(tmp_path, parallel):
     """2 x 4 devices against 1 x 8; then the run goes on in one process, or its twin in two."""
     chosen = [*SHORT, f"--config.parallel={parallel}"]

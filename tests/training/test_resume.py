@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from conftest import CODED, REPOSITORY
+from conftest import CODED, REPOSITORY, slow_but
 from helpers import ENVIRONMENT, TINY, assert_same, lines_of, saved, stop_after, train
 
 from vqjax import tasks
@@ -16,7 +16,7 @@ from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 
 
-@pytest.mark.parametrize("quantizer", CODED)
+@pytest.mark.parametrize("quantizer", slow_but("ema", CODED))
 def test_a_resumed_run_is_bit_identical(small_config, tmp_path, monkeypatch, quantizer):
     """12 steps at once against 4 + 8, cut at a save, and 5 + 7, cut in the middle of a logging window."""
     small_config.steps = 12

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from conftest import CODED
+from conftest import CODED, slow_but
 from helpers import assert_close, lines_of, run
 
 from configs import autoencoder
@@ -25,7 +25,7 @@ def busy_config(small_config):
     return small_config
 
 
-@pytest.mark.parametrize("quantizer", CODED)
+@pytest.mark.parametrize("quantizer", slow_but("ema", CODED))
 def test_eight_devices_are_one(busy_config, quantizer):
     busy_config.model.quantizer = quantizer
     replicas, eight, history = run(busy_config, devices=8)
@@ -108,9 +108,7 @@ def test_schedules_follow_the_run(small_config, tmp_path):
     np.testing.assert_allclose(found, [2 - 1.5 * step / 6 for step in range(6)], rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "quantizer", [pytest.param(name, marks=[pytest.mark.slow] * (name != "ema")) for name in CODED]
-)
+@pytest.mark.parametrize("quantizer", slow_but("ema", CODED))
 def test_bfloat16_learns_what_float32_learns(small_config, quantizer):
     """After 500 steps the loss, averaged over the last 100, is within 3 %; the codebook stays float32."""
     small_config.model.quantizer = quantizer
