@@ -106,7 +106,8 @@ def test_commands_of_training_have_flags_and_configs_that_exist(path, monkeypatc
     monkeypatch.chdir(REPOSITORY)
     for line in TRAINING.findall(TEXTS[path].replace("\\\n", " ")):
         if "--help" not in line and "<" not in line:
-            assert parse(shlex.split(line), "train", "", "").config.steps > 0, line
+            flags = {**__main__.FLAGS, **__main__.PROCESSES}
+            assert parse(shlex.split(line), "train", "", "", flags).config.steps > 0, line
 
 
 class _Parsed(Exception):
