@@ -2,10 +2,10 @@
 
 python -m vqjax.ablate --config configs/ablation/digits.py
 
-2 cores (EPYC, AVX-512), about two minutes with compilation. Test accuracy over seeds 0 to 4 (--seeds 5), mean and range:
-none 0.959 (0.950 to 0.967), one code VQ 0.939 (0.881 to 0.972), EMA 0.962 (0.950 to 0.972), Gumbel 0.955 (0.947 to
-0.961), a grid 0.963 (0.961 to 0.972); from frozen codes 0.900 (0.892 to 0.911), from pixels under the same head 0.902
-(0.894 to 0.919). An image is 0.003.
+2 cores (EPYC, AVX-512), about two minutes with compilation. Test accuracy over seeds 0 to 4 (--seeds 5), mean and
+range: none 0.959 (0.950 to 0.967), one code VQ 0.939 (0.881 to 0.972), EMA 0.962 (0.950 to 0.972), Gumbel 0.955 (0.947
+to 0.961), a grid 0.963 (0.961 to 0.972); from frozen codes 0.900 (0.892 to 0.911), from pixels under the same head
+0.902 (0.894 to 0.919). An image is 0.003.
 """
 
 from ml_collections import ConfigDict
