@@ -8,6 +8,8 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
+from vqjax.core.interrupts import Interrupts
+
 HEEDING = """
 import signal
 for name in ("SIGTERM", "SIGHUP"):
@@ -19,7 +21,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 WAITING = """
 import sys, threading
 import numpy as np
-from vqjax.core.interrupts import Interrupts
+from vqjax.core.interrupts import Interrupts, own_process
+own_process()
 x = np.random.default_rng(0).normal(size=(1500, 1500))
 with Interrupts() as interrupts:
     interrupts.losing = sys.argv[1] == "losing"
@@ -101,3 +104,24 @@ def test_ctrl_c_while_python_collects_garbage_is_not_lost():
     finally:
         process.kill()
     assert "Traceback" not in process.communicate()[1]
+
+
+@pytest.fixture
+def python_heeds():
+    """SIGINT is a KeyboardInterrupt, as in a notebook."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_process_of_others_goes_on(python_heeds):
+    """In a notebook nothing but the cell ends; what would be lost is saved first."""
+    with pytest.raises(KeyboardInterrupt), Interrupts():
+        signal.raise_signal(signal.SIGINT)
+    with Interrupts() as interrupts:
+        interrupts.losing = True
+        signal.raise_signal(signal.SIGINT)
+        assert interrupts.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from vqjax.core import compilation
+from vqjax.core import compilation, interrupts
 from vqjax.core.config import InputError, nearest
 from vqjax.core.files import Unwritten
 
@@ -83,6 +83,7 @@ def _interrupt(number: int, frame: Any) -> None:
 def run(main: Main) -> NoReturn:
     """Ends the process with the status of `main`, called with the command line's arguments."""
     compilation.keep()
+    interrupts.own_process()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     sys.exit(status(lambda: main(sys.argv[1:])))

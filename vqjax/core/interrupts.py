@@ -12,6 +12,15 @@ _STOP = ("SIGINT", "SIGTERM", "SIGHUP")
 _SAVE = "SIGUSR1"
 
 
+_own = False
+
+
+def own_process() -> None:
+    """From now on the process is known to be there for a command alone: it may be ended."""
+    global _own
+    _own = True
+
+
 class Stopped(Exception):
     """What takes long is left for a signal, and not finished."""
 
@@ -21,7 +30,8 @@ class Interrupts:
 
     A thread answers at once, even while the main one is in a long call outside Python, as a compilation is: with a
     line that says what will happen; or, where nothing would be lost, and at a second signal, by the end of the process,
-    with status 128 + its number. Outside the main thread, where Python handles no signals, it does nothing.
+    with status 128 + its number. In a process that is not its own, such as a notebook's, the signal then does what it
+    would have done without. Outside the main thread, where Python handles no signals, nothing is handled.
 
     Attributes:
       signal: the number of the one that asks to stop; 0 if none came.
@@ -68,8 +78,13 @@ class Interrupts:
     def _note(self, number: int, frame: Any) -> None:
         if number == getattr(signal, _SAVE, None):
             self._save = True
-        else:
+        elif _own or (self.losing and not self.signal):
             self.signal = number
+        elif callable(handler := self._previous[number]):
+            handler(number, frame)
+        else:
+            signal.signal(number, handler)
+            signal.raise_signal(number)
 
     def _answer(self, signals: socket.socket) -> None:
         """In the thread: what comes over the socket are the numbers of the signals, from their C handler."""
@@ -88,8 +103,9 @@ class Interrupts:
         if number.name == _SAVE:
             _say("SIGUSR1: saving after this step")
         elif self._told or not self.losing:
-            _say("stopped at once" if self._told else stopped(number))
-            _end(128 + number)
+            if _own:
+                _say("stopped at once" if self._told else stopped(number))
+                _end(128 + number)
         else:
             self._told = True
             _say(f"{number.name}: stopping after this step; again to quit without saving")
