@@ -1,6 +1,11 @@
 """How commands end."""
 
+import os
+import subprocess
+import sys
+
 import pytest
+from conftest import REPOSITORY
 
 from vqjax.core.command import status
 from vqjax.core.config import InputError
@@ -20,3 +25,22 @@ def test_a_command_ends_with_a_status_and_without_a_traceback(capsys, error, exp
 
 def test_what_main_returns_is_the_status():
     assert status(lambda: 143) == 143
+
+
+def test_a_platform_without_a_device_is_named():
+    """JAX's own message is an AssertionError, or 40 lines."""
+    script = "from vqjax.core.command import run; run(lambda _: __import__('jax').devices())"
+    environment = {**os.environ, "JAX_PLATFORMS": "abacus"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr == "error: JAX_PLATFORMS=abacus: JAX finds no such device\n"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a fault"), AssertionError()])
+def test_other_errors_keep_their_traceback(error):
+    def main():
+        raise error
+
+    with pytest.raises(type(error)):
+        status(main)

@@ -14,6 +14,7 @@ from vqjax import tasks
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
+from vqjax.training.introduction import rescheduled
 
 
 @pytest.mark.parametrize("quantizer", slow_but("ema", CODED))
@@ -109,7 +110,7 @@ def test_a_damaged_eval_json_is_made_again(small_config, tmp_path):
     assert (tmp_path / "eval.json").read_text() == whole
 
 
-def test_lines_after_the_checkpoint_are_cut_off(small_config, tmp_path):
+def test_lines_after_the_checkpoint_are_cut_off(small_config, tmp_path, capsys):
     """As after a SIGKILL: figures of steps that were lost, and half a line."""
     small_config.steps = 4
     loop.train(small_config, tmp_path)
@@ -120,6 +121,7 @@ def test_lines_after_the_checkpoint_are_cut_off(small_config, tmp_path):
     text = (tmp_path / "metrics.jsonl").read_text()
     assert text.startswith(good)
     assert [line["step"] for line in lines_of(tmp_path / "metrics.jsonl")] == [2, 4, 4, 6, 6]
+    assert "step 4 is 67% of the run, and was 100%: schedules go on from there" in capsys.readouterr().out
 
 
 def test_the_best_checkpoint_on_validation_is_evaluated_and_used_by_later_stages(small_config, tmp_path):
@@ -137,3 +139,13 @@ def test_the_best_checkpoint_on_validation_is_evaluated_and_used_by_later_stages
     assert figures["step"] == best and figures["split"] == "test"
     expected = tasks.trained(Workdir(tmp_path)).expected
     assert_same(Stage1(tmp_path).variables, Workdir(tmp_path).restore_variables(expected, best)[1])
+
+
+def test_what_more_steps_do_to_the_learning_rate_is_said(small_config):
+    small_config.steps = 600
+    small_config.optimizer.update({"schedule": "cosine", "learning_rate": 1e-3, "warmup": 0, "final": 0.0})
+    line = rescheduled(small_config, 300, 300)
+    assert line.startswith("step 300 is 50% of the run, and was 100%")
+    assert line.endswith("the learning rate is 0.0005, and would have been 0")
+    small_config.optimizer.schedule = "constant"
+    assert "learning rate" not in rescheduled(small_config, 300, 300)

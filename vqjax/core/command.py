@@ -70,6 +70,22 @@ def status(main: Callable[[], int | None]) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except (RuntimeError, AssertionError):
+        if not (platforms := _without_device()):
+            raise
+        print(f"error: JAX_PLATFORMS={platforms}: JAX finds no such device", file=sys.stderr)
+        return 2
+
+
+def _without_device() -> str:
+    """The platforms that a user has named, if JAX finds no device of them; else ""."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    try:
+        if platforms and "jax" in sys.modules:
+            sys.modules["jax"].devices()
+    except (RuntimeError, AssertionError):
+        return platforms
+    return ""
 
 
 def _interrupt(number: int, frame: Any) -> None:

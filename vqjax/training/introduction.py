@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from vqjax.data import datasets
 from vqjax.data.splits import Split
 from vqjax.runs.state import TrainState
 from vqjax.tasks.contract import Task
+from vqjax.training import optimizers
 from vqjax.training.terminal import fitted
 
 _NOTES = 20  # lines about the data
@@ -26,6 +28,18 @@ def introduce(task: Task, splits: Mapping[str, Split], state: TrainState) -> Non
         return
     for note in _notes(task):
         print(fitted(note))
+
+
+def rescheduled(config: ConfigDict, steps: int, step: int) -> str:
+    """What becomes of the schedules of a run that goes on from a step, where it was planned to have other steps."""
+    before, after = ConfigDict(config.to_dict()), config
+    before.steps = steps
+    old, new = (float(optimizers.make(each)[1](step)) for each in (before, after))
+    rate = f"; the learning rate is {new:.3g}, and would have been {old:.3g}" if new != old else ""
+    return (
+        f"step {step:,} is {step / config.steps:.0%} of the run, and was {step / steps:.0%}: schedules go on from there"
+        f"{rate}"
+    )
 
 
 def _notes(task: Task) -> list[str]:

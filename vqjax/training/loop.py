@@ -32,7 +32,7 @@ from vqjax.tasks.stage1 import Stage1
 from vqjax.training import debugging, optimizers, profiling
 from vqjax.training.clock import Clock
 from vqjax.training.evaluation import Evaluator
-from vqjax.training.introduction import introduce
+from vqjax.training.introduction import introduce, rescheduled
 from vqjax.training.steps import prepare_step, train_step
 from vqjax.training.terminal import Progress, fitted, short, show, summary, timed
 
@@ -103,6 +103,7 @@ def _train(config: ConfigDict, place: Workdir, interrupts: Interrupts, debug_nan
     for key, (old, new) in changed.items():
         print(f"config.{key} is now {new!r}, was {old!r}")
     run = _Run(task, place, interrupts, debug_nans)
+    run.planned = changed["steps"][0] if "steps" in changed else task.config.steps
     try:
         with profiling.traced(run.update, place.path / "profile", profile) as run.update:
             stop = run.train()
@@ -150,7 +151,14 @@ def _result(workdir: Workdir, names: Sequence[str]) -> str:
 
 
 class _Run:
-    """A run in the making: the loop is `train`, what it does now and then are its other methods."""
+    """A run in the making: the loop is `train`, what it does now and then are its other methods.
+
+    Attributes:
+      planned: the steps that it was to have when it was last trained.
+      finished: whether it has all its steps.
+    """
+
+    planned: int
 
     def __init__(self, task: Task, workdir: Workdir, interrupts: Interrupts, debug_nans: bool):
         self.task, self.workdir, self.interrupts, config = task, workdir, interrupts, task.config
@@ -200,6 +208,8 @@ class _Run:
             state, sums = self._start()
             first = int(state.step)
             introduce(self.task, self.splits, state)
+            if first and self.planned != config.steps:
+                print(fitted(rescheduled(config, self.planned, first)))
             state, window = program.replicate(state), Window(program, sums)
             progress = Progress(first, config.steps, config.batch_size, self.task.headline)
             with Writer(self.workdir.path, first) as self.writer, progress as self.progress:
