@@ -47,6 +47,7 @@ def test_where_nothing_can_be_written_nothing_is_said(home, capfd):
     assert CACHE not in os.environ and capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_kept_programs_give_the_same_run_and_say_nothing(tmp_path):
     environment = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("JAX_")}
     environment |= {"XDG_CACHE_HOME": str(tmp_path / "home"), "JAX_PLATFORMS": "cpu"}

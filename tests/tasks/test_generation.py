@@ -84,6 +84,7 @@ def test_pmap_and_shard_map_draw_the_same(prior):
     np.testing.assert_allclose(images, 255 * np.asarray(decoded), atol=0.501)
 
 
+@pytest.mark.slow
 def test_images_and_codes_that_are_not_square(small_config, prior_config, tmp_path, monkeypatch):
     """From stage 1 to samples and exported codes: 8 x 12 pixels, 4 x 6 codes."""
     names = tuple(f"class {i}" for i in range(3))

@@ -65,6 +65,7 @@ def test_every_task(own, small_config, prior_config, classifier_config, code_cla
     assert np.isfinite(evaluate(Workdir(tmp_path / "0"))[1]["nats_per_code"])
 
 
+@pytest.mark.slow
 def test_without_labels(small_config, prior_config, classifier_config, code_classifier_config, tmp_path, capsys):
     """A prior is unconditional, and says so; classifiers refuse."""
     write_images(tmp_path / "photos", classes=())

@@ -68,7 +68,7 @@ class Together:
 
 @pytest.mark.parametrize("parallel", slow_but("pmap", PARALLEL))
 def test_two_processes_train_as_one(tmp_path, parallel):
-    """2 x 4 devices against 1 x 8; then the run goes on in one process, or its twin in two."""
+    """2 x 4 devices against 1 x 8."""
     chosen = [*SHORT, f"--config.parallel={parallel}"]
     two = Together(tmp_path / "two", *chosen)
     assert two.wait() == [0, 0], two.said(0) + two.said(1)
@@ -79,10 +79,17 @@ def test_two_processes_train_as_one(tmp_path, parallel):
     for ours, theirs in zip(*(lines_of(tmp_path / name / "metrics.jsonl") for name in ("two", "one"))):
         assert ours.pop("split") == theirs.pop("split") and ours == pytest.approx(theirs, rel=1e-5)
     assert_close(saved(tmp_path / "two"), saved(tmp_path / "one"), 1e-4)
-    going_on = [*chosen, "--config.steps=15"]
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_in_another_number_of_processes(tmp_path):
+    """From two to one, and from one to two."""
+    one = ["train.py", "--config", "configs/digits.py", "--workdir", tmp_path / "one", *SHORT]
+    assert command(*one, env=environment(8)).returncode == 0
+    assert Together(tmp_path / "two", *SHORT).wait() == [0, 0]
     one[4] = tmp_path / "two"
     assert command(*one, "--config.steps=15", env=environment(8)).returncode == 0
-    two = Together(tmp_path / "one", *going_on)
+    two = Together(tmp_path / "one", *SHORT, "--config.steps=15")
     assert two.wait() == [0, 0], two.said(0) + two.said(1)
     assert "going on from step 10" in two.said(0)
     assert_close(saved(tmp_path / "two"), saved(tmp_path / "one"), 1e-4)
