@@ -1,5 +1,6 @@
 """Settings that must be made before JAX starts, and the fixtures that several files use."""
 
+import collections
 import os
 from pathlib import Path
 
@@ -92,8 +93,15 @@ def fake(shape=None, class_names=None, count=96):
     return Fake
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """The longest files first, so that both processes end together."""
+    """Of parameters that are thinned most are slow. The longest files first, so that both processes end together."""
+    seen = collections.Counter()
+    for item in items:
+        for mark in item.iter_markers("thinned"):
+            if seen[item.function] % mark.args[0]:
+                item.add_marker("slow")
+            seen[item.function] += 1
     longest = ("test_run.py", "test_steps.py", "test_resume.py", "test_guard.py")
     items.sort(key=lambda item: item.path.name not in longest)
 

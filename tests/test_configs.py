@@ -61,8 +61,7 @@ def check_figures(workdir):
 
 
 # One of each kind takes a step in CI: the others differ in data, sizes or steps only.
-QUICK = {"digits", "digits_prior", "mnist_fsq", "mnist_gumbel", "mnist_vae", "atari"}
-QUICK |= {"classifier-digits", "classifier-folder", "code_classifier-digits"}
+QUICK = {"mnist_fsq", "atari", "code_classifier-digits"}
 
 
 def quick_first(*names):

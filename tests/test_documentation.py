@@ -41,6 +41,7 @@ def run_blocks(name, names):
         exec(compile(lines + block[1], f"docs/{name}", "exec"), names)
 
 
+@pytest.mark.slow
 def test_the_page_on_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}

@@ -115,6 +115,7 @@ def test_an_older_run_is_evaluated_used_and_resumed(base_config, prior_config, t
     assert json.loads((tmp_path / "old" / "eval.json").read_text())["step"] == 10
 
 
+@pytest.mark.slow
 def test_an_older_classifier_goes_on(classifier_config, tmp_path):
     for name in LATER:
         classifier_config.model[name] = classifier.get_config().model[name]

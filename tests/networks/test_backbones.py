@@ -24,6 +24,7 @@ def built(table, path, name, **given):
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1), (7, 9, 1), (1, 20, 3)])
 @pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.thinned(3)
 def test_images_give_features_or_a_reason(name, shape):
     backbone = built(BACKBONES, "backbone", name)
     (height, width), x = shape[:2], jnp.zeros((2, *shape))
@@ -68,6 +69,7 @@ def test_max_pool_by_hand():
 
 @pytest.mark.parametrize("grid", [(1, 1), (2, 3), (8, 8), (16, 12)])
 @pytest.mark.parametrize("name", HEADS)
+@pytest.mark.thinned(3)
 def test_heads_give_float32_logits_for_any_grid(name, grid):
     head = built(HEADS, "head", name, num_classes=7)
     features = jax.random.normal(jax.random.key(0), (2, *grid, 3))

@@ -102,6 +102,7 @@ def test_dalles_encoder_by_hand():
 @pytest.mark.parametrize("stages", [0, 1, 2, 3])
 @pytest.mark.parametrize("shape", [(8, 24, 1), (40, 16, 3), (8, 8, 4)])
 @pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.thinned(4)
 def test_any_size_the_stride_divides(name, shape, stages):
     fields = {
         "deepmind": {**REFERENCE, "width": 8, "residual_width": 4, "stages": stages},

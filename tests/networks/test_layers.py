@@ -40,6 +40,7 @@ CASES += [(layers.conv_transpose, direct_conv_transpose, 2 * s, s) for s in (2, 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda"])
 @pytest.mark.parametrize("function, direct, kernel_size, stride", CASES)
+@pytest.mark.thinned(2)
 def test_convolutions_and_their_gradients_are_the_definition(
     monkeypatch, platform, function, direct, kernel_size, stride
 ):

@@ -33,6 +33,7 @@ def test_what_is_not_given_is_as_in_the_base_config(name):
 
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.thinned(3)
 def test_any_leading_shape_gives_what_the_grid_gives(name, train):
     """(5,), (24, 5), (2, 12, 5) and (2, 3, 2, 2, 5) against (2, 4, 3, 5): the same vectors in the same order."""
     quantizer, z = alone(name), jax.random.normal(jax.random.key(0), (2, 4, 3, 5))

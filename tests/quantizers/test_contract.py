@@ -105,6 +105,7 @@ def test_an_evaluation_draws_nothing_and_changes_nothing(name):
 
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.thinned(2)
 def test_metrics_are_means_over_examples(name, train):
     """So are the loss and the collections: what is exact on any number of devices, and leaves padding out."""
     quantizer, variables, z = made(name)

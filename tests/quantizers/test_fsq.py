@@ -95,6 +95,7 @@ def test_every_code_is_reached_and_comes_back(levels):
 
 @pytest.mark.parametrize("jitted", [False, True])
 @pytest.mark.parametrize("levels", LEVELS)
+@pytest.mark.thinned(3)
 def test_lookup_is_bit_equal_to_what_the_decoder_sees(levels, jitted):
     quantizer, variables = fresh(levels)
     wrap = jax.jit if jitted else lambda f: f

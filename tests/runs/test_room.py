@@ -11,6 +11,7 @@ import optax
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import slow_but
 from helpers import assert_same
 from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
@@ -193,7 +194,7 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", slow_but("evaluate", COMMANDS))
 def test_every_command_tells_of_a_full_disk(name, trained_stage1, stage1, tmp_path, capsys, no_cache):
     np.save(tmp_path / "codes.npy", np.zeros((64, 4, 4), np.uint8))
     Image.fromarray(NOISE).save(tmp_path / "picture.png")

@@ -167,6 +167,7 @@ def test_a_resumed_run_is_bit_identical(classifier_config, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("inputs, head, augmented", covering(INPUTS, HEADS, (False, True, True)))
+@pytest.mark.thinned(3)
 def test_on_a_frozen_stage_1_eight_devices_are_one(code_classifier_config, inputs, head, augmented):
     code_classifier_config.model.update({"inputs": inputs, "head": head})
     code_classifier_config.data.update({"flip": augmented, "crop": int(augmented)})

@@ -49,6 +49,7 @@ def with_data(config, own):
     return config
 
 
+@pytest.mark.slow
 def test_every_task(own, small_config, prior_config, classifier_config, code_classifier_config, tmp_path):
     """Stage 1, then what stands on it; what the data was is in run.json."""
     stage1 = tmp_path / "own"

@@ -43,6 +43,7 @@ def test_the_likelihood_by_hand(prior_config):
     np.testing.assert_allclose(task.assess(jnp.asarray(logits), batch)["nats_by_position"], [[np.log(2), np.log(8)]])
 
 
+@pytest.mark.slow
 def test_what_an_image_costs_is_its_codes_and_its_pixels_given_them(tmp_path):
     """Where the likelihood of stage 1 is a distribution of 8-bit pixels; the latter is what stage 1 itself reports."""
     config = small_autoencoder()

@@ -194,6 +194,7 @@ def test_weights_that_are_not_finite_are_refused(stage1, ruin, small_config, pri
     assert vqjax.load(path, step=6).step == 6
 
 
+@pytest.mark.slow
 def test_predict_and_sample_refuse_them_too(classifier_config, prior_config, ruin, tmp_path):
     for config in (classifier_config, prior_config):
         config.steps = 3

@@ -41,7 +41,7 @@ def test_eight_devices_are_one(busy_config, quantizer):
     assert eight.step == 10
 
 
-@pytest.mark.parametrize("quantizer", RESTARTING)
+@pytest.mark.parametrize("quantizer", slow_but("ema", RESTARTING))
 def test_restarts_happen_in_that_run(busy_config, quantizer):
     """So that the equality above is one of restarts too."""
     busy_config.model.quantizer = quantizer
