@@ -127,6 +127,7 @@ def test_samples_belong_to_their_class(digits_prior):
     assert classifier.score(samples["images"].reshape(80, 64) / 255, samples["classes"]) > 0.6
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_images_on_any_devices_in_any_batch(digits_prior, tmp_path):
     workdir, flags = digits_prior[0], "--xla_backend_optimization_level=1 --xla_force_host_platform_device_count"
     found = []
@@ -225,6 +226,7 @@ def test_a_workdir_of_another_run_is_left_alone(digits):
 
 
 @pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
+@pytest.mark.slow
 def test_xla_flags_of_the_user_are_kept(tmp_path, parallel):
     flags = "--xla_backend_optimization_level=1 --xla_force_host_platform_device_count=2"
     settings = [*TINY, "--config.steps=5", f"--config.parallel={parallel}"]

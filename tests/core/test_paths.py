@@ -88,6 +88,7 @@ def test_from_python_too(use):
         use("gs://x")
 
 
+@pytest.mark.slow
 def test_the_home_directory_works_everywhere(small_config, tmp_path, monkeypatch):
     """As a shell leaves it in --workdir=~/x."""
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -318,6 +318,7 @@ def contrast(*written):
     return (high + 0.05) / (low + 0.05)
 
 
+@pytest.mark.slow
 def test_a_page_without_classes(small_config, prior_config, opened, tmp_path, monkeypatch):
     """Of data without labels, whose images are not square; of so many positions that the likely codes have no room."""
     monkeypatch.setattr(exploration, "_LIKELY_IN_ALL", 0)
