@@ -196,6 +196,7 @@ def test_a_resumed_run_is_bit_identical(prior_config, tmp_path, monkeypatch):
     assert (tmp_path / "whole" / "metrics.jsonl").read_text() == (tmp_path / "cut" / "metrics.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_what_a_prior_stands_on_is_kept_while_stage_1_is_trained_on(
     prior_config, small_config, stage1, tmp_path, monkeypatch
 ):

@@ -93,6 +93,7 @@ def strictly(path):
     return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_skips_are_logged_and_counted_and_survive_a_stop(small_config, spoil, tmp_path, monkeypatch, capsys):
     small_config.log_every = 3
     spoil(1, 2)

@@ -24,6 +24,7 @@ def test_each_second_belongs_to_one_phase():
     assert sum(clock.spent().values()) < 0.01
 
 
+@pytest.mark.slow
 def test_a_run_with_a_trace_is_the_run_and_its_time_is_told(small_config, tmp_path, capsys):
     assert loop.train(small_config, tmp_path / "plain") == 0 and not (tmp_path / "plain" / "profile").exists()
     said = capsys.readouterr().out

@@ -50,7 +50,8 @@ def undisturbed(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_last_step_and_the_run_goes_on(undisturbed, tmp_path, number):
     """Stopped wherever it was, then finished: the same files as a run that was not stopped."""
     arguments = [sys.executable, "train.py", "--config", "configs/digits.py", "--workdir", str(tmp_path / "cut"), *LONG]

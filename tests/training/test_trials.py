@@ -47,6 +47,7 @@ def test_a_smoke_test_has_every_phase_and_leaves_nothing(prior_config, tmp_path,
     assert left == {tmp_path / "runs", tmp_path / "stage1" / "pins"}  # both are empty
 
 
+@pytest.mark.slow
 def test_overfitting_is_said_and_is_not_taken_for_the_run(small_config, tmp_path, capsys):
     small_config.steps = 12
     small_config.optimizer.learning_rate = 3e-3
