@@ -4,6 +4,7 @@ import gzip
 import json
 import time
 
+import pytest
 from helpers import lines_of
 
 from vqjax.runs.writer import seconds
