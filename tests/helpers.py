@@ -21,6 +21,14 @@ from vqjax.training import loop, optimizers
 from vqjax.training.steps import prepare_step, train_step
 
 ENVIRONMENT = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=1"}  # one device
+
+
+def on(devices):
+    """The environment of a command on so many virtual devices."""
+    flags = f"{ENVIRONMENT['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    return {**ENVIRONMENT, "XLA_FLAGS": flags}
+
+
 TINY = [
     f"--config.{field}"
     for field in (

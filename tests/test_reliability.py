@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from helpers import ENVIRONMENT, assert_same, run, saved
+from helpers import assert_same, on, run, saved
 from ml_collections import ConfigDict
 
 from configs import digits
@@ -144,11 +144,10 @@ def test_one_and_eight_devices_after_three_hundred_steps(small_config):
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 8])
 def test_the_same_run_twice_is_the_same(tmp_path, devices):
-    flags = f"--xla_backend_optimization_level=1 --xla_force_host_platform_device_count={devices}"
     for name in ("once", "again"):
         command = [sys.executable, "train.py", "--config", "configs/digits.py", "--workdir", tmp_path / name]
         command += ["--config.steps=200", "--config.eval_every=200", "--config.save_every=200"]
-        subprocess.run(command, cwd=REPOSITORY, env={**ENVIRONMENT, "XLA_FLAGS": flags}, check=True)
+        subprocess.run(command, cwd=REPOSITORY, env=on(devices), check=True)
     assert_same(saved(tmp_path / "once"), saved(tmp_path / "again"))
     once, again = ((tmp_path / name / "metrics.jsonl").read_text() for name in ("once", "again"))
     assert once == again

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from commands import MAIN_JOB, README, REST, SHORTER, call, ours
 from conftest import REPOSITORY
-from helpers import ENVIRONMENT, TINY, assert_refused, command, lines_of, train
+from helpers import ENVIRONMENT, TINY, assert_refused, command, lines_of, on, train
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -129,12 +129,11 @@ def test_samples_belong_to_their_class(digits_prior):
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_images_on_any_devices_in_any_batch(digits_prior, tmp_path):
-    workdir, flags = digits_prior[0], "--xla_backend_optimization_level=1 --xla_force_host_platform_device_count"
-    found = []
+    workdir, found = digits_prior[0], []
     for devices, arguments in ((1, []), (8, ["--batch", 3]), (2, ["--batch", 30]), (1, ["--seed", 1])):
         out = tmp_path / f"{len(found)}.png"
         arguments = ["--workdir", workdir, "--num", 37, "--classes", "7,0,3", "--out", out, *arguments]
-        result = command("sample.py", *arguments, env={**ENVIRONMENT, "XLA_FLAGS": f"{flags}={devices}"})
+        result = command("sample.py", *arguments, env=on(devices))
         assert result.returncode == 0, result.stderr
         found.append(arrays(out.with_suffix(".npz")))
     for other in found[1:3]:
@@ -228,9 +227,8 @@ def test_a_workdir_of_another_run_is_left_alone(digits):
 @pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
 @pytest.mark.slow
 def test_xla_flags_of_the_user_are_kept(tmp_path, parallel):
-    flags = "--xla_backend_optimization_level=1 --xla_force_host_platform_device_count=2"
     settings = [*TINY, "--config.steps=5", f"--config.parallel={parallel}"]
-    result = train(tmp_path, *settings, env={**ENVIRONMENT, "XLA_FLAGS": flags})
+    result = train(tmp_path, *settings, env=on(2))
     assert result.returncode == 0 and "on 2 x cpu" in result.stdout
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from conftest import REPOSITORY, slow_but
-from helpers import ENVIRONMENT, TINY, assert_close, assert_refused, command, lines_of, saved
+from helpers import TINY, assert_close, assert_refused, command, lines_of, on, saved
 
 from vqjax.core.config import InputError
 from vqjax.runs import processes
@@ -16,11 +16,6 @@ from vqjax.runs.devices import PARALLEL
 
 SHORT = [*TINY, "--config.steps=10", "--config.eval_every=10", "--config.save_every=5"]
 LONG = [*TINY, "--config.steps=100000", "--config.eval_every=100000", "--config.save_every=100000"]
-
-
-def environment(devices):
-    flags = f"--xla_backend_optimization_level=1 --xla_force_host_platform_device_count={devices}"
-    return {**ENVIRONMENT, "XLA_FLAGS": flags}
 
 
 class Together:
@@ -39,7 +34,7 @@ class Together:
                     subprocess.Popen(
                         [sys.executable, *line, "--process", str(process)],
                         cwd=REPOSITORY,
-                        env=environment(4),
+                        env=on(4),
                         stdout=out,
                         stderr=subprocess.STDOUT,
                     )
@@ -74,7 +69,7 @@ def test_two_processes_train_as_one(tmp_path, parallel):
     assert two.wait() == [0, 0], two.said(0) + two.said(1)
     assert "8 x cpu in 2 processes" in two.said(0) and two.said(1) == ""
     one = ["train.py", "--config", "configs/digits.py", "--workdir", tmp_path / "one", *chosen]
-    assert command(*one, env=environment(8)).returncode == 0
+    assert command(*one, env=on(8)).returncode == 0
     assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
     for ours, theirs in zip(*(lines_of(tmp_path / name / "metrics.jsonl") for name in ("two", "one"))):
         assert ours.pop("split") == theirs.pop("split") and ours == pytest.approx(theirs, rel=1e-5)
@@ -85,10 +80,10 @@ def test_two_processes_train_as_one(tmp_path, parallel):
 def test_a_run_goes_on_in_another_number_of_processes(tmp_path):
     """From two to one, and from one to two."""
     one = ["train.py", "--config", "configs/digits.py", "--workdir", tmp_path / "one", *SHORT]
-    assert command(*one, env=environment(8)).returncode == 0
+    assert command(*one, env=on(8)).returncode == 0
     assert Together(tmp_path / "two", *SHORT).wait() == [0, 0]
     one[4] = tmp_path / "two"
-    assert command(*one, "--config.steps=15", env=environment(8)).returncode == 0
+    assert command(*one, "--config.steps=15", env=on(8)).returncode == 0
     two = Together(tmp_path / "one", *SHORT, "--config.steps=15")
     assert two.wait() == [0, 0], two.said(0) + two.said(1)
     assert "going on from step 10" in two.said(0)

@@ -13,6 +13,9 @@ import platform
 import warnings
 from pathlib import Path
 
+from vqjax.core.config import InputError
+from vqjax.core.paths import cache
+
 SECONDS = 0.2  # what compiles faster is not kept: on a disk it would take as long
 _CACHE = "JAX_COMPILATION_CACHE_DIR"
 
@@ -24,7 +27,7 @@ def keep() -> None:
     try:
         place = directory()
         place.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # RuntimeError: there is no home
+    except (OSError, InputError):
         return
     if os.access(place, os.W_OK):
         os.environ[_CACHE] = str(place)
@@ -35,8 +38,7 @@ def keep() -> None:
 
 def directory() -> Path:
     """Where it is kept on this machine: homes are shared by several."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return cache / "vqjax" / "compiled" / f"{importlib.metadata.version('jaxlib')}-{_processor()}"
+    return cache() / "compiled" / f"{importlib.metadata.version('jaxlib')}-{_processor()}"
 
 
 def _processor() -> str:

@@ -1,5 +1,6 @@
 """What a user gives as a path: each goes through here."""
 
+import os
 import re
 from pathlib import Path
 
@@ -24,3 +25,11 @@ def expanded(path: str | Path, key: str) -> Path:
 def local(path: str | Path, key: str) -> Path:
     """As `expanded`, and absolute."""
     return expanded(path, key).absolute()
+
+
+def cache() -> Path:
+    """The directory of what may be deleted at any time: XDG_CACHE_HOME/vqjax, else ~/.cache/vqjax.
+
+    Raises InputError if that is no path of this machine, or there is no home.
+    """
+    return local(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME") / "vqjax"

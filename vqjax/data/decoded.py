@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from vqjax.core.files import read_json, write_json
-from vqjax.core.paths import local
+from vqjax.core.paths import cache, local
 
 FORMAT = 1
 
@@ -26,7 +26,7 @@ def directory() -> Path:
     """Where decoded data is kept."""
     if own := os.environ.get("VQJAX_CACHE"):
         return local(own, "VQJAX_CACHE")
-    return local(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME") / "vqjax" / "data"
+    return cache() / "data"
 
 
 def kept(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> tuple[dict[str, np.ndarray], str]:

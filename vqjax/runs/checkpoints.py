@@ -95,7 +95,7 @@ class Checkpoints:
             raise InputError(f"{self.directory}: expected a checkpoint, found none")
         self._sift(create)
         self._needed = 0  # bytes of the latest save
-        steps = {int(path.name) for path in directory.iterdir() if path.name.isdecimal()}
+        steps = {int(path.name) for path in self._there()}
         self._saved = Saved(directory.with_name("saved.json"), steps, {*filter(self._recorded, steps)}, create)
         self._unread: tuple[int, Any] | None = None  # a step that is saved, and the structure of its optimizer state
         self._manager = ocp.CheckpointManager(self.directory, options=options)
@@ -186,6 +186,9 @@ class Checkpoints:
         else:
             self._saved.note(step)
 
+    def _there(self) -> list[Path]:
+        return [path for path in self.directory.iterdir() if path.name.isdecimal()]
+
     def _recorded(self, step: int) -> bool:
         return (self.directory / str(step) / "record").exists()
 
@@ -253,7 +256,7 @@ class Checkpoints:
         """Sees that the monitored figures can be read, on which Orbax insists: a step whose figure is damaged is set
         aside, or if nothing is to be written, or no other is left, an InputError.
         """
-        steps = [path for path in self.directory.iterdir() if path.name.isdecimal()]
+        steps = self._there()
         damaged = {path: error for path in steps if (error := _wrong_figure(path))}
         for path, error in damaged.items():
             if not writing or len(damaged) == len(steps):

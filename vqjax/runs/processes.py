@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vqjax.core import axes
+from vqjax.core import axes, command
 from vqjax.core.config import InputError
 from vqjax.runs.devices import Program, in_flight
 
@@ -82,21 +82,16 @@ def run(where: Place | None, train: Callable[[], int]) -> int:
         sys.stdout = open(os.devnull, "w")  # all would say the same
     status = 1
     try:
-        status = train()
-    except InputError as error:
-        status = 2
-        print(f"error: {_named()}: {error}", file=sys.stderr)
+        status = command.status(train)
     except jax.errors.JaxRuntimeError as error:
-        print(f"error: {_named()}: {_lost(error)}", file=sys.stderr)
-    except KeyboardInterrupt:
-        status = 130
+        print(f"error: {_lost(error)}", file=sys.stderr)
     except Exception:
         traceback.print_exc()
     finally:
         if status not in _TOGETHER and status < 128:
             # Not the usual end, at which JAX waits for the others, who may be waiting for this one.
             sys.stdout.flush()
-            sys.stderr.flush()
+            print(f"process {jax.process_index()} of {jax.process_count()} has ended", file=sys.stderr, flush=True)
             os._exit(status)
     return status
 
@@ -112,10 +107,6 @@ def _join(where: Place) -> None:
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0][:200]
         raise InputError(f"the processes of the run do not find each other: {reason}") from error
-
-
-def _named() -> str:
-    return f"process {jax.process_index()} of {jax.process_count()}"
 
 
 def _lost(error: Exception) -> str:

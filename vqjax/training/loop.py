@@ -103,7 +103,6 @@ def _train(config: ConfigDict, place: Workdir, interrupts: Interrupts, debug_nan
     for key, (old, new) in changed.items():
         print(f"config.{key} is now {new!r}, was {old!r}")
     run = _Run(task, place, interrupts, debug_nans)
-    run.planned = changed["steps"][0] if "steps" in changed else task.config.steps
     try:
         with profiling.traced(run.update, place.path / "profile", profile) as run.update:
             stop = run.train()
@@ -154,17 +153,15 @@ class _Run:
     """A run in the making: the loop is `train`, what it does now and then are its other methods.
 
     Attributes:
-      planned: the steps that it was to have when it was last trained.
       finished: whether it has all its steps.
     """
-
-    planned: int
 
     def __init__(self, task: Task, workdir: Workdir, interrupts: Interrupts, debug_nans: bool):
         self.task, self.workdir, self.interrupts, config = task, workdir, interrupts, task.config
         begun = processes.tell(workdir.begun)
         self.variables = tasks.started(task) if config.start and not begun else None
         self.config = config
+        self.planned = workdir.config().steps if workdir.exists else config.steps  # when it was last trained
         hardware = f"{jax.device_count()} x {jax.devices()[0].device_kind}{processes.described()}"
         print(f"vqjax {__version__} on {hardware}; workdir {short(workdir.path)}")
         print(brief(config))
@@ -204,7 +201,10 @@ class _Run:
         if self.task.stage1 and processes.leads():
             self.task.stage1.pin(self.workdir.path)
         agreed, stop = processes.Agreement(program), 0
-        with self._opened() as self.checkpoints:
+        opened: contextlib.AbstractContextManager[Checkpoints | None] = contextlib.nullcontext()
+        if processes.leads():
+            opened = self.workdir.checkpoints(create=True)
+        with opened as self.checkpoints:
             state, sums = self._start()
             first = int(state.step)
             introduce(self.task, self.splits, state)
@@ -260,15 +260,6 @@ class _Run:
         write_report(workdir)
         following = self.task.following(shlex.quote(short(workdir.path)))
         print(summary(workdir.path, _result(workdir, self.task.headline), following, seconds(workdir.path)))
-
-    @contextlib.contextmanager
-    def _opened(self) -> "Iterator[Checkpoints | None]":
-        """The run's checkpoints, for the process that leads."""
-        if not processes.leads():
-            yield None
-            return
-        with self.workdir.checkpoints(create=True) as checkpoints:
-            yield checkpoints
 
     def _batches(self, start: int, whole: bool = False) -> Iterator[dict]:
         """Those of training from a step on: this process's share of each, or the whole of each."""
