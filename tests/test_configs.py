@@ -149,5 +149,5 @@ def test_every_docstring_has_the_command_the_hardware_the_time_and_the_result():
             continue
         assert command in docstring, module
         figures = any(figure in docstring for figure in ("PSNR", "nats/code", "accuracy"))
-        time = re.search(r"\d (s|min|h)\b", docstring)
+        time = re.search(r"\b(s|min|minutes|h)\b", docstring)
         assert "not run here" in docstring or ("cores" in docstring and time and figures), module
