@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
             seed=0,  # of the weights, the order and the noise
             steps=10_000,  # updates
             batch_size=64,  # global: the devices share it
+            microbatch=0,  # of these a device takes at most so many at a time, and adds up their gradients; 0: chosen
             parallel="pmap",  # or shard_map
             log_every=100,  # steps between lines of metrics.jsonl
             eval_every=1_000,  # steps between evaluations of the validation share

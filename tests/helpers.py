@@ -20,7 +20,8 @@ from vqjax.runs.workdir import Workdir
 from vqjax.training import loop, optimizers
 from vqjax.training.steps import prepare_step, train_step
 
-ENVIRONMENT = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=1"}  # one device
+ONE = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=1"
+ENVIRONMENT = {**os.environ, "XLA_FLAGS": ONE}  # one device: two, on cores that other tests use, take long
 
 
 def on(devices):

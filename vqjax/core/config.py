@@ -128,6 +128,7 @@ class Run:
     data: ConfigDict
     model: ConfigDict
     optimizer: ConfigDict
+    microbatch: Natural = 0  # examples that a device takes at a time; not with batch norm
     start: str = ""  # the workdir of a run whose weights this one starts from
 
 

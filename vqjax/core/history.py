@@ -26,13 +26,14 @@ _DATA: dict[str, Any] = {
     "data.limit": 0,
 }
 _RUN: dict[str, Any] = {"start": "", **_DATA}
+_PIECES: dict[str, Any] = {"microbatch": 0}
 _IMAGES: dict[str, Any] = {"data.resized_crop": 0.0, "data.enlarged": 1.0}
 _CLIPS: dict[str, Any] = {"data.frames": 0}
 _OPENAI = {"model.openai.remat": False}
 # task -> {field that an older config.json lacks: the value that means what was done before}
 ADDED: dict[str, dict[str, Any]] = {
-    "autoencoder": {**_NETWORKS, **_OPENAI, **_RUN, **_IMAGES, **_CLIPS},
-    "prior": _RUN,
+    "autoencoder": {**_NETWORKS, **_OPENAI, **_RUN, **_PIECES, **_IMAGES, **_CLIPS},
+    "prior": {**_RUN, **_PIECES},
     "classifier": {**_NETWORKS, **_RUN, **_IMAGES},
     "code_classifier": _RUN,
 }

@@ -7,6 +7,7 @@ the axis `axes.BATCH`. On the host, a process has the rows of the batch that its
 """
 
 import abc
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,8 +25,9 @@ from vqjax.data.splits import Split
 class Program(abc.ABC):
     """A way to compile per-device functions for devices, by default all of all processes, and to lay arrays on them."""
 
-    @abc.abstractmethod
-    def __init__(self, devices: Sequence[jax.Device] | None = None): ...
+    def __init__(self, devices: Sequence[jax.Device] | None = None):
+        self.devices = list(devices or jax.devices())
+        self._local = sum(device.process_index == jax.process_index() for device in self.devices)
 
     @abc.abstractmethod
     def compile(self, function: Callable, donate: bool = False, sharded: bool = False) -> Callable:
@@ -51,18 +53,14 @@ class Program(abc.ABC):
 class Pmap(Program):
     """`jax.pmap`: every array has a leading axis of devices."""
 
-    def __init__(self, devices: Sequence[jax.Device] | None = None):
-        self._devices = devices or jax.devices()
-        self._local = sum(device.process_index == jax.process_index() for device in self._devices)
-
     def compile(self, function: Callable, donate: bool = False, sharded: bool = False) -> Callable:
-        return jax.pmap(function, axes.BATCH, devices=self._devices, donate_argnums=(0,) if donate else ())
+        return jax.pmap(function, axes.BATCH, devices=self.devices, donate_argnums=(0,) if donate else ())
 
     def replicate(self, tree: Any) -> Any:
         if not jax.tree.leaves(tree):  # of nothing, pmap over several processes makes an error
             return tree
         # By pmap itself, so that it lies as pmap's results do: from any other layout the second step is compiled again.
-        copy = jax.pmap(lambda _, tree: tree, axes.BATCH, in_axes=(0, None), devices=self._devices)
+        copy = jax.pmap(lambda _, tree: tree, axes.BATCH, in_axes=(0, None), devices=self.devices)
         return copy(np.zeros(self._local, np.bool_), tree)
 
     def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -70,7 +68,7 @@ class Pmap(Program):
         return {name: x.reshape(shares, len(x) // shares, *x.shape[1:]) for name, x in batch.items()}
 
     def collect(self, tree: Any) -> Any:
-        return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], tree)
+        return jax.tree.map(lambda x: x[0], _first(tree))
 
     def gather(self, tree: Any) -> Any:
         return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
@@ -80,8 +78,9 @@ class ShardMap(Program):
     """`jax.jit(jax.shard_map)` over a mesh of one axis: global arrays with shardings."""
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
-        devices = devices or jax.devices()
-        mesh = jax.make_mesh((len(devices),), (axes.BATCH,), axis_types=(AxisType.Auto,), devices=devices)
+        super().__init__(devices)
+        shape = (len(self.devices),)
+        mesh = jax.make_mesh(shape, (axes.BATCH,), axis_types=(AxisType.Auto,), devices=self.devices)
         self._mesh = mesh
         self._replicated, self._sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (axes.BATCH,)))
 
@@ -102,10 +101,15 @@ class ShardMap(Program):
         return {name: jax.make_array_from_process_local_data(self._sharded, x) for name, x in batch.items()}
 
     def collect(self, tree: Any) -> Any:
-        return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data), tree)
+        return _first(tree)
 
     def gather(self, tree: Any) -> Any:
         return jax.tree.map(np.asarray, tree)
+
+
+def _first(tree: Any) -> Any:
+    """A tree of arrays as the first device of this process has it, on the host; all are on their way at once."""
+    return jax.device_get(jax.tree.map(lambda x: x.addressable_shards[0].data, tree))
 
 
 _IN_FLIGHT = 8
@@ -113,12 +117,58 @@ _IN_FLIGHT = 8
 PARALLEL: dict[str, type[Program]] = {"pmap": Pmap, "shard_map": ShardMap}
 
 
+def on_cpu() -> bool:
+    """Whether the devices are a CPU's."""
+    return jax.default_backend() == "cpu"
+
+
+_asked = True  # whether the number of CPU devices is a user's, or JAX's own
+
+
+def use_cores(*batch_sizes: Any) -> None:
+    """Before JAX starts: as many CPU devices as there are cores, at most, of which the number divides the batches.
+
+    What is no convolution then runs on all cores, and what a device works on is smaller. Where JAX has started, or a
+    number is in XLA_FLAGS, in JAX_NUM_CPU_DEVICES or in JAX's config, that one stands; and in one of several
+    processes, which may share the cores. GPUs are not concerned. A size that is no number is refused elsewhere.
+    """
+    global _asked
+    flagged = "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    named = flagged or jax.config.jax_num_cpu_devices != -1  # type: ignore[attr-defined]
+    if named or jax.distributed.is_initialized():
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        jax.config.update("jax_num_cpu_devices", _dividing(cores, *(s for s in batch_sizes if isinstance(s, int))))
+    except RuntimeError:  # JAX has started
+        return
+    _asked = False
+
+
+def _dividing(most: int, *batch_sizes: int) -> int:
+    """The largest number up to one that divides all batches."""
+    return next(count for count in range(most, 0, -1) if not any(size % count for size in batch_sizes))
+
+
+def of_batch(batch_size: int) -> list[jax.Device]:
+    """The devices of all processes, which share the global batch: of those of `use_cores` as many as divide it.
+
+    Raises InputError unless the others do.
+    """
+    found = jax.devices()
+    if not _asked and on_cpu():
+        return found[: _dividing(len(found), batch_size)]
+    if batch_size % len(found):
+        raise InputError(f"config.batch_size={batch_size}: expected a multiple of the {len(found)} devices")
+    return found
+
+
 def in_flight() -> int:
     """Steps that may be dispatched ahead of the one that is waited for.
 
     Without a bound, many CPU devices deadlock, and those of several processes with any.
     """
-    return 0 if jax.process_count() > 1 and jax.default_backend() == "cpu" else _IN_FLIGHT
+    return 0 if jax.process_count() > 1 and on_cpu() else _IN_FLIGHT
 
 
 def multiple(batch_size: int) -> int:
@@ -173,10 +223,3 @@ class Mapper:
 def map_split(function: Callable, fixed: Any, split: Split, batch_size: int, how: str, title: str) -> Any:
     """A function that is applied once; the arguments are those of `Mapper` and of its call."""
     return Mapper(fixed, how)(function, split, batch_size, title)
-
-
-def check_batch(batch_size: int) -> None:
-    """Raises InputError unless the devices of all processes divide the global batch."""
-    devices = jax.device_count()
-    if batch_size % devices:
-        raise InputError(f"config.batch_size={batch_size}: expected a multiple of the {devices} devices")

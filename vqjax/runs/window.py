@@ -9,9 +9,11 @@ import numpy as np
 from vqjax.runs.devices import Program, in_flight
 from vqjax.runs.metrics import Mean, summarize
 
+_KEPT = 128  # steps whose metrics stay on the devices, at most
+
 
 class Window:
-    """The metrics since the last logged line: those of the latest steps on the devices, the others summed.
+    """The metrics since the last logged line: on the devices until they are asked for, then summed on the host.
 
     Those of skipped steps are counted only.
     """
@@ -23,11 +25,15 @@ class Window:
     def add(self, metrics: Mapping[str, jax.Array]) -> None:
         """Adds a step's metrics, and waits for the step as many before it as may be in flight."""
         self._pending.append(metrics)
-        self._settle(in_flight())
+        ahead = in_flight()
+        if len(self._pending) > ahead:
+            jax.block_until_ready(self._pending[-1 - ahead]["skipped"])
+        if len(self._pending) > _KEPT + ahead:
+            self._settle(ahead)
 
     def _settle(self, pending: int) -> None:
-        while len(self._pending) > pending:
-            metrics = self._program.collect(self._pending.popleft())
+        done = [self._pending.popleft() for _ in range(len(self._pending) - pending)]
+        for metrics in self._program.collect(done):
             if metrics.pop("skipped"):
                 self._mean.add({"skipped": np.ones(())}, count=0)
             else:
@@ -40,6 +46,7 @@ class Window:
 
     def latest(self) -> dict[str, float]:
         """The figures of the window so far, without waiting."""
+        self._settle(in_flight())
         return summarize(self._mean.means()) if self._mean.count else {}
 
     def close(self) -> dict[str, float]:

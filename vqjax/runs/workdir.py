@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # of the workdir, see `vqjax.core.history`; a reader refuses a later one
 # What may differ when a run is resumed: how far, how often, on which devices, and where things lie.
 RESUMABLE = (
-    *("steps", "parallel", "log_every", "eval_every", "save_every", "stage1", "start"),
+    *("steps", "parallel", "microbatch", "log_every", "eval_every", "save_every", "stage1", "start"),
     *(f"data.{name}" for name in ("data_dir", "path", "memory", "workers", "cache")),
 )
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
@@ -101,7 +101,7 @@ class Workdir:
         """The keys at which `config` differs from that of the run that lives here, with the (old, new) values."""
         return differences(plain(self.config()), plain(config)) if self.exists else {}
 
-    def create(self, config: ConfigDict, facts: Mapping[str, Any]) -> None:
+    def create(self, config: ConfigDict, facts: Mapping[str, Any], hardware: str = "") -> None:
         """Writes config.json and, if the run is new, run.json.
 
         A config.json that is there keeps its fields, those that it lacks included: stage 1's fingerprint is over them.
@@ -109,6 +109,7 @@ class Workdir:
         Args:
           config: of the run.
           facts: what stage 2 and a reader need to know of the data.
+          hardware: that a new run begins on.
 
         Raises:
           Unwritten: the path cannot be written to.
@@ -118,7 +119,7 @@ class Workdir:
             self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "config.json", self._recorded(config))
         if not self.begun:
-            run = {"format": FORMAT, **facts, "versions": versions, "git_commit": git_commit()}
+            run = {"format": FORMAT, **facts, "hardware": hardware, "versions": versions, "git_commit": git_commit()}
             run["command"] = shlex.join(["python", *sys.orig_argv[1:]])
             write_json(self.path / "run.json", run)
 

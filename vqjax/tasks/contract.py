@@ -175,14 +175,18 @@ class Task:
         """The loss () and the metrics of a batch."""
         raise NotImplementedError
 
+    def vectors(self, output: Any) -> Any:
+        """What `refresh` needs of a batch's output: a tree of arrays (B, ...)."""
+        return ()
+
     def refresh(
-        self, variables: dict[str, Any], output: Any, gather: Callable, step: jax.Array, key: jax.Array
+        self, variables: dict[str, Any], vectors: Any, gather: Callable, step: jax.Array, key: jax.Array
     ) -> dict[str, Any]:
         """The variables after an update, the same on every device.
 
         Args:
           variables: after the update.
-          output: of the batch, on this device.
+          vectors: those of the batch, on this device.
           gather: an array (B, ...) of this device -> that of the global batch.
           step: updates before this one.
           key: of the step, the same on every device.

@@ -68,6 +68,11 @@ class PriorTask(Task):
         return self.stage1.variables if self.prepares else {}
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(h, w) of the codes."""
+        return self.grid
+
+    @property
     def notes(self) -> tuple[str, ...]:
         if self.class_names or not self.config.model.class_conditional:
             return ()
@@ -111,7 +116,7 @@ class PriorTask(Task):
         return logits, {name: value for name, value in variables.items() if name != "params"}
 
     def refresh(
-        self, variables: dict[str, Any], output: jax.Array, gather: Callable, step: jax.Array, key: jax.Array
+        self, variables: dict[str, Any], vectors: Any, gather: Callable, step: jax.Array, key: jax.Array
     ) -> dict[str, Any]:
         """The variables after an update, with the average of the weights moved towards them.
 

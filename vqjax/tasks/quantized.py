@@ -37,11 +37,16 @@ class Quantized(Task):
         """The fresh variables with the codebook started from vectors of the training batches."""
         return initialise(self.module, variables, map(self.inputs, batches), seed)
 
+    def vectors(self, output: Any) -> jax.Array:
+        """What the quantizer is given, (B, ..., D)."""
+        found: jax.Array = output.z
+        return found
+
     def refresh(
-        self, variables: dict[str, Any], output: Any, gather: Callable, step: jax.Array, key: jax.Array
+        self, variables: dict[str, Any], vectors: jax.Array, gather: Callable, step: jax.Array, key: jax.Array
     ) -> dict[str, Any]:
         """The variables with the codebook refreshed by the global batch."""
-        refreshed: Any = self.module.apply(variables, gather(output.z), key, method="refresh", mutable=True)[1]
+        refreshed: Any = self.module.apply(variables, gather(vectors), key, method="refresh", mutable=True)[1]
         return refreshed
 
 

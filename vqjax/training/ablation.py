@@ -18,7 +18,7 @@ from vqjax import tasks
 from vqjax.core.config import InputError
 from vqjax.core.files import read_json, replacing
 from vqjax.data import datasets
-from vqjax.runs import plots
+from vqjax.runs import devices, plots
 from vqjax.runs.report import cell, markdown_table
 from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import read_lines
@@ -43,6 +43,7 @@ def ablate(config: ConfigDict, directory: Path, seeds: int = 1) -> int:
     Raises:
       InputError: before the first run starts, if a row cannot be built or its workdir holds another run.
     """
+    devices.use_cores(*(row.get("batch_size") for row in config.values() if isinstance(row, ConfigDict)))
     rows, table = _check(_seeded(config, seeds), directory), []
     for number, (name, row) in enumerate(rows.items(), 1):
         print(f"\n{name}, row {number} of {len(rows)}")

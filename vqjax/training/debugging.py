@@ -77,15 +77,15 @@ def watched(update: Callable, step: Callable, program: Program) -> Callable:
     def watch(state: Any, batch: Any) -> tuple[Any, Any]:
         state, metrics = update(state, batch)
         if program.collect(metrics["skipped"]):
-            raise finite.Diverged(_explanation(step, program.collect(state), program.gather(batch)))
+            raise finite.Diverged(_explanation(step, program, program.collect(state), program.gather(batch)))
         return state, metrics
 
     return watch
 
 
-def _explanation(step: Callable, after: TrainState, batch: Mapping) -> str:
+def _explanation(step: Callable, program: Program, after: TrainState, batch: Mapping) -> str:
     """Of a step that left the state as it was but for its number; all on the host."""
-    state, devices = after._replace(step=after.step - 1), jax.local_device_count()
+    state, devices = after._replace(step=after.step - 1), len(program.devices)
     shares = {name: x.reshape(devices, -1, *x.shape[1:]) for name, x in batch.items()}
     new, metrics = causes(jax.vmap(step, (None, 0), axis_name=axes.BATCH), state=state, batch=shares)
     found = jax.tree.leaves((metrics, new), is_leaf=lambda x: isinstance(x, Cause))

@@ -29,7 +29,7 @@ from vqjax.runs.workdir import Facts, Workdir
 from vqjax.runs.writer import Writer, read_lines, seconds
 from vqjax.tasks.contract import Task
 from vqjax.tasks.stage1 import Stage1
-from vqjax.training import debugging, optimizers, profiling
+from vqjax.training import debugging, optimizers, pieces, profiling
 from vqjax.training.clock import Clock
 from vqjax.training.evaluation import Evaluator
 from vqjax.training.introduction import introduce, rescheduled
@@ -60,10 +60,12 @@ def check(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | N
     datasets.check(config)
     check_name(devices.PARALLEL, config.parallel, "config.parallel")
     optimizers.make(config)
-    devices.check_batch(config.batch_size)
+    devices.of_batch(config.batch_size)
     if workdir:
         workdir.check(config)
     task = tasks.build(config, stage1, facts)
+    if microbatch := config.get("microbatch", 0):
+        pieces.check(microbatch, task.expected)
     if not facts:
         task.check(datasets.describe(config).sizes["train"] - datasets.held_out(config))
     return task
@@ -86,6 +88,7 @@ def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False, pro
       InputError: before anything is compiled or written, if the config, the data or the workdir is unfit, or another
         process trains there; or the weights to begin with are not finite.
     """
+    devices.use_cores(config.get("batch_size"))
     with Interrupts() as interrupts, processes.directory(workdir) as directory:
         place = Workdir(directory)
         with locked(place.path):
@@ -119,7 +122,7 @@ def _train(config: ConfigDict, place: Workdir, interrupts: Interrupts, debug_nan
 
 def _quickly() -> dict[str, Any]:
     """Options of the compiler for what runs once: a third of the time on CPUs, and the same bits."""
-    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
+    return {"xla_backend_optimization_level": 1} if devices.on_cpu() else {}
 
 
 def _finished(workdir: Workdir, task: Task) -> bool:
@@ -162,8 +165,9 @@ class _Run:
         self.variables = tasks.started(task) if config.start and not begun else None
         self.config = config
         self.planned = workdir.config().steps if workdir.exists else config.steps  # when it was last trained
-        hardware = f"{jax.device_count()} x {jax.devices()[0].device_kind}{processes.described()}"
-        print(f"vqjax {__version__} on {hardware}; workdir {short(workdir.path)}")
+        self.program = devices.PARALLEL[config.parallel](devices.of_batch(config.batch_size))
+        self.hardware = f"{len(self.program.devices)} x {jax.devices()[0].device_kind}{processes.described()}"
+        print(f"vqjax {__version__} on {self.hardware}; workdir {short(workdir.path)}")
         print(brief(config))
         with timed("reading the data"):
             self.splits = processes.in_turn(task.load)
@@ -172,7 +176,6 @@ class _Run:
         else:
             task.facts = task.describe(self.splits)
         self.optimizer, schedule = optimizers.make(config)
-        self.program = devices.PARALLEL[config.parallel]()
         init_key, prepare_key, *step_keys = jax.random.split(jax.random.key(config.seed), 4)
         init = jax.jit(self.task.init, compiler_options=_quickly())  # traced once, for its shapes too
         self.init = functools.partial(init, init_key)
@@ -197,7 +200,7 @@ class _Run:
         Returns the number of the signal, 0 if none came.
         """
         config, program, interrupts = self.config, self.program, self.interrupts
-        self.workdir.create(config, self.task.facts)
+        self.workdir.create(config, self.task.facts, self.hardware)
         if self.task.stage1 and processes.leads():
             self.task.stage1.pin(self.workdir.path)
         agreed, stop = processes.Agreement(program), 0

@@ -11,6 +11,7 @@ from vqjax.core import axes
 from vqjax.runs import finite
 from vqjax.runs.state import TrainState
 from vqjax.tasks.contract import Task
+from vqjax.training import pieces
 
 
 def _forget(optimizer: optax.GradientTransformation, opt_state: Any, old: Any, new: Any) -> Any:
@@ -56,13 +57,18 @@ def train_step(
     def step(state: TrainState, batch: Mapping) -> tuple[TrainState, dict[str, jax.Array]]:
         noise = jax.random.fold_in(noise_key, state.step)
 
-        def loss_of(params):
-            output, extra = task.train({"params": params, **state.extra}, batch, state.step, noise)
-            loss, metrics = task.objective(output, batch)
-            return loss, (output, extra, metrics)
+        def loss_of(params, piece):
+            output, extra = task.train({"params": params, **state.extra}, piece, state.step, noise)
+            loss, metrics = task.objective(output, piece)
+            return loss, (extra, metrics, task.vectors(output))
 
-        (loss, (output, extra, metrics)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        grads, extra, metrics, loss = jax.lax.pmean((grads, extra, metrics, loss), axes.BATCH)
+        def gradients(piece):
+            (loss, (*means, vectors)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params, piece)
+            return (grads, *means, loss), vectors
+
+        count = pieces.number(task.config.get("microbatch", 0), batch["example"].size, task.input_shape, state.extra)
+        means, vectors = pieces.mean(gradients, batch, count)
+        grads, extra, metrics, loss = jax.lax.pmean(means, axes.BATCH)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
 
@@ -70,7 +76,7 @@ def train_step(
             return jax.lax.all_gather(x, axes.BATCH, tiled=True)
 
         key = jax.random.fold_in(refresh_key, state.step)
-        variables = dict(task.refresh({"params": params, **extra}, output, gather, state.step, key))
+        variables = dict(task.refresh({"params": params, **extra}, vectors, gather, state.step, key))
         refreshed = variables.pop("params")
         opt_state = _forget(optimizer, opt_state, params, refreshed)
         metrics["gradient_norm"] = optax.tree.norm(grads)

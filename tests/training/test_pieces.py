@@ -1,0 +1,69 @@
+"""A device's share of a batch in pieces: the same step."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import CODED, slow_but
+from helpers import assert_close, assert_refused, run, train
+
+from vqjax.training import pieces
+
+AUTOENCODER = (32, 32, 3)
+
+
+@pytest.fixture(params=["unrolled", "in a loop"])
+def way(request, monkeypatch):
+    """As on a CPU and as on a GPU."""
+    monkeypatch.setattr(pieces, "on_cpu", lambda: request.param == "unrolled")
+
+
+def agree(config, devices=1, steps=4):
+    _, whole, history = run(config, devices=devices, steps=steps)
+    config.microbatch = 4
+    _, state, others = run(config, devices=devices, steps=steps)
+    assert_close((state.params, state.extra), (whole.params, whole.extra), 1e-5)
+    assert_close(others, history, 1e-5)
+
+
+@pytest.mark.parametrize("quantizer", slow_but("ema", CODED))
+def test_an_autoencoders_step_is_that_of_the_whole_batch(way, small_config, quantizer):
+    """With restarts, augmentation, and a share that 4 do not divide on 8 devices."""
+    small_config.data.update({"flip": True, "crop": 1})
+    small_config.model.quantizer = quantizer
+    fields = small_config.model[quantizer]
+    fields.update({name: value for name, value in (("restart", 0.9), ("decay", 0.7)) if name in fields})
+    agree(small_config)
+
+
+def test_a_priors_step_is_that_of_the_whole_batch(way, prior_config):
+    agree(prior_config)
+
+
+def test_pieces_and_devices_together(way, small_config):
+    """On 2 devices of 8 images, in two pieces each."""
+    agree(small_config, devices=2, steps=2)
+
+
+def test_their_number():
+    """As large as asked, at most; chosen so that a piece stays in the cache; one with batch norm."""
+    assert [pieces.number(m, 12, AUTOENCODER, {}) for m in (1, 4, 5, 12, 64)] == [12, 3, 3, 1, 1]
+    assert [pieces.number(0, share, AUTOENCODER, {}) for share in (1, 16, 32, 48, 128, 4096)] == [1, 1, 2, 3, 8, 8]
+    assert pieces.number(0, 34, AUTOENCODER, {}) == 2
+    assert pieces.number(0, 128, (8, 8), {}) == 1
+    assert pieces.number(0, 4, (4, 64, 64, 3), {}) == 4
+    assert pieces.number(0, 128, AUTOENCODER, {"batch_stats": {}}) == 1
+
+
+def test_means_and_rows(way):
+    """A mean over the batch is one, and rows stay in their order."""
+    batch = {"x": np.arange(12.0, dtype=np.float32).reshape(6, 2)}
+    function = jax.jit(lambda batch: pieces.mean(lambda piece: (piece["x"].mean(0), 2 * piece["x"]), batch, 3))
+    means, rows = function(batch)
+    np.testing.assert_allclose(means, [5, 6])
+    np.testing.assert_array_equal(rows, 2 * batch["x"])
+
+
+def test_batch_norm_takes_no_pieces(tmp_path):
+    result = train(tmp_path / "run", "--config.microbatch=4", "--config.model.deepmind.batch_norm")
+    assert_refused(result, "config.microbatch=4", "batch norm")
+    assert not (tmp_path / "run").exists()
