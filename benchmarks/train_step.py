@@ -1,93 +1,83 @@
-"""One training step of configs/cifar10_ema.py against its PyTorch twin, in turn, in one process:
+"""Training on CPU against PyTorch, in turn, in one process: the whole loop of train.py, its compiled step alone, and
+the eager twin in both layouts.
 
 pip install -r requirements.txt -r benchmarks/requirements.txt && python -m benchmarks.train_step
 """
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-import jax
-import numpy as np
-import torch
-import torch.nn.functional as F
-from tqdm import trange
-
-from benchmarks.torch_twin import Autoencoder
-from configs import cifar10_ema
-from vqjax import tasks
-from vqjax.runs.devices import PARALLEL
-from vqjax.runs.state import initial_state
-from vqjax.training import optimizers
-from vqjax.training.steps import train_step
-
-VARIANCE = 0.0627
+from benchmarks import rows
+from vqjax.runs import devices
 
 
-def vqjax_runner(images: np.ndarray) -> Callable[[int], None]:
-    """A function that takes n steps, the batch coming from the host each time."""
-    config = cifar10_ema.get_config()
-    task = tasks.build(config)
-    task.facts = {**task.facts, "variance": VARIANCE}
-    optimizer, schedule = optimizers.make(config)
-    program = PARALLEL[config.parallel]()
-    step = program.compile(train_step(task, optimizer, schedule, *jax.random.split(jax.random.key(1))), donate=True)
-    state = program.replicate(jax.device_get(initial_state(jax.jit(task.init)(jax.random.key(0)), optimizer)))
-    batch = {"image": images, "label": np.zeros(len(images), np.int32), "example": np.arange(len(images))}
+def measure(
+    row: rows.Row, batch_size: int, place: Path, rounds: int, seconds_of_round: float
+) -> dict[str, list[float]]:
+    """{what: seconds per step, round by round}."""
+    config = rows.prepared(row, place, batch_size)
+    step = rows.Stepper(config, devices.of_batch(batch_size))
+    amsgrad = config.optimizer.name == "amsgrad"
+    batch = step.batch
+    others = {
+        "the step alone": step,
+        "torch": rows.Twin(row, batch, amsgrad, channels_last=False),
+        "torch, channels last": rows.Twin(row, batch, amsgrad, channels_last=True),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in others}
+    step(2)  # compiles
+    steps = max(3, round(seconds_of_round / _seconds(step, 3)))
 
-    def run(steps: int) -> None:
-        nonlocal state
-        for _ in range(steps):
-            state, metrics = step(state, program.shard(batch))
-        jax.block_until_ready((state, metrics))
+    def between() -> None:
+        for name, other in others.items():
+            seconds[name].append(_seconds(other, steps))
 
-    return run
+    with tempfile.TemporaryDirectory(dir=place) as workdir:
+        found = rows.loop_seconds(config, Path(workdir) / "run", rounds, steps, between)
+    return {"vqjax": found, **{name: times[1:] for name, times in seconds.items()}}  # the first warms up
 
 
-def torch_runner(images: np.ndarray, channels_last: bool) -> Callable[[int], None]:
-    """The same in PyTorch, eager."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = Autoencoder().to(memory_format=layout)
-    optimizer = torch.optim.Adam(model.parameters(), 3e-4, amsgrad=True)
+def _seconds(run: Callable[[int], float], steps: int) -> float:
+    """Of a step."""
+    started = time.perf_counter()
+    run(steps)
+    return (time.perf_counter() - started) / steps
 
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            x = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32).contiguous(memory_format=layout)
-            x = x / 127.5 - 1
-            output, loss = model(x)
-            optimizer.zero_grad()
-            (F.mse_loss(output, x) / VARIANCE + loss).backward()
-            optimizer.step()
 
-    return run
+def line(name: str, batch_size: int, found: dict[str, list[float]]) -> str:
+    """A row of the table."""
+    ours = found["vqjax"]
+    theirs = min(("torch", "torch, channels last"), key=lambda way: statistics.median(found[way]))
+    ratios = [b / a for a, b in zip(ours, found[theirs])]
+    beyond = [a / b - 1 for a, b in zip(ours, found["the step alone"])]
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    cells = [f"{1e3 * statistics.median(found[way]):.1f}" for way in ("vqjax", "the step alone", theirs)]
+    ratio = f"{statistics.median(ratios):.2f} ({spread})"
+    return f"| {name}, {batch_size} | {' | '.join(cells)} | {ratio} | {statistics.median(beyond):.1%} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train_step", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=20, help="per round")
-    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--rows", nargs="+", choices=rows.ROWS, default=list(rows.ROWS))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a round, about")
     arguments = parser.parse_args()
-    images = np.random.default_rng(0).integers(0, 256, (arguments.batch_size, 32, 32, 3), dtype=np.uint8)
-    runners = {
-        "vqjax": vqjax_runner(images),
-        "torch": torch_runner(images, channels_last=False),
-        "torch, channels last": torch_runner(images, channels_last=True),
-    }
-    seconds = {name: [] for name in runners}
-    for run in runners.values():
-        run(3)  # compile, warm up
-    for _ in trange(arguments.rounds, unit="round", disable=None):
-        for name, run in runners.items():
-            start = time.perf_counter()
-            run(arguments.steps)
-            seconds[name].append((time.perf_counter() - start) / arguments.steps)
-    device = jax.devices()[0].device_kind
-    print(f"jax {jax.__version__}, torch {torch.__version__}, batch {arguments.batch_size}, {device}")
-    for name, values in seconds.items():
-        ratio = statistics.median(b / a for a, b in zip(seconds["vqjax"], values))
-        print(f"{name:>22}: {1e3 * statistics.median(values):6.1f} ms a step (median), {ratio:.2f} x vqjax's time")
+    sizes = [size for name in arguments.rows for size in rows.ROWS[name].batch_sizes]
+    devices.use_cores(*sizes)
+    print(rows.described())
+    print(
+        "| run, batch | train.py, ms a step | its step alone | torch | torch's time / ours (range) | beyond the step |"
+    )
+    print("| --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as place:
+        for name in arguments.rows:
+            for size in rows.ROWS[name].batch_sizes:
+                found = measure(rows.ROWS[name], size, Path(place), arguments.rounds, arguments.seconds)
+                print(line(name, size, found), flush=True)
 
 
 if __name__ == "__main__":

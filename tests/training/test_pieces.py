@@ -47,10 +47,10 @@ def test_pieces_and_devices_together(way, small_config):
 def test_their_number():
     """As large as asked, at most; chosen so that a piece stays in the cache; one with batch norm."""
     assert [pieces.number(m, 12, AUTOENCODER, {}) for m in (1, 4, 5, 12, 64)] == [12, 3, 3, 1, 1]
-    assert [pieces.number(0, share, AUTOENCODER, {}) for share in (1, 16, 32, 48, 128, 4096)] == [1, 1, 2, 3, 8, 8]
-    assert pieces.number(0, 34, AUTOENCODER, {}) == 2
+    assert [pieces.number(0, share, AUTOENCODER, {}) for share in (1, 16, 32, 96, 128, 4096)] == [1, 1, 1, 3, 4, 8]
+    assert pieces.number(0, 98, AUTOENCODER, {}) == 2
     assert pieces.number(0, 128, (8, 8), {}) == 1
-    assert pieces.number(0, 4, (4, 64, 64, 3), {}) == 4
+    assert pieces.number(0, 4, (4, 64, 64, 3), {}) == 2
     assert pieces.number(0, 128, AUTOENCODER, {"batch_stats": {}}) == 1
 
 

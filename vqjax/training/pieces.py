@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from vqjax.core.config import InputError
 from vqjax.runs.devices import on_cpu
 
-_POSITIONS = 16 * 32 * 32  # pixels, or codes, of a piece on a CPU: measured, see benchmarks/README.md
+_POSITIONS = 32 * 32 * 32  # pixels, or codes, of a piece on a CPU, at least: see benchmarks/README.md
 _MOST = 8  # pieces that are chosen: a CPU's program has each of them, and takes as long to compile
 _WHOLE = "batch_stats"  # the collection of what takes statistics of the whole batch
 

@@ -23,13 +23,23 @@ def _forget(optimizer: optax.GradientTransformation, opt_state: Any, old: Any, n
     return optax.tree_utils.tree_map_params(optimizer, reset, opt_state, old, new)
 
 
+def _either(good: jax.Array, new: Any, old: Any) -> Any:
+    """One of two trees, whole. With a choice at each leaf XLA's CPU back end takes minutes to compile a deep network."""
+    return jax.lax.cond(good, lambda new, old: new, lambda new, old: old, new, old)
+
+
+def _each(good: jax.Array, new: Any, old: Any) -> Any:
+    """One of two trees, chosen at each leaf: an accelerator's host does not wait for what is chosen."""
+    return jax.tree.map(lambda after, before: jnp.where(good, after, before), new, old)
+
+
 def _guarded(old: TrainState, new: TrainState, loss: jax.Array, norm: jax.Array) -> tuple[TrainState, jax.Array]:
     """The new state and False; or, if it, the loss or the gradients' norm is not finite, the old one and True.
 
     All are of the global batch, so that every device decides alike.
     """
     good = finite.all_finite((new, loss, norm))
-    kept = jax.tree.map(lambda before, after: jnp.where(good, after, before), old, new)
+    kept = jax.lax.platform_dependent(good, new, old, cpu=_either, default=_each)
     in_a_row = jnp.where(good & (old.in_a_row < finite.MOST), 0, old.in_a_row + 1)
     return kept._replace(step=new.step, skipped=old.skipped + ~good, in_a_row=in_a_row), ~good
 

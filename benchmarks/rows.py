@@ -1,0 +1,276 @@
+"""What is measured against PyTorch: runs of vqjax, each with its twin there, on images of noise.
+
+How long a step takes does not depend on what is in the images.
+"""
+
+import contextlib
+import io
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import jax
+import numpy as np
+import torch
+import torch.nn.functional as F
+from ml_collections import ConfigDict
+from PIL import Image
+from torch import nn
+
+from benchmarks.torch_autoencoders import DeepMind, OpenAI
+from benchmarks.torch_pixelcnn import PixelCNN
+from benchmarks.torch_resnet import ResNet18
+from configs import cifar10_dalle, cifar10_ema, classifier, mnist, prior
+from vqjax.data.batches import batches
+from vqjax.runs.devices import PARALLEL, Program
+from vqjax.runs.state import initial_state
+from vqjax.runs.window import Window
+from vqjax.tasks.contract import Task
+from vqjax.training import loop, optimizers
+from vqjax.training.steps import train_step
+
+CLASSES = 10
+_IMAGES = 800
+_VARIANCE = 1 / 12  # of the noise's pixels
+
+
+class Row(NamedTuple):
+    """A run and its twin.
+
+    Attributes:
+      config: a directory in which all that the rows need lies -> the run's config.
+      twin: makes the twin.
+      loss: what the twin is trained by: the twin and a batch, its `image` (B, C, H, W) in [-1, 1] -> ().
+      batch_sizes: global ones.
+    """
+
+    config: Callable[[Path], ConfigDict]
+    twin: Callable[[], nn.Module]
+    loss: Callable[[nn.Module, Mapping[str, torch.Tensor]], torch.Tensor]
+    batch_sizes: tuple[int, ...]
+
+
+def _squared_error(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    output, loss = model(batch["image"])
+    return F.mse_loss(output, batch["image"]) / _VARIANCE + loss
+
+
+def _logit_laplace(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    output, loss = model(batch["image"])
+    mu, log_b = output.float().chunk(2, dim=1)
+    x = 0.4 * batch["image"] + 0.5
+    return (torch.abs(torch.logit(x) - mu) * torch.exp(-log_b) + log_b + torch.log(2 * x * (1 - x))).mean() + loss
+
+
+def _of_labels(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    logits, loss = model(batch["image"])
+    return F.cross_entropy(logits, batch["label"]) + loss
+
+
+def _of_codes(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    return F.cross_entropy(model(batch["codes"], batch["label"]), batch["codes"])
+
+
+def _on_noise(config: ConfigDict, place: Path, size: int, channels: int) -> ConfigDict:
+    """The config on images that are written when they are first asked for."""
+    path = place / f"noise-{size}-{channels}"
+    if not path.exists():
+        rng = np.random.default_rng(0)
+        for number in range(_IMAGES):
+            pixels = rng.integers(0, 256, (size, size, channels), dtype=np.uint8).squeeze()
+            (path / f"{number % CLASSES}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path / f"{number % CLASSES}" / f"{number}.png")
+    config.data.update({"name": "folder", "path": str(path), "size": str(size), "channels": channels, "test": 0.05})
+    config.data.update({"validation": 0.0, "cache": False, "flip": False, "crop": 0})
+    return config
+
+
+def _prior(place: Path) -> ConfigDict:
+    """On the codes of an autoencoder that has hardly begun."""
+    stage1 = place / "stage1"
+    if not stage1.exists():
+        config = _on_noise(cifar10_ema.get_config(), place, 32, 3)
+        config.steps = 1
+        with contextlib.redirect_stdout(io.StringIO()):
+            loop.train(config, stage1)
+        jax.clear_caches()
+    config = prior.get_config()
+    config.stage1, config.data.validation = str(stage1), 0.0
+    return config
+
+
+def _classifier(width: int) -> Callable[[Path], ConfigDict]:
+    def config(place: Path) -> ConfigDict:
+        made = _on_noise(classifier.get_config("cifar10"), place, 32, 3)
+        made.model.resnet18.width = width
+        return made
+
+    return config
+
+
+ROWS = {
+    "cifar10_ema": Row(
+        lambda place: _on_noise(cifar10_ema.get_config(), place, 32, 3),
+        lambda: DeepMind(3, 128, 32, 64, 512, 1.0),
+        _squared_error,
+        (32, 256),
+    ),
+    "mnist": Row(
+        lambda place: _on_noise(mnist.get_config(), place, 28, 1),
+        lambda: DeepMind(1, 64, 32, 32, 256, 1.0),
+        _squared_error,
+        (64,),
+    ),
+    "cifar10_dalle": Row(
+        lambda place: _on_noise(cifar10_dalle.get_config(), place, 32, 3),
+        lambda: OpenAI(3, 48, 3, 64, 512),
+        _logit_laplace,
+        (32,),
+    ),
+    "cifar10_prior": Row(_prior, lambda: PixelCNN(512, CLASSES, 64, 15, 512), _of_codes, (64,)),
+    "classifier_narrow": Row(_classifier(8), lambda: ResNet18(3, 8, 512, CLASSES), _of_labels, (128,)),
+    "classifier_wide": Row(_classifier(64), lambda: ResNet18(3, 64, 512, CLASSES), _of_labels, (128,)),
+}
+
+
+def prepared(row: Row, place: Path, batch_size: int, **model: Any) -> ConfigDict:
+    """The config of a row with a batch size and fields of the model, that logs, evaluates and saves only when told."""
+    config = row.config(place)
+    config.batch_size = batch_size
+    config.model.update(model)
+    return config
+
+
+class Stepper:
+    """The compiled training step of a config alone, on a batch that lies on the device.
+
+    Attributes:
+      batch: that, on the host.
+    """
+
+    def __init__(self, config: ConfigDict, devices: Any = None):
+        self.task = loop.check(config)
+        splits = self.task.load()
+        self.task.facts = self.task.describe(splits)
+        self.program: Program = PARALLEL[config.parallel](devices)
+        self.batch = next(batches(splits["train"], config.batch_size, 0, True))
+        self.step, self.state = _compiled(self.task, self.program)
+        self._laid = self.program.shard(self.batch)
+
+    def __call__(self, steps: int) -> float:
+        """Takes steps, several in flight; the loss after the last."""
+        window = Window(self.program, None)
+        for _ in range(steps):
+            self.state, metrics = self.step(self.state, self._laid)
+            window.add(metrics)
+        found = self.program.collect(metrics)
+        return float(found["loss" if "loss" in found else "nats_per_code"])
+
+    def flops(self) -> float:
+        """Of a step on one device, by XLA's analysis."""
+        analysis = self.step.lower(self.state, self._laid).compile().cost_analysis()
+        return float(analysis["flops"])
+
+
+def _compiled(task: Task, program: Program) -> tuple[Callable, Any]:
+    """The step, and the state before the first."""
+    optimizer, schedule = optimizers.make(task.config)
+    step = program.compile(train_step(task, optimizer, schedule, *jax.random.split(jax.random.key(1))), donate=True)
+    variables = jax.device_get(jax.jit(task.init)(jax.random.key(0)))
+    return step, program.replicate(jax.device_get(initial_state(variables, optimizer)))
+
+
+class Twin:
+    """A row's twin in PyTorch, on a batch that is laid on the device each time.
+
+    Args:
+      row: whose.
+      batch: on the host, as vqjax has it.
+      amsgrad: Adam's variant.
+      channels_last: the layout.
+      device: of torch.
+      dtype: of the computation; parameters are float32.
+      compiled: by torch.compile.
+    """
+
+    def __init__(
+        self,
+        row: Row,
+        batch: Mapping[str, np.ndarray],
+        amsgrad: bool,
+        channels_last: bool,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        compiled: bool = False,
+    ):
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._device, self._dtype, self._batch = device, dtype, batch
+        self.model = row.twin().to(device, memory_format=self._layout)
+        self._loss = torch.compile(row.loss) if compiled else row.loss
+        self._optimizer = torch.optim.Adam(self.model.parameters(), 3e-4, amsgrad=amsgrad)
+
+    def _laid(self) -> dict[str, torch.Tensor]:
+        found = {name: torch.from_numpy(x).to(self._device, non_blocking=True) for name, x in self._batch.items()}
+        if "image" in found:
+            image = found["image"].permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1
+            found["image"] = image.contiguous(memory_format=self._layout)
+        return {name: x if name == "image" else x.long() for name, x in found.items()}
+
+    def __call__(self, steps: int) -> float:
+        """Takes steps; the loss after the last."""
+        for _ in range(steps):
+            batch = self._laid()
+            with torch.autocast(self._device, self._dtype, enabled=self._dtype != torch.float32):
+                loss = self._loss(self.model, batch)
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+        return float(loss.detach())
+
+
+def described() -> str:
+    """What is measured on."""
+    device = jax.devices()[0]
+    return f"jax {jax.__version__}, torch {torch.__version__}, {jax.device_count()} x {device.device_kind}"
+
+
+class _Enough(Exception):
+    """Ends a run that has been measured."""
+
+
+def loop_seconds(
+    config: ConfigDict, workdir: Path, rounds: int, steps: int, between: Callable[[], None]
+) -> list[float]:
+    """The seconds per step of the whole loop of `train.py`, in rounds.
+
+    Args:
+      config: of the run.
+      workdir: its place, in which it is left unfinished.
+      rounds: how many; one before them, which compiles, is not counted.
+      steps: of a round, after which a line is logged.
+      between: called after each, while the loop stands still.
+    """
+    config.update({"steps": (rounds + 2) * steps, "log_every": steps, "eval_every": 2**30, "save_every": 2**30})
+    seconds: list[float] = []
+    resumed = 0.0
+
+    class Measured(Window):
+        """With it a round ends."""
+
+        def close(self) -> dict[str, float]:
+            nonlocal resumed
+            figures = super().close()
+            if resumed:
+                seconds.append((time.perf_counter() - resumed) / steps)
+            if len(seconds) == rounds:
+                raise _Enough
+            between()
+            resumed = time.perf_counter()
+            return figures
+
+    with mock.patch.object(loop, "Window", Measured), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.suppress(_Enough):
+            loop.train(config, workdir)
+    return seconds
