@@ -86,8 +86,8 @@ def test_a_run_compiles_once_and_copies_once_a_step(small_config, tmp_path, monk
         copy = getattr(ShardMap, name)
         monkeypatch.setattr(ShardMap, name, lambda *given, name=name, copy=copy: copied.append(name) or copy(*given))
 
-    def add_and_watch(window, metrics):
-        add(window, metrics)
+    def add_and_watch(window, metrics, count):
+        add(window, metrics, count)
         steps.append((len(compiled), copied.count("shard"), copied.count("collect")))
         if len(steps) in (9, 11):  # between two evaluations: what is not said to be copied must not be
             jax.config.update("jax_transfer_guard", "disallow" if len(steps) == 9 else "allow")

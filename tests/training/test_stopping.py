@@ -53,8 +53,8 @@ def test_an_evaluation_is_left_and_made_when_the_run_goes_on(small_config, tmp_p
 def test_a_run_is_saved_on_request_and_goes_on(small_config, tmp_path, monkeypatch):
     add, save, taken, kept = Window.add, Checkpoints.save, [], []
 
-    def add_and_ask(window, metrics):
-        add(window, metrics)
+    def add_and_ask(window, metrics, count):
+        add(window, metrics, count)
         taken.append(metrics)
         if len(taken) == 3:
             signal.raise_signal(signal.SIGUSR1)

@@ -56,11 +56,11 @@ def test_the_bar_has_figures_from_the_first_steps_on(monkeypatch):
     screen = a_terminal(monkeypatch)
     monkeypatch.setattr(terminal, "_SOON", -1.0)
     with terminal.Progress(0, 10, 4, ("loss", "psnr", "codes_used")) as progress:
-        progress.step(1, lambda: {"loss": 2.5})
+        progress.step(1, 1, lambda: {"loss": 2.5})
         progress._bar.refresh()
         assert re.fullmatch(r"step 1/10 \|.*\| .* images/s, .* left, loss 2.5", screen.rows()[-1])
         progress.log(2, {"loss": 1.5, "psnr": 20.0}, 100.0)
-        progress.step(2, lambda: pytest.fail("figures have been logged"))
+        progress.step(2, 1, lambda: pytest.fail("figures have been logged"))
         progress._bar.refresh()
         assert screen.rows()[-1].endswith("left, loss 1.5, PSNR 20 dB")
         with progress.beside(2, "evaluating on test"):
@@ -96,7 +96,7 @@ def test_a_bar_on_the_terminal_and_lines_in_the_file(monkeypatch):
     monkeypatch.setattr("sys.stdout", file)
     with terminal.Progress(0, 10, 4, ("loss",)) as progress:
         progress.log(2, {"loss": 1.5}, 100.0)
-        progress.step(2, dict)
+        progress.step(2, 1, dict)
     assert file.getvalue() == "step 2: loss 1.5, 100 images/s\n"
     assert screen.rows()[-1].startswith("step 2/10 |")
 

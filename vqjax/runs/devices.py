@@ -30,8 +30,8 @@ class Program(abc.ABC):
         self._local = sum(device.process_index == jax.process_index() for device in self.devices)
 
     @abc.abstractmethod
-    def compile(self, function: Callable, donate: bool = False, sharded: bool = False) -> Callable:
-        """`donate`: the replicated argument's memory may be reused for the result."""
+    def compile(self, function: Callable, donate: bool = False, sharded: bool = False, fixed: bool = False) -> Callable:
+        """`donate`: the first argument's memory may be reused for the result; `fixed`: a third is replicated too."""
 
     @abc.abstractmethod
     def replicate(self, tree: Any) -> Any:
@@ -53,7 +53,7 @@ class Program(abc.ABC):
 class Pmap(Program):
     """`jax.pmap`: every array has a leading axis of devices."""
 
-    def compile(self, function: Callable, donate: bool = False, sharded: bool = False) -> Callable:
+    def compile(self, function: Callable, donate: bool = False, sharded: bool = False, fixed: bool = False) -> Callable:
         return jax.pmap(function, axes.BATCH, devices=self.devices, donate_argnums=(0,) if donate else ())
 
     def replicate(self, tree: Any) -> Any:
@@ -84,11 +84,11 @@ class ShardMap(Program):
         self._mesh = mesh
         self._replicated, self._sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (axes.BATCH,)))
 
-    def compile(self, function: Callable, donate: bool = False, sharded: bool = False) -> Callable:
+    def compile(self, function: Callable, donate: bool = False, sharded: bool = False, fixed: bool = False) -> Callable:
         program = jax.shard_map(
             function,
             mesh=self._mesh,
-            in_specs=(PartitionSpec(), PartitionSpec(axes.BATCH)),
+            in_specs=(PartitionSpec(), PartitionSpec(axes.BATCH), *fixed * (PartitionSpec(),)),
             out_specs=PartitionSpec(axes.BATCH) if sharded else PartitionSpec(),
             check_vma=False,  # gradients of replicated parameters stay per device, as under pmap, until the pmean
         )

@@ -9,7 +9,7 @@ import numpy as np
 from vqjax.runs.devices import Program, in_flight
 from vqjax.runs.metrics import Mean, summarize
 
-_KEPT = 128  # steps whose metrics stay on the devices, at most
+_KEPT = 128  # steps, about, whose metrics stay on the devices
 
 
 class Window:
@@ -20,24 +20,34 @@ class Window:
 
     def __init__(self, program: Program, state: Mapping | None):
         self._program, self._mean = program, Mean(state)
-        self._pending: collections.deque[Mapping[str, jax.Array]] = collections.deque()
+        self._pending: collections.deque[tuple[Mapping[str, jax.Array], int]] = collections.deque()
 
-    def add(self, metrics: Mapping[str, jax.Array]) -> None:
-        """Adds a step's metrics, and waits for the step as many before it as may be in flight."""
-        self._pending.append(metrics)
+    def add(self, metrics: Mapping[str, jax.Array], steps: int = 1) -> None:
+        """Adds a step's metrics, or those (L, ...) of L steps of which some were taken.
+
+        Waits for what was added as long ago as may be in flight.
+        """
+        self._pending.append((metrics, steps))
         ahead = in_flight()
         if len(self._pending) > ahead:
-            jax.block_until_ready(self._pending[-1 - ahead]["skipped"])
-        if len(self._pending) > _KEPT + ahead:
+            jax.block_until_ready(self._pending[-1 - ahead][0]["skipped"])
+        if sum(steps for _, steps in self._pending) > _KEPT:
             self._settle(ahead)
 
     def _settle(self, pending: int) -> None:
         done = [self._pending.popleft() for _ in range(len(self._pending) - pending)]
-        for metrics in self._program.collect(done):
-            if metrics.pop("skipped"):
-                self._mean.add({"skipped": np.ones(())}, count=0)
-            else:
-                self._mean.add(metrics)
+        collected = self._program.collect([metrics for metrics, _ in done])
+        for metrics, (_, steps) in zip(collected, done):
+            several = np.ndim(metrics["skipped"]) > 0
+            for i in range(steps):
+                self._add({name: x[i] for name, x in metrics.items()} if several else metrics)
+
+    def _add(self, metrics: Mapping[str, np.ndarray]) -> None:
+        """A step's, on the host."""
+        if metrics["skipped"]:
+            self._mean.add({"skipped": np.ones(())}, count=0)
+        else:
+            self._mean.add({name: x for name, x in metrics.items() if name != "skipped"})
 
     def state(self) -> dict:
         """The sums so far, for the checkpoint."""

@@ -33,6 +33,7 @@ from vqjax.training import debugging, optimizers, pieces, profiling
 from vqjax.training.clock import Clock
 from vqjax.training.evaluation import Evaluator
 from vqjax.training.introduction import introduce, rescheduled
+from vqjax.training.stepping import FromHost, Resident, Stepping, resident
 from vqjax.training.steps import prepare_step, train_step
 from vqjax.training.terminal import Progress, fitted, short, show, summary, timed
 
@@ -105,7 +106,7 @@ def _train(config: ConfigDict, place: Workdir, interrupts: Interrupts, debug_nan
         return 0
     for key, (old, new) in changed.items():
         print(f"config.{key} is now {new!r}, was {old!r}")
-    run = _Run(task, place, interrupts, debug_nans)
+    run = _Run(task, place, interrupts, debug_nans, singly=debug_nans or bool(profile))
     try:
         with profiling.traced(run.update, place.path / "profile", profile) as run.update:
             stop = run.train()
@@ -159,8 +160,8 @@ class _Run:
       finished: whether it has all its steps.
     """
 
-    def __init__(self, task: Task, workdir: Workdir, interrupts: Interrupts, debug_nans: bool):
-        self.task, self.workdir, self.interrupts, config = task, workdir, interrupts, task.config
+    def __init__(self, task: Task, workdir: Workdir, interrupts: Interrupts, debug_nans: bool, singly: bool):
+        self.singly, self.task, self.workdir, self.interrupts, config = singly, task, workdir, interrupts, task.config
         begun = processes.tell(workdir.begun)
         self.variables = tasks.started(task) if config.start and not begun else None
         self.config = config
@@ -182,12 +183,12 @@ class _Run:
         first = functools.partial(initial_state, optimizer=self.optimizer)
         self.expected = jax.eval_shape(first, init.eval_shape(init_key))
         check_fits(self.expected)
-        step = train_step(self.task, self.optimizer, schedule, *step_keys)
-        self.update = self.program.compile(step, donate=True)
+        self.step = train_step(self.task, self.optimizer, schedule, *step_keys)
+        self.update = self.program.compile(self.step, donate=True)
         if debug_nans:
             bare = train_step(self.task, self.optimizer, schedule, *step_keys, guarded=False)
             self.update = debugging.watched(self.update, bare, self.program)
-        self.prepare = self.program.compile(prepare_step(self.task, prepare_key), sharded=True)
+        self.prepare = prepare_step(self.task, prepare_key) if "train" in self.task.prepares else None
         self.frozen = self.program.replicate(self.task.frozen)
         self.evaluator = Evaluator(
             self.task, self.program, config.batch_size, workdir.path, self.frozen, self._check_signal
@@ -219,15 +220,14 @@ class _Run:
                 self.clock, self.timed = Clock(), first
                 if self._owed(first) and (monitored := self._evaluate(first, state)) is not None:
                     self._save(state, window, monitored)
-                for step, batch in zip(range(first, config.steps), self._waiting(self._batches(first))):
-                    batch = program.shard(batch)
-                    if "train" in self.task.prepares:
-                        batch = self.prepare((state.step, self.frozen), batch)
-                    with self._compiling() if step == first else contextlib.nullcontext():
-                        state, metrics = self.update(state, batch)
+                take, done = self._stepping(first), first
+                while done < config.steps:
+                    with self._compiling() if done == first else contextlib.nullcontext():
+                        state, metrics, taken = take(state, done)
                     interrupts.losing = True
-                    window.add(metrics)
-                    done, last, monitored, left = step + 1, step + 1 == config.steps, None, False
+                    window.add(metrics, taken)
+                    done += taken
+                    last, monitored, left = done == config.steps, None, False
                     if done % config.log_every == 0 or last:
                         self._log(done, window)
                         self._check(done, int(program.collect(state.in_a_row)))
@@ -242,7 +242,7 @@ class _Run:
                         self._save(state, window, monitored)
                     if done % config.log_every == 0 or last:
                         self._time(done)
-                    self.progress.step(done, window.latest)
+                    self.progress.step(done, taken, window.latest)
                     if stop and (left or not last):
                         return stop
         self.finished = True
@@ -268,6 +268,16 @@ class _Run:
         """Those of training from a step on: this process's share of each, or the whole of each."""
         config, share = self.config, () if whole else (jax.process_index(), jax.process_count())
         return batches(self.splits["train"], config.batch_size, config.seed, config.data.shuffle, start, *share)
+
+    def _stepping(self, first: int) -> Stepping:
+        """What takes the steps after the first ones."""
+        config, program, train = self.config, self.program, self.splits["train"]
+        if not self.singly and resident(train):
+            stops = config.log_every, config.eval_every, config.save_every
+            return Resident(self.task, train, program, self.step, self.prepare, self.task.frozen, stops)
+        prepare = self.prepare and program.compile(self.prepare, sharded=True)
+        own = prepare and (lambda step, batch: prepare((step, self.frozen), batch))
+        return FromHost(self._waiting(self._batches(first)), program, own, self.update)
 
     def _waiting(self, batches: Iterator[dict]) -> Iterator[dict]:
         """The batches, the time that they are waited for being the data's."""

@@ -24,7 +24,7 @@ def _forget(optimizer: optax.GradientTransformation, opt_state: Any, old: Any, n
 
 
 def _either(good: jax.Array, new: Any, old: Any) -> Any:
-    """One of two trees, whole. With a choice at each leaf XLA's CPU back end takes minutes to compile a deep network."""
+    """One of two trees, whole. With a choice at each leaf, XLA on CPU compiles a deep network for minutes."""
     return jax.lax.cond(good, lambda new, old: new, lambda new, old: old, new, old)
 
 

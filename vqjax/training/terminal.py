@@ -95,14 +95,17 @@ class Progress:
         self._bar.set_description_str(self._at(done), refresh=False)
         self._bar.unpause()
 
-    def step(self, done: int, latest: Callable[[], Mapping[str, float]]) -> None:
-        """A step is done; until figures have been logged, those of `latest` are shown every second."""
+    def step(self, done: int, taken: int, latest: Callable[[], Mapping[str, float]]) -> None:
+        """So many steps are done, `taken` of them now.
+
+        Until figures have been logged, those of `latest` are shown every second.
+        """
         if not self._bar.disable:
             self._bar.set_description_str(self._at(done), refresh=False)
             if self._soon and time.perf_counter() - self._soon > _SOON and (figures := latest()):
                 self._show(figures)
                 self._soon = time.perf_counter()
-        self._bar.update(self._size)
+        self._bar.update(taken * self._size)
 
     def log(self, done: int, figures: Mapping[str, float], rate: float) -> None:
         """The figures since the last time, with the images per second."""
