@@ -134,3 +134,12 @@ def as_on(monkeypatch, platform):
     """What depends on the platform is as on this one, though it runs on the CPU."""
     choose = lambda *arguments, default, **others: others.get(platform, default)(*arguments)  # noqa: E731
     monkeypatch.setattr(jax.lax, "platform_dependent", choose)
+
+
+def on_one_device(monkeypatch):
+    """In this process, from now on."""
+    first = jax.devices()[:1]
+    for name in ("devices", "local_devices"):
+        monkeypatch.setattr(jax, name, lambda *_: first)
+    for name in ("device_count", "local_device_count"):
+        monkeypatch.setattr(jax, name, lambda: 1)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import small_autoencoder, small_classifier, small_prior
+from helpers import on_one_device
 from ml_collections import ConfigDict
 
 from configs import autoencoder, classifier, code_classifier, prior
@@ -114,8 +115,7 @@ def name_of(edge):
 
 @pytest.fixture
 def one_device(monkeypatch):
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
-    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    on_one_device(monkeypatch)
 
 
 def set_field(config, key, value):

@@ -3,9 +3,9 @@
 import ast
 import json
 
-import jax
 import pytest
 from conftest import REPOSITORY
+from helpers import on_one_device
 from PIL import Image
 
 NOTEBOOKS = sorted((REPOSITORY / "examples").glob("*.ipynb"))
@@ -34,9 +34,7 @@ def shown(source, where, names):
 
 def test_the_tour_runs_from_top_to_bottom(tmp_path, monkeypatch):
     """On one device, as a reader has it."""
-    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
-    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    on_one_device(monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))  # so that what a cell adds is taken away again
     names, results = {"__name__": "__main__"}, []

@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -168,8 +169,9 @@ def test_memory_and_files_of_a_long_run_stay(small_config, tmp_path, monkeypatch
     def measure(self, done):
         time(self, done)
         if done in (500, 5000):
-            pages = int(open("/proc/self/statm").read().split()[1]) - int(open("/proc/self/statm").read().split()[2])
-            seen[done] = pages, len(os.listdir("/proc/self/fd")), len([*(tmp_path / "checkpoints").iterdir()])
+            resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
+            kept = [*(tmp_path / "checkpoints").iterdir()]
+            seen[done] = resident - shared, len(os.listdir("/proc/self/fd")), len(kept)
 
     monkeypatch.setattr(loop._Run, "_time", measure)
     small_config.update({"steps": 5000, "log_every": 100, "eval_every": 500, "save_every": 250})
