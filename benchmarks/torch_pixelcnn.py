@@ -55,11 +55,11 @@ class PixelCNN(nn.Module):
         return self.head(h)
 
     @torch.no_grad()
-    def sample(self, labels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """Codes (B, h, w), the whole network once for each."""
+    def sample(self, labels: torch.Tensor, grid: tuple[int, int], passes: int | None = None) -> torch.Tensor:
+        """Codes (B, h, w), the whole network once for each; with `passes`, only so many of them, the others 0."""
         codes = torch.zeros((len(labels), *grid), dtype=torch.long)
-        for i in range(grid[0]):
-            for j in range(grid[1]):
-                p = self(codes, labels)[:, :, i, j].softmax(dim=1)
-                codes[:, i, j] = p.multinomial(1)[:, 0]
+        positions = [(i, j) for i in range(grid[0]) for j in range(grid[1])]
+        for i, j in positions[:passes]:
+            p = self(codes, labels)[:, :, i, j].softmax(dim=1)
+            codes[:, i, j] = p.multinomial(1)[:, 0]
         return codes

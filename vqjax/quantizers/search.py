@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 _WHOLE = 2**18  # distances that are made at once
-_ONE_HOT = 2**23  # likewise, numbers of one-hot rows, whose product with the vectors is their sum
+_ONE_HOT = 2**23  # numbers of one-hot rows, whose product with the vectors is their sum: an accelerator's quick way
 _BLOCK = {"cpu": (512, 2_048)}  # positions, codes: what stays in a core's cache
 _LARGE_BLOCK = (8_192, 8_192)  # 256 MiB of an accelerator, which wants few calls
 
@@ -45,13 +45,18 @@ def _(size: int, batched: list[bool], z: jax.Array, codebook: jax.Array) -> tupl
 
 def means(codes: jax.Array, z: jax.Array, num_codes: int) -> tuple[jax.Array, jax.Array]:
     """The share of each code in codes (...), (K,), and the sum of its vectors of z (..., D) over the count, (K, D)."""
-    if _known(codes.shape) * num_codes > _ONE_HOT:
-        total = jax.ops.segment_sum(z.reshape(-1, z.shape[-1]), codes.reshape(-1), num_codes)
-        return shares(codes, num_codes), total / codes.size
-    positions = tuple(range(codes.ndim))  # the axes of z but the last
-    one_hot = jax.nn.one_hot(codes, num_codes, dtype=jnp.float32)
-    total = jnp.tensordot(one_hot, z, (positions, positions), precision=jax.lax.Precision.HIGHEST)
-    return one_hot.mean(positions), total / codes.size
+
+    def by_segments(codes: jax.Array, z: jax.Array) -> jax.Array:
+        return jax.ops.segment_sum(z.reshape(-1, z.shape[-1]), codes.reshape(-1), num_codes)
+
+    def by_products(codes: jax.Array, z: jax.Array) -> jax.Array:
+        positions = tuple(range(codes.ndim))  # the axes of z but the last
+        one_hot = jax.nn.one_hot(codes, num_codes, dtype=jnp.float32)
+        return jnp.tensordot(one_hot, z, (positions, positions), precision=jax.lax.Precision.HIGHEST)
+
+    many = _known(codes.shape) * num_codes > _ONE_HOT
+    total = jax.lax.platform_dependent(codes, z, cpu=by_segments, default=by_segments if many else by_products)
+    return shares(codes, num_codes), total / codes.size
 
 
 def shares(codes: jax.Array, num_codes: int) -> jax.Array:
