@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import as_on
 
 from vqjax.quantizers import kmeans as kmeans_module
 from vqjax.quantizers.kmeans import kmeans
@@ -93,9 +94,11 @@ def test_any_number_of_positions_in_an_exported_program():
     np.testing.assert_array_equal(found, nearest(z, codebook))
 
 
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
 @pytest.mark.parametrize("num_codes", [7, 20_000])
-def test_means_by_hand(num_codes):
-    """At once and by segments."""
+def test_means_by_hand(monkeypatch, platform, num_codes):
+    """By segments, and by products."""
+    as_on(monkeypatch, platform)
     z, codes = normal(20, 30, 2), np.random.default_rng(1).integers(0, num_codes, (20, 30))
     total = np.zeros((num_codes, 2))
     np.add.at(total, codes, z)
