@@ -5,6 +5,7 @@ How long a step takes does not depend on what is in the images.
 
 import contextlib
 import io
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -135,6 +136,27 @@ ROWS = {
 }
 
 
+def _narrow(name: str, twin: Callable[[], nn.Module], **model: Any) -> Row:
+    """A row with other fields of the model, for the few steps of a test."""
+
+    def config(place: Path) -> ConfigDict:
+        made = ROWS[name].config(place)
+        made.model.update(model)
+        return made
+
+    return ROWS[name]._replace(config=config, twin=twin, batch_sizes=(8,))
+
+
+TINY = {
+    "cifar10_ema": _narrow("cifar10_ema", lambda: DeepMind(3, 8, 32, 64, 512, 1.0), deepmind={"width": 8}),
+    "cifar10_dalle": _narrow("cifar10_dalle", lambda: OpenAI(3, 8, 3, 64, 512), openai={"width": 8}),
+    "cifar10_prior": _narrow(
+        "cifar10_prior", lambda: PixelCNN(512, CLASSES, 8, 2, 16), pixelcnn={"width": 8, "layers": 2, "head": 16}
+    ),
+    "classifier_wide": _narrow("classifier_wide", lambda: ResNet18(3, 4, 512, CLASSES), resnet18={"width": 4}),
+}
+
+
 def prepared(row: Row, place: Path, batch_size: int, **model: Any) -> ConfigDict:
     """The config of a row with a batch size and fields of the model, that logs, evaluates and saves only when told."""
     config = row.config(place)
@@ -157,7 +179,8 @@ class Stepper:
         self.program: Program = PARALLEL[config.parallel](devices)
         self.batch = next(batches(splits["train"], config.batch_size, 0, True))
         self.step, self.state = _compiled(self.task, self.program)
-        self._laid = self.program.shard(self.batch)
+        lay = self.program.compile(lambda _, batch: batch, sharded=True)
+        self._laid = lay((), self.program.shard(self.batch))
 
     def __call__(self, steps: int) -> float:
         """Takes steps, several in flight; the loss after the last."""
@@ -169,16 +192,16 @@ class Stepper:
         return float(found["loss" if "loss" in found else "nats_per_code"])
 
     def flops(self) -> float:
-        """Of a step on one device, by XLA's analysis."""
-        analysis = self.step.lower(self.state, self._laid).compile().cost_analysis()
-        return float(analysis["flops"])
+        """Of a step on one device, by XLA's analysis of what is not compiled yet: then cuDNN's share is counted too."""
+        return float(self.step.lower(self.state, self._laid).cost_analysis()["flops"])
 
 
 def _compiled(task: Task, program: Program) -> tuple[Callable, Any]:
-    """The step, and the state before the first."""
+    """The step, with the loop's keys, and the state before the first."""
     optimizer, schedule = optimizers.make(task.config)
-    step = program.compile(train_step(task, optimizer, schedule, *jax.random.split(jax.random.key(1))), donate=True)
-    variables = jax.device_get(jax.jit(task.init)(jax.random.key(0)))
+    init_key, _, *step_keys = jax.random.split(jax.random.key(task.config.seed), 4)
+    step = program.compile(train_step(task, optimizer, schedule, *step_keys), donate=True)
+    variables = jax.device_get(jax.jit(task.init)(init_key))
     return step, program.replicate(jax.device_get(initial_state(variables, optimizer)))
 
 
@@ -252,7 +275,10 @@ def loop_seconds(
       steps: of a round, after which a line is logged.
       between: called after each, while the loop stands still.
     """
-    config.update({"steps": (rounds + 2) * steps, "log_every": steps, "eval_every": 2**30, "save_every": 2**30})
+    config.steps = max(
+        config.steps, (rounds + 2) * steps
+    )  # those of the config, if they do: its schedule is the step's
+    config.update({"log_every": steps, "eval_every": 2**30, "save_every": 2**30})
     seconds: list[float] = []
     resumed = 0.0
 
@@ -274,3 +300,35 @@ def loop_seconds(
         with contextlib.suppress(_Enough):
             loop.train(config, workdir)
     return seconds
+
+
+def seconds(run: Callable[[int], Any], steps: int) -> float:
+    """Of a step, in so many at once."""
+    started = time.perf_counter()
+    run(steps)
+    return (time.perf_counter() - started) / steps
+
+
+def in_turn(
+    config: ConfigDict, others: Mapping[str, Callable[[int], float]], place: Path, rounds: int, seconds_of_round: float
+) -> dict[str, list[float]]:
+    """The seconds per step, round by round, of the whole loop of `train.py`, "vqjax", and of others between its rounds.
+
+    Args:
+      config: of the run.
+      others: each takes so many steps; by the first it is found how many last as long as a round.
+      place: a directory.
+      rounds: how many.
+      seconds_of_round: about; a round has two steps or more.
+    """
+    found: dict[str, list[float]] = {name: [] for name in others}
+    for run in others.values():
+        run(2)  # compiles, or warms up
+    steps = max(2, round(seconds_of_round / seconds(next(iter(others.values())), 3)))
+
+    def between() -> None:
+        for name, run in others.items():
+            found[name].append(seconds(run, steps))
+
+    with tempfile.TemporaryDirectory(dir=place) as workdir:
+        return {"vqjax": loop_seconds(config, Path(workdir) / "run", rounds, steps, between), **found}

@@ -19,7 +19,7 @@ class ResidualBlock(nn.Module):
 
 
 class EMA(nn.Module):
-    """A codebook of running means over positions."""
+    """A codebook of running means over positions, in float32 whatever the networks compute in."""
 
     def __init__(self, num_codes: int, code_dim: int, beta: float, decay: float):
         super().__init__()
@@ -29,8 +29,9 @@ class EMA(nn.Module):
 
     def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """z (B, D, h, w) -> straight-through z_q and the weighted commitment loss."""
+        z = z.float()
         flat = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
             codebook = self.mean / self.frequency[:, None]
             codes = ((codebook**2).sum(1) - 2 * flat @ codebook.T).argmin(1)
             one_hot = F.one_hot(codes, self.num_codes).to(flat.dtype)

@@ -7,8 +7,6 @@ pip install -r requirements.txt -r benchmarks/requirements.txt && python -m benc
 import argparse
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import rows
@@ -28,24 +26,7 @@ def measure(
         "torch": rows.Twin(row, batch, amsgrad, channels_last=False),
         "torch, channels last": rows.Twin(row, batch, amsgrad, channels_last=True),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in others}
-    step(2)  # compiles
-    steps = max(3, round(seconds_of_round / _seconds(step, 3)))
-
-    def between() -> None:
-        for name, other in others.items():
-            seconds[name].append(_seconds(other, steps))
-
-    with tempfile.TemporaryDirectory(dir=place) as workdir:
-        found = rows.loop_seconds(config, Path(workdir) / "run", rounds, steps, between)
-    return {"vqjax": found, **{name: times[1:] for name, times in seconds.items()}}  # the first warms up
-
-
-def _seconds(run: Callable[[int], float], steps: int) -> float:
-    """Of a step."""
-    started = time.perf_counter()
-    run(steps)
-    return (time.perf_counter() - started) / steps
+    return rows.in_turn(config, others, place, rounds, seconds_of_round)
 
 
 def line(name: str, batch_size: int, found: dict[str, list[float]]) -> str:

@@ -1,5 +1,6 @@
-"""The benchmarks whose results are in the documentation run."""
+"""What the figures of speed are measured with runs, small; what it then finds says nothing about speed."""
 
+import json
 import math
 
 import pytest
@@ -20,3 +21,17 @@ def test_growth_draws_a_plot_for_each_axis(tmp_path):
     for row in rows:
         *_, time, memory, by_size = row.strip("| ").split(" | ")
         assert all(map(math.isfinite, map(float, (time, memory, by_size)))), row
+
+
+@pytest.mark.slow
+def test_the_gpu_script_runs_to_its_end(tmp_path):
+    pytest.importorskip("torch")
+    out = tmp_path / "gpu.json"
+    result = command("-m", "benchmarks.gpu", "--tiny", "--rows", "cifar10_ema", "--out", out)
+    assert result.returncode == 0, result.stdout + result.stderr
+    report = json.loads(out.read_text())
+    assert not report["left_out"] and [row["mode"] for row in report["rows"]] == ["float32", "tf32", "bfloat16"]
+    for row in report["rows"]:
+        assert row["agrees"] and set(row["ms"]) == {"vqjax", "step", "eager"}
+        assert min(*row["ms"].values(), row["share_of_peak"], report["peaks"][row["mode"]]) > 0
+        assert f"| cifar10_ema, 8 | {row['mode']} |" in result.stdout
