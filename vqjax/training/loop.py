@@ -89,8 +89,9 @@ def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False, pro
       InputError: before anything is compiled or written, if the config, the data or the workdir is unfit, or another
         process trains there; or the weights to begin with are not finite.
     """
-    devices.use_cores(config.get("batch_size"))
-    with Interrupts() as interrupts, processes.directory(workdir) as directory:
+    path = Workdir(workdir).path
+    devices.use_cores(config.get("batch_size"))  # before JAX starts
+    with Interrupts() as interrupts, processes.directory(path) as directory:
         place = Workdir(directory)
         with locked(place.path):
             return _train(config, place, interrupts, debug_nans, profile)
