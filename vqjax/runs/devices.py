@@ -126,7 +126,7 @@ _asked = True  # whether the number of CPU devices is a user's, or JAX's own
 
 
 def use_cores(*batch_sizes: Any) -> None:
-    """Before JAX starts: as many CPU devices as there are cores, at most, of which the number divides the batches.
+    """Before JAX starts: as many CPU devices as there are cores, or as many as divide the batches that are named.
 
     What is no convolution then runs on all cores, and what a device works on is smaller. Where JAX has started, or a
     number is in XLA_FLAGS, in JAX_NUM_CPU_DEVICES or in JAX's config, that one stands; and in one of several

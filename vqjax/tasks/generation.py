@@ -49,6 +49,7 @@ def sample(
     """
     for name, value, hint in (("num", num, Positive), ("batch", batch, Positive), ("seed", seed, Seed)):
         check_value(value, hint, f"--{name}")
+    devices.use_cores()
     prior, variables = load(workdir, stage1, step)
     picture = local(out, "--out") if out else Workdir(workdir).path / "samples.png"
     beside = picture.with_suffix(".npz")
