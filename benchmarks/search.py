@@ -4,15 +4,6 @@ python -m benchmarks.search --positions 4096 --codes 32768 --dim 32
 
 The products alone are made 512 positions at a time, each chunk with all codes, and stored; of each only a few numbers
 are read again. Memory is what the compiled program takes beside its inputs and outputs.
-
-2 cores (EPYC, AVX-512) beside other jobs (load 8 to 11), in turn, D 32, time over that of the products, memory:
-
-| positions x codes | nearest | argmin |
-| --- | --- | --- |
-| 4,096 x 32,768 | 0.99, 13 MiB | 7.4, 512 MiB |
-| 4,096 x 262,144 | 1.64 (CPU seconds 1.67 to 1.02; the clock's 1.5 to 1.7) | |
-
-32,768 x 262,144 takes 69 MiB. It is to be timed on an idle machine.
 """
 
 import argparse

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from conftest import slow_but
 from helpers import assert_close, assert_same, lines_of, saved, stop_after
 
 from vqjax.data.splits import Split
+from vqjax.runs.devices import PARALLEL
 from vqjax.training import loop, stepping
 
-CONFIGS = ["small_config", "prior_config", "classifier_config", "code_classifier_config"]
+CONFIGS = slow_but("prior_config", ["small_config", "prior_config", "classifier_config", "code_classifier_config"])
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_a_run_is_the_same(config, on_devices, tmp_path, monkeypatch):
     assert_close(one["model"], other["model"], 1e-4)
 
 
-@pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
+@pytest.mark.parametrize("parallel", slow_but("pmap", PARALLEL))
 def test_a_resumed_run_is_bit_identical(small_config, on_devices, tmp_path, monkeypatch, parallel):
     """Wherever a signal stopped it: another number of steps in a call is no other program."""
     small_config.update({"steps": 12, "log_every": 4, "eval_every": 12, "save_every": 12, "parallel": parallel})
