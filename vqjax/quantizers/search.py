@@ -96,9 +96,9 @@ def _in_blocks(z: jax.Array, codebook: jax.Array) -> jax.Array:
     def of_block(z: jax.Array) -> jax.Array:
         def search(best: tuple[jax.Array, jax.Array], block: Any) -> tuple[tuple[jax.Array, jax.Array], None]:
             start, vectors, squares = block
-            distances = _distances(z, vectors, squares)
-            least = distances.min(-1)
-            first = jnp.min(jnp.where(distances == least[:, None], numbers, numbers[-1]), axis=-1)
+            distances = _distances(vectors, z, squares[:, None])  # (codes, positions): minima side by side are quick
+            least = distances.min(0)
+            first = jnp.min(jnp.where(distances == least, numbers[:, None], numbers[-1]), axis=0)
             nearer = least < best[0]
             return (jnp.where(nearer, least, best[0]), jnp.where(nearer, start + first, best[1])), None
 
