@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 _WHOLE = 2**18  # distances that are made at once
 _ONE_HOT = 2**23  # numbers of one-hot rows, whose product with the vectors is their sum: an accelerator's quick way
-_BLOCK = {"cpu": (512, 2_048)}  # positions, codes: what stays in a core's cache
+_BLOCK = {"cpu": (512, 1_024)}  # positions, codes: what stays in a core's cache
 _LARGE_BLOCK = (8_192, 8_192)  # 256 MiB of an accelerator, which wants few calls
 
 
