@@ -297,6 +297,7 @@ def test_a_workdir_that_is_none_is_told_what_was_expected(runs, tmp_path):
         vqjax.load(runs / "prior", stage1=runs / "prior")
 
 
+@pytest.mark.slow
 def test_a_prior_without_classes(runs, tmp_path):
     config = prior.get_config()
     config.update({**SHORT, "stage1": str(runs / "tokenizer")})

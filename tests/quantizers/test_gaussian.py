@@ -167,6 +167,7 @@ def test_eight_devices_are_one(vae_config):
     assert_close((eight.params, history), (one.params, history_of_one), 1e-5)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_bit_identical(vae_config, tmp_path, monkeypatch):
     assert loop.train(vae_config, tmp_path / "whole") == 0
     with monkeypatch.context() as patch:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import CODED, fake
+from conftest import CODED, fake, slow_but
 from helpers import assert_close, assert_same, covering, lines_of, rewrite, run, saved, stop_after
 
 from configs import code_classifier
@@ -86,9 +86,7 @@ def test_one_code_or_a_grid(classifier_config, quantizer):
         np.testing.assert_allclose(output.logits, z_q.mean((1, 2)) @ head["kernel"] + head["bias"], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "backbone", [pytest.param(name, marks=[pytest.mark.slow] * (name == "resnet18")) for name in BACKBONES]
-)
+@pytest.mark.parametrize("backbone", slow_but("small", BACKBONES))
 def test_eight_devices_are_one(classifier_config, backbone):
     """Batch norm, dropout, augmentation, k-means, restarts and noise included.
 

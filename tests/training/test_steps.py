@@ -108,7 +108,8 @@ def test_schedules_follow_the_run(small_config, tmp_path):
     np.testing.assert_allclose(found, [2 - 1.5 * step / 6 for step in range(6)], rtol=1e-5)
 
 
-@pytest.mark.parametrize("quantizer", slow_but("ema", CODED))
+@pytest.mark.slow
+@pytest.mark.parametrize("quantizer", CODED)
 def test_bfloat16_learns_what_float32_learns(small_config, quantizer):
     """After 500 steps the loss, averaged over the last 100, is within 3 %; the codebook stays float32."""
     small_config.model.quantizer = quantizer
