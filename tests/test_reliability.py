@@ -181,8 +181,9 @@ def test_memory_and_files_of_a_long_run_stay(small_config, tmp_path, monkeypatch
             seen[done] = resident - shared, len(os.listdir("/proc/self/fd")), len(kept)
 
     monkeypatch.setattr(loop._Run, "_time", measure)
-    small_config.update({"steps": 5000, "log_every": 100, "eval_every": 500, "save_every": 250})
+    small_config.update({"steps": 5000, "log_every": 100, "eval_every": 250, "save_every": 250})
     assert loop.train(small_config, tmp_path) == 0
     (before, files, _), (after, files_after, checkpoints) = seen[500], seen[5000]
-    # An event loop of Orbax's, of which each save has some, holds three files until it is collected.
-    assert after < 1.05 * before and files_after <= files + 24 and checkpoints <= 4
+    # An event loop of Orbax's, of which each save has some, holds three files until it is collected: were they kept,
+    # the 18 saves in between would leave more.
+    assert after < 1.05 * before and files_after < files + 40 and checkpoints <= 4
