@@ -15,7 +15,6 @@ one per core. One alone has all cores for its convolutions already, so these say
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,17 +115,10 @@ def measure(axes: dict[str, tuple[int, ...]], name: str, place: Path, rounds: in
         steps.append(rows.Stepper(prepared(place, **sizes), jax.devices()[:count]))
         analyses.append(analysed(steps[-1]))
         steps[-1](2)
-    counts = [max(1, round(seconds / _seconds(step, 2))) for step in steps]
-    times = [[_seconds(step, count) for step, count in zip(steps, counts)] for _ in range(rounds)]
+    counts = [max(1, round(seconds / rows.seconds(step, 2))) for step in steps]
+    times = [[rows.seconds(step, count) for step, count in zip(steps, counts)] for _ in range(rounds)]
     jax.clear_caches()
     return Growth(axes[name], [statistics.median(found) for found in zip(*times)], *zip(*analyses))
-
-
-def _seconds(step: rows.Stepper, count: int) -> float:
-    """Of a step, the mean over so many."""
-    started = time.perf_counter()
-    step(count)
-    return (time.perf_counter() - started) / count
 
 
 def draw(path: Path, name: str, growth: Growth) -> None:

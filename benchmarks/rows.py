@@ -158,7 +158,7 @@ TINY = {
 
 
 def prepared(row: Row, place: Path, batch_size: int, **model: Any) -> ConfigDict:
-    """The config of a row with a batch size and fields of the model, that logs, evaluates and saves only when told."""
+    """The config of a row with a batch size and fields of the model."""
     config = row.config(place)
     config.batch_size = batch_size
     config.model.update(model)
@@ -275,9 +275,7 @@ def loop_seconds(
       steps: of a round, after which a line is logged.
       between: called after each, while the loop stands still.
     """
-    config.steps = max(
-        config.steps, (rounds + 2) * steps
-    )  # those of the config, if they do: its schedule is the step's
+    config.steps = max(config.steps, (rounds + 2) * steps)  # not fewer than its schedules are made for
     config.update({"log_every": steps, "eval_every": 2**30, "save_every": 2**30})
     seconds: list[float] = []
     resumed = 0.0

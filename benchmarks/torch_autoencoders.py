@@ -125,9 +125,8 @@ class OpenAI(nn.Module):
         self.encoder = nn.Sequential(*encoder, nn.ReLU(), nn.Conv2d(x, code_dim, 1))
         self.quantizer, x = Gumbel(num_codes, code_dim), code_dim
         for group in reversed(range(groups)):
-            decoder += [Bottleneck(x, x := width * 2**group, (1, 3, 3, 3), gain)] + [
-                nn.Upsample(scale_factor=2)
-            ] * bool(group)
+            decoder += [Bottleneck(x, x := width * 2**group, (1, 3, 3, 3), gain)]
+            decoder += [nn.Upsample(scale_factor=2)] * bool(group)
         self.decoder = nn.Sequential(*decoder, nn.ReLU(), nn.Conv2d(x, 2 * channels, 1))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -275,7 +275,7 @@ class _Run:
         config, program, train = self.config, self.program, self.splits["train"]
         if not self.singly and resident(train):
             stops = config.log_every, config.eval_every, config.save_every
-            return Resident(self.task, train, program, self.step, self.prepare, self.task.frozen, stops)
+            return Resident(self.task, train, program, self.step, self.prepare, self.frozen, stops)
         prepare = self.prepare and program.compile(self.prepare, sharded=True)
         own = prepare and (lambda step, batch: prepare((step, self.frozen), batch))
         return FromHost(self._waiting(self._batches(first)), program, own, self.update)

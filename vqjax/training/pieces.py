@@ -66,7 +66,7 @@ def mean(function: Callable[[Any], tuple[Any, Any]], batch: Any, count: int) -> 
         rows = jax.tree.map(lambda *parts: jnp.stack(parts), *rows)
     else:
         first = jax.tree.map(lambda x: x[0], batch)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, first)[0])
+        zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, first)[0])
 
         def add(sums: Any, piece: Any) -> tuple[Any, Any]:
             means, rows = function(piece)

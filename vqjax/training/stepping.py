@@ -73,11 +73,11 @@ class Resident:
         split: of training.
         program: how the steps are compiled.
         step, prepare: as of FromHost, not compiled, `prepare` with (step, frozen) in place of the step.
-        frozen: the task's, on the host.
+        frozen: the task's, replicated.
         stops: the loop looks up after every so many steps; and at the end.
         """
         self._config, self._size, self._program, self._stops = task.config, len(split), program, stops
-        self._fixed = program.replicate({"data": dict(split.arrays), "frozen": frozen})
+        self._fixed = {"data": program.replicate(dict(split.arrays)), "frozen": frozen}
         self._update = program.compile(_several(step, prepare), donate=True, fixed=True)
         self._example = share(self._config.batch_size).astype(np.int32)
 
