@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from vqjax.core import compilation, interrupts
+from vqjax.core import compilation, interrupts, memory
 from vqjax.core.config import InputError, nearest
 from vqjax.core.files import Unwritten
 
@@ -99,6 +99,7 @@ def _interrupt(number: int, frame: Any) -> None:
 def run(main: Main) -> NoReturn:
     """Ends the process with the status of `main`, called with the command line's arguments."""
     compilation.keep()
+    memory.keep()
     interrupts.own_process()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)

@@ -1,0 +1,34 @@
+"""What is freed is there again, without the kernel clearing it anew."""
+
+import ctypes
+import sys
+
+import pytest
+from helpers import command
+
+FAULTS = """
+import resource, sys, threading
+from vqjax.core import memory
+if sys.argv[1] == "kept":
+    memory.keep()
+
+def faults():
+    def asked():
+        b"x" * 2**26  # as much as a step asks for; NumPy has huge pages
+    threads = [threading.Thread(target=asked) for _ in range(2)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for thread in threads:
+        thread.start()
+        thread.join()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc's")
+def test_memory_is_asked_for_once():
+    """In whichever thread."""
+    found = {how: int(command("-c", FAULTS, how).stdout) for how in ("given back", "kept")}
+    assert found["kept"] < 0.01 * found["given back"], found
