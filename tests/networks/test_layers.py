@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,6 +68,20 @@ def test_a_program_has_the_convolutions_of_its_platform(function, option):
     found = {platforms: option in text for platforms, text in texts.items()}
     assert found == {("cpu",): False, ("cuda",): True, ("cpu", "cuda"): True}
     assert "stablehlo.case" in texts["cpu", "cuda"]
+
+
+@pytest.mark.parametrize("kernel_size, stride", [(k, s) for f, _, k, s in CASES if f is layers.conv])
+def test_gradients_on_a_cpu_have_the_layout_that_is_quick_in_a_loop_too(kernel_size, stride):
+    """XLA brings other layouts to that one only outside loops."""
+
+    def gradients(x, kernel):
+        return jax.grad(lambda *a: layers.conv(*a, stride).sum(), (0, 1))(x, kernel)
+
+    arguments = jnp.zeros((2, 8, 8, 3)), jnp.zeros((kernel_size, kernel_size, 3, 5))
+    text = jax.export.export(jax.jit(gradients), platforms=["cpu"])(*arguments).mlir_module()
+    found = set(re.findall(r"dim_numbers = (.*?), window", text))
+    assert found <= {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
+    assert bool(found) == (stride == 1 and kernel_size > 1)
 
 
 @pytest.mark.parametrize("layer", [layers.Conv, layers.ConvTranspose])

@@ -1,13 +1,13 @@
 """Convolutions, exact on every back end and quick on all of them; pooling, dropout, batch norm.
 
 XLA's CPU back end runs strided and transposed convolutions, and above all their weight gradients, on a
-slow path. On CPU the same sums are therefore written as a space-to-depth followed by a stride-1
-convolution, and as a matrix product followed by an overlap-add. Parameters are the same everywhere.
-Which of the two a program has is decided when it is lowered for a platform, so that an export made on a
-CPU has each platform's own.
-A 1 x 1 convolution is a matrix product, whose gradients XLA's CPU back end finds three times as fast.
+slow path. On CPU the same sums are therefore written as products of matrices with the patches under the
+kernel. Parameters are the same everywhere. Which of the two a program has is decided when it is lowered
+for a platform, so that an export made on a CPU has each platform's own.
+A 1 x 1 convolution is such a product itself.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.core import axes
+from vqjax.core.products import product
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}  # of the computation
 INITIALIZERS = {
@@ -26,16 +27,62 @@ INITIALIZERS = {
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def _space_to_depth(x: jax.Array, s: int) -> jax.Array:
+def _patches(x: jax.Array, m: int, s: int) -> jax.Array:
+    """The patches of m x m blocks of s x s pixels that lie s apart: (B, H, W, C) -> (B, H / s, W / s, m, m, s, s, C).
+
+    Zeros are around the image, so that a patch's middle is that of a block of the image.
+    """
     b, h, w, c = x.shape
-    x = x.reshape(b, h // s, s, w // s, s, c)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // s, w // s, s * s * c)
+    pad = (m - 1) * s // 2
+    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    blocks = x.reshape(b, h // s + m - 1, s, w // s + m - 1, s, c).transpose(0, 1, 3, 2, 4, 5)
+    rows = [blocks[:, u : u + h // s] for u in range(m)]
+    return jnp.stack([jnp.stack([row[:, :, v : v + w // s] for v in range(m)], 3) for row in rows], 3)
 
 
-def _depth_to_space(x: jax.Array, s: int) -> jax.Array:
-    b, h, w, c = x.shape
-    x = x.reshape(b, h, w, s, s, c // (s * s))
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * s, w * s, c // (s * s))
+def _overlap_add(patches: jax.Array) -> jax.Array:
+    """The transpose of `_patches`, their sum where they overlap: (B, H, W, m, m, s, s, O) -> (B, s H, s W, O)."""
+    b, h, w, m, _, s, _, o = patches.shape
+    # Unlike an index, a split has a gradient that is a concatenation, and not a sum of m * m padded arrays.
+    parts = iter(jax.lax.split(patches.reshape(b, h, w, m * m, s, s, o), (1,) * (m * m), 3))
+    blocks: Any = sum(
+        jnp.pad(next(parts).squeeze(3), ((0, 0), (u, m - 1 - u), (v, m - 1 - v), (0, 0), (0, 0), (0, 0)))
+        for u in range(m)
+        for v in range(m)
+    )  # (B, H + m - 1, W + m - 1, s, s, O)
+    y = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(b, (h + m - 1) * s, (w + m - 1) * s, o)
+    pad = (m - 1) * s // 2
+    return y[:, pad : pad + s * h, pad : pad + s * w]
+
+
+def _blocks(kernel: jax.Array, s: int) -> jax.Array:
+    """A kernel in the order of a patch: (k, k, C, O) -> (k / s, k / s, s, s, C, O)."""
+    k, _, c, o = kernel.shape
+    return kernel.reshape(k // s, s, k // s, s, c, o).transpose(0, 2, 1, 3, 4, 5)
+
+
+def _correlated(x: jax.Array, kernel: jax.Array, pad: int) -> jax.Array:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), ((pad, pad),) * 2, dimension_numbers=_LAYOUT)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolved(x: jax.Array, kernel: jax.Array, pad: int) -> jax.Array:
+    """A convolution with stride 1, of which the gradients are convolutions of the same layout.
+
+    To that layout XLA's CPU back end brings what it runs quickly, but not in a loop: there it takes 50 times as long.
+    """
+    return _correlated(x, kernel, pad)
+
+
+def _convolved_gradients(pad: int, saved: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    dx = _correlated(dy, kernel[::-1, ::-1].transpose(0, 1, 3, 2), len(kernel) - 1 - pad)
+    # Over positions and examples: channels are the batch, examples the channels.
+    dw = _correlated(x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3), pad).transpose(1, 2, 0, 3)
+    return dx, dw
+
+
+_convolved.defvjp(lambda x, kernel, pad: (_correlated(x, kernel, pad), (x, kernel)), _convolved_gradients)
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
@@ -48,22 +95,21 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """
     k, _, c, o = kernel.shape
     if k == 1:  # looks at every s-th pixel only
-        return x[:, ::stride, ::stride] @ kernel[0, 0]
+        return product(x[:, ::stride, ::stride], kernel[0, 0])
     pad = (k - stride + 1) // 2
     padding = ((pad, pad), (pad, pad))
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=_LAYOUT)
 
-    def blockwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        x = _space_to_depth(jnp.pad(x, ((0, 0), *padding, (0, 0))), stride)
-        kernel = _space_to_depth(kernel.transpose(2, 0, 1, 3), stride)  # (C, k/s, k/s, s s O)
-        m = k // stride
-        kernel = kernel.reshape(c, m, m, stride**2, o).transpose(1, 2, 3, 0, 4).reshape(m, m, stride**2 * c, o)
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=_LAYOUT)
+    def of_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        patches = _patches(x, k // stride, stride)
+        return product(patches.reshape(*patches.shape[:3], k * k * c), _blocks(kernel, stride).reshape(k * k * c, o))
 
     if stride > 1 and k % stride == 0:
-        return jax.lax.platform_dependent(x, kernel, cpu=blockwise, default=plain)
+        return jax.lax.platform_dependent(x, kernel, cpu=of_patches, default=plain)
+    if stride == 1:
+        return jax.lax.platform_dependent(x, kernel, cpu=lambda x, kernel: _convolved(x, kernel, pad), default=plain)
     return plain(x, kernel)
 
 
@@ -78,7 +124,6 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
       stride: s, even.
     """
     k, _, c, o = kernel.shape
-    b, h, w, _ = x.shape
     s = stride
 
     def dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -86,19 +131,11 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
         flipped = kernel[::-1, ::-1]
         return jax.lax.conv_general_dilated(x, flipped, (1, 1), padding, lhs_dilation=(s, s), dimension_numbers=_LAYOUT)
 
-    def overlap_add(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        # Each input position gives a k x k patch, cut into 2 x 2 blocks of s x s that lie on a grid of blocks.
-        patches = x.reshape(-1, c) @ kernel.transpose(2, 0, 1, 3).reshape(c, k * k * o)
-        patches = patches.reshape(b, h, w, 2, s, 2, s, o)
-        blocks: Any = sum(
-            jnp.pad(patches[:, :, :, u, :, v], ((0, 0), (u, 1 - u), (v, 1 - v), (0, 0), (0, 0), (0, 0)))
-            for u in range(2)
-            for v in range(2)
-        )  # (B, H + 1, W + 1, s, s, O)
-        y = _depth_to_space(blocks.reshape(b, h + 1, w + 1, s * s * o), s)
-        return y[:, s // 2 : -(s // 2), s // 2 : -(s // 2)]
+    def to_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        weights = _blocks(kernel, s).transpose(4, 0, 1, 2, 3, 5).reshape(c, k * k * o)
+        return _overlap_add(product(x, weights).reshape(*x.shape[:3], 2, 2, s, s, o))
 
-    return jax.lax.platform_dependent(x, kernel, cpu=overlap_add, default=dilated)
+    return jax.lax.platform_dependent(x, kernel, cpu=to_patches, default=dilated)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -169,9 +206,9 @@ class ConvTranspose(_Convolution):
 
     def _initializer(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         # An output pixel sums over (k / s)^2 taps of each channel: scale the kernel by that fan-in.
-        k, _, c, o = shape
-        kernel = INITIALIZERS[self.kernel_init](key, (k // self.stride, k // self.stride, c, self.stride**2 * o))
-        return _depth_to_space(kernel.transpose(2, 0, 1, 3), self.stride).transpose(1, 2, 0, 3)
+        (k, _, c, o), s = shape, self.stride
+        kernel = INITIALIZERS[self.kernel_init](key, (k // s, k // s, c, s * s * o))
+        return kernel.reshape(k // s, k // s, c, s, s, o).transpose(0, 3, 1, 4, 2, 5).reshape(shape)
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         return conv_transpose(x, kernel, self.stride)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.core.config import Depth, Rate, Width
+from vqjax.core.products import Dense, product
 from vqjax.networks.autoregressive import Prior
 from vqjax.networks.layers import dropout
 
@@ -44,8 +45,8 @@ class _Window(nn.Module):
         def side_by_side(x: jax.Array, kernel: jax.Array) -> jax.Array:
             h, w = x.shape[1] - self.rows + 1, x.shape[2] - self.columns + 1
             offsets = [(i, j) for i in range(self.rows) for j in range(self.columns)]
-            x = jnp.concatenate([x[:, i : i + h, j : j + w] for i, j in offsets], axis=-1)
-            return x @ kernel.reshape(-1, self.features)
+            x = jnp.stack([x[:, i : i + h, j : j + w] for i, j in offsets], 3)
+            return product(x.reshape(*x.shape[:3], -1), kernel.reshape(-1, self.features))
 
         return jax.lax.platform_dependent(x, kernel, cpu=side_by_side, default=plain) + bias
 
@@ -77,8 +78,8 @@ class _Layer(nn.Module):
         rows, columns, left = (_REACH, 2 * _REACH + 1, _REACH) if self.first else (2, 3, 2)
         self.above = _Window(2 * self.width, rows, columns, self.dtype)
         self.left = _Window(2 * self.width, 1, left, self.dtype)
-        self.across = nn.Dense(2 * self.width, dtype=self.dtype)
-        self.residual = nn.Dense(self.width, dtype=self.dtype)
+        self.across = Dense(2 * self.width, dtype=self.dtype)
+        self.residual = Dense(self.width, dtype=self.dtype)
         if self.num_classes:
             self.classes = nn.Embed(self.num_classes, 2 * self.width, dtype=self.dtype)
 
@@ -121,8 +122,8 @@ class PixelCNN(Prior):
         self.stack = [
             _Layer(self.width, i == 0, self.num_classes, self.dropout, self.dtype) for i in range(self.layers)
         ]
-        self.hidden = nn.Dense(self.head, dtype=self.dtype)
-        self.logits = nn.Dense(self.num_codes, dtype=self.dtype)
+        self.hidden = Dense(self.head, dtype=self.dtype)
+        self.logits = Dense(self.num_codes, dtype=self.dtype)
 
     def embed(self, codes: jax.Array) -> jax.Array:
         """Codes (B, h, w) -> (B, h, w, F)."""

@@ -3,12 +3,12 @@
 import math
 from typing import Annotated, Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vqjax.core.config import InputError, Range
+from vqjax.core.products import Dense
 from vqjax.quantizers.contract import Quantized, Quantizer
 
 _MOST_CODES = 2**18  # as many have their frequencies kept
@@ -34,8 +34,8 @@ class FSQ(Quantizer):
 
     def setup(self):
         # In half precision, or TF32, neighbouring levels merge.
-        self._numbers = nn.Dense(len(self.levels), precision=jax.lax.Precision.HIGHEST, name="numbers")
-        self._vectors = nn.Dense(self.code_dim, precision=jax.lax.Precision.HIGHEST, name="vectors")
+        self._numbers = Dense(len(self.levels), precision=jax.lax.Precision.HIGHEST, name="numbers")
+        self._vectors = Dense(self.code_dim, precision=jax.lax.Precision.HIGHEST, name="vectors")
 
     def check(self, key: str) -> None:
         """Raises InputError, naming the config's `key`, if there are no levels, or more codes than can be numbered."""

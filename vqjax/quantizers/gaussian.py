@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from vqjax.core.config import Width
+from vqjax.core.products import Dense
 from vqjax.core.schedules import Ramp
 from vqjax.quantizers.contract import Quantized, Quantizer
 
@@ -33,8 +33,8 @@ class Gaussian(Quantizer):
     num_codes = 0
 
     def setup(self):
-        self._moments = nn.Dense(2 * self.latent_dim, name="moments")
-        self._vectors = nn.Dense(self.code_dim, name="vectors")
+        self._moments = Dense(2 * self.latent_dim, name="moments")
+        self._vectors = Dense(self.code_dim, name="vectors")
 
     def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
         """z (B, ..., D) -> Quantized; in training `noise` holds a key (B,) for each row of the first axis."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.core.config import Codes, Decay, InputError, Range, Weight
+from vqjax.core.products import Dense, product
 from vqjax.core.schedules import Ramp
 from vqjax.quantizers.contract import Quantized, Quantizer, straight_through
 
@@ -47,7 +48,7 @@ class Gumbel(Quantizer):
 
     def setup(self):
         kernel_init = nn.initializers.variance_scaling(self.alignment**2 or 1.0, "fan_in", "truncated_normal")
-        self._logits = nn.Dense(self.num_codes, kernel_init=kernel_init, name="logits")
+        self._logits = Dense(self.num_codes, kernel_init=kernel_init, name="logits")
         self._embedding = self.param("codebook", self._initial_embedding)
         uniform = lambda: jnp.full((self.num_codes,), 1 / self.num_codes, jnp.float32)  # noqa: E731
         self._frequency = self.variable("codebook", "frequency", uniform)
@@ -83,7 +84,7 @@ class Gumbel(Quantizer):
         codes = jnp.argmax(y if sampled else logits, axis=-1)
         one_hot = jax.nn.one_hot(codes, self.num_codes, dtype=jnp.float32)
         if sampled:
-            z_q = (straight_through(y, one_hot) if self.hard else y) @ self._embedding
+            z_q = product(straight_through(y, one_hot) if self.hard else y, self._embedding)
         else:
             z_q = self.lookup(codes)
         metrics = {

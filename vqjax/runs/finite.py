@@ -18,7 +18,8 @@ class Diverged(Exception):
 def all_finite(tree: Any) -> jax.Array:
     """Whether every number in a tree of arrays is, (); traceable."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in floats]))
+    # Their largest sizes, which a NaN is, too; to ask each number takes a CPU twice as long.
+    return jnp.isfinite(jnp.array([jnp.max(jnp.abs(leaf), initial=0) for leaf in floats])).all()
 
 
 def check(tree: Any, what: str) -> None:

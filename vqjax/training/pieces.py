@@ -13,8 +13,7 @@ import jax.numpy as jnp
 from vqjax.core.config import InputError
 from vqjax.runs.devices import on_cpu
 
-_POSITIONS = 32 * 32 * 32  # pixels, or codes, of a piece on a CPU, at least: see benchmarks/README.md
-_MOST = 8  # pieces that are chosen: a CPU's program has each of them, and takes as long to compile
+_POSITIONS = 16 * 32 * 32  # pixels, or codes, of a piece on a CPU, at least: see benchmarks/README.md
 _WHOLE = "batch_stats"  # the collection of what takes statistics of the whole batch
 
 
@@ -42,8 +41,8 @@ def number(microbatch: int, share: int, shape: Sequence[int], extra: Mapping[str
     if not on_cpu():
         return 1
     positions = share * math.prod(shape[:-1] if len(shape) > 2 else shape)
-    fitting = min(_MOST, max(1, positions // _POSITIONS))
-    return max(count for count in range(1, fitting + 1) if not share % count)
+    fitting = max(1, positions // _POSITIONS)
+    return max(count for count in range(1, min(fitting, share) + 1) if not share % count)
 
 
 def mean(function: Callable[[Any], tuple[Any, Any]], batch: Any, count: int) -> tuple[Any, Any]:
@@ -60,18 +59,12 @@ def mean(function: Callable[[Any], tuple[Any, Any]], batch: Any, count: int) -> 
     if count == 1:
         return function(batch)
     batch = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
-    if on_cpu():  # where a loop makes the gradient of a convolution 50 times slower
-        means, rows = zip(*(function(jax.tree.map(lambda x, i=i: x[i], batch)) for i in range(count)))
-        sums = jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), *means)
-        rows = jax.tree.map(lambda *parts: jnp.stack(parts), *rows)
-    else:
-        first = jax.tree.map(lambda x: x[0], batch)
-        zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, first)[0])
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, jax.tree.map(lambda x: x[0], batch))[0])
 
-        def add(sums: Any, piece: Any) -> tuple[Any, Any]:
-            means, rows = function(piece)
-            return jax.tree.map(jnp.add, sums, means), rows
+    def add(sums: Any, piece: Any) -> tuple[Any, Any]:
+        means, rows = function(piece)
+        return jax.tree.map(jnp.add, sums, means), rows
 
-        sums, rows = jax.lax.scan(add, zeros, batch)
+    sums, rows = jax.lax.scan(add, zeros, batch)
     means = jax.tree.map(lambda x: x / count, sums)
     return means, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
