@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import rows
+from vqjax.core import memory
 from vqjax.runs import devices
 
 
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of a round, about")
     arguments = parser.parse_args()
     sizes = [size for name in arguments.rows for size in rows.ROWS[name].batch_sizes]
+    memory.keep()  # as train.py does; PyTorch gains from it, too
     devices.use_cores(*sizes)
     print(rows.described())
     print(

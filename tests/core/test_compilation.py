@@ -71,6 +71,8 @@ def any_task(request):
 
 
 def test_a_run_begins_without_what_it_needs_later():
-    code = "import sys, vqjax.training.loop; print(*sys.modules)"
+    """Nor what would only read its data: scikit-learn, for digits."""
+    code = "import sys; from configs import digits; from vqjax.training import loop; loop.check(digits.get_config())"
+    code += "; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "jax" in found and not {*SLOW} & {*found}

@@ -27,38 +27,25 @@ INITIALIZERS = {
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def _patches(x: jax.Array, m: int, s: int) -> jax.Array:
-    """The patches of m x m blocks of s x s pixels that lie s apart: (B, H, W, C) -> (B, H / s, W / s, m, m, s, s, C).
+def _patches(x: jax.Array, k: int, s: int) -> jax.Array:
+    """The k x k pixels under a kernel that moves by s: (B, s h, s w, C) -> (B, h, w, k k C), in the kernel's order.
 
-    Zeros are around the image, so that a patch's middle is that of a block of the image.
+    Zeros are around the image, so that a patch's middle is that of a block of s x s pixels; k is a multiple of s.
     """
     b, h, w, c = x.shape
-    pad = (m - 1) * s // 2
+    h, w, m, pad = h // s, w // s, k // s, (k - s) // 2
     x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    blocks = x.reshape(b, h // s + m - 1, s, w // s + m - 1, s, c).transpose(0, 1, 3, 2, 4, 5)
-    rows = [blocks[:, u : u + h // s] for u in range(m)]
-    return jnp.stack([jnp.stack([row[:, :, v : v + w // s] for v in range(m)], 3) for row in rows], 3)
+    blocks = x.reshape(b, h + m - 1, s, w + m - 1, s, c).transpose(0, 1, 3, 2, 4, 5)  # of s x s pixels
+    rows = [jnp.stack([blocks[:, u : u + h, v : v + w] for v in range(m)], 4) for u in range(m)]
+    return jnp.stack(rows, 3).reshape(b, h, w, k * k * c)  # (B, h, w, m, s, m, s, C)
 
 
-def _overlap_add(patches: jax.Array) -> jax.Array:
-    """The transpose of `_patches`, their sum where they overlap: (B, H, W, m, m, s, s, O) -> (B, s H, s W, O)."""
-    b, h, w, m, _, s, _, o = patches.shape
-    # Unlike an index, a split has a gradient that is a concatenation, and not a sum of m * m padded arrays.
-    parts = iter(jax.lax.split(patches.reshape(b, h, w, m * m, s, s, o), (1,) * (m * m), 3))
-    blocks: Any = sum(
-        jnp.pad(next(parts).squeeze(3), ((0, 0), (u, m - 1 - u), (v, m - 1 - v), (0, 0), (0, 0), (0, 0)))
-        for u in range(m)
-        for v in range(m)
-    )  # (B, H + m - 1, W + m - 1, s, s, O)
-    y = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(b, (h + m - 1) * s, (w + m - 1) * s, o)
-    pad = (m - 1) * s // 2
-    return y[:, pad : pad + s * h, pad : pad + s * w]
-
-
-def _blocks(kernel: jax.Array, s: int) -> jax.Array:
-    """A kernel in the order of a patch: (k, k, C, O) -> (k / s, k / s, s, s, C, O)."""
-    k, _, c, o = kernel.shape
-    return kernel.reshape(k // s, s, k // s, s, c, o).transpose(0, 2, 1, 3, 4, 5)
+def _overlap_add(patches: jax.Array, k: int, s: int) -> jax.Array:
+    """The transpose of `_patches`, their sum where they overlap: (B, h, w, k k C) -> (B, s h, s w, C)."""
+    b, h, w, size = patches.shape
+    image = jax.ShapeDtypeStruct((b, s * h, s * w, size // k**2), patches.dtype)
+    summed: jax.Array = jax.linear_transpose(lambda x: _patches(x, k, s), image)(patches)[0]
+    return summed
 
 
 def _correlated(x: jax.Array, kernel: jax.Array, pad: int) -> jax.Array:
@@ -103,8 +90,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
         return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=_LAYOUT)
 
     def of_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        patches = _patches(x, k // stride, stride)
-        return product(patches.reshape(*patches.shape[:3], k * k * c), _blocks(kernel, stride).reshape(k * k * c, o))
+        return product(_patches(x, k, stride), kernel.reshape(k * k * c, o))
 
     if stride > 1 and k % stride == 0:
         return jax.lax.platform_dependent(x, kernel, cpu=of_patches, default=plain)
@@ -132,8 +118,7 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
         return jax.lax.conv_general_dilated(x, flipped, (1, 1), padding, lhs_dilation=(s, s), dimension_numbers=_LAYOUT)
 
     def to_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        weights = _blocks(kernel, s).transpose(4, 0, 1, 2, 3, 5).reshape(c, k * k * o)
-        return _overlap_add(product(x, weights).reshape(*x.shape[:3], 2, 2, s, s, o))
+        return _overlap_add(product(x, kernel.transpose(2, 0, 1, 3).reshape(c, k * k * o)), k, s)
 
     return jax.lax.platform_dependent(x, kernel, cpu=to_patches, default=dilated)
 

@@ -1,5 +1,6 @@
 """Sets that are arrays: one's own in a file of NumPy, and scikit-learn's digits."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,23 @@ class ArrayDataset(Dataset):
 
 def digits(data: Data) -> ArrayDataset:
     """scikit-learn's 1,797 scans of digits, levels 0 to 16; the first 1,437 train, the rest test."""
-    from sklearn.datasets import load_digits
+    found = _digits()
+    image, label = np.round(255 * found[:, :-1] / 16).astype(np.uint8).reshape(-1, 8, 8, 1), found[:, -1]
+    rows = {"train": slice(0, 1437), "test": slice(1437, None)}
+    return ArrayDataset(data, lambda name: (image[rows[name]], label[rows[name]]), tuple("0123456789"), "")
+
+
+def _digits() -> np.ndarray:
+    """The 64 levels of each and its label, (N, 65); from their file, since to import scikit-learn takes a second."""
+    package = importlib.util.find_spec("sklearn")
+    assert package and package.origin
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if path.exists():
+        return np.loadtxt(path, delimiter=",")
+    from sklearn.datasets import load_digits  # of a version that has it elsewhere
 
     found = load_digits()
-    image = np.round(255 * found.images / 16).astype(np.uint8)[..., None]
-    rows = {"train": slice(0, 1437), "test": slice(1437, None)}
-    return ArrayDataset(data, lambda name: (image[rows[name]], found.target[rows[name]]), tuple("0123456789"), "")
+    return np.column_stack((found.data, found.target))
 
 
 class NumpyDataset(ArrayDataset):
