@@ -94,6 +94,8 @@ def test_the_first_operation_that_counts_is_named():
     found = causes(faulty, x=jnp.arange(4.0))
     assert found["ok"] is None and found["loop"] is None and found["bad"].operation == "log"
     assert "from -2 to 1" in str(found["bad"])
+    found = causes(lambda x: jax.lax.cond(x.sum() > 0, lambda x: x, lambda x: jnp.sqrt(x), x), x=jnp.arange(4.0) - 9)
+    assert found.operation == "sqrt"
     assert "x/1 as it was given" in str(causes(lambda x: x[1] * 2, x=(jnp.ones(2), jnp.array([np.nan, 1.0]))))
 
 
