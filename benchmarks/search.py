@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vqjax.core import memory
 from vqjax.quantizers.kmeans import kmeans
 from vqjax.quantizers.search import nearest, squared_distances
 
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kmeans", type=int, default=0, help="codes of k-means over 20,000 vectors; 0: not measured")
     given = parser.parse_args()
+    memory.keep()  # as the commands do
     z = jax.random.normal(jax.random.key(0), (given.positions, given.dim))
     codebook = jax.random.normal(jax.random.key(1), (given.codes, given.dim))
     ways = {"nearest": nearest, "products": products}

@@ -2,7 +2,10 @@
 
 import json
 import math
+import re
 
+import jax
+import jax.numpy as jnp
 import pytest
 from helpers import command, on
 
@@ -35,3 +38,30 @@ def test_the_gpu_script_runs_to_its_end(tmp_path):
         assert row["agrees"] and set(row["ms"]) == {"vqjax", "step", "eager"}
         assert min(*row["ms"].values(), row["share_of_peak"], report["peaks"][row["mode"]]) > 0
         assert f"| cifar10_ema, 8 | {row['mode']} |" in result.stdout
+
+
+@pytest.mark.slow
+def test_operations_are_listed_with_their_work():
+    pytest.importorskip("torch")
+    result = command("-m", "benchmarks.operations", "--rows", "mnist", "--steps", "2", "--operations", "5")
+    assert result.returncode == 0, result.stderr
+    kinds, longest = result.stdout.split("| operation |")
+    for kind in ("convolution", "product"):
+        assert re.search(rf"^\| {kind} \| [\d.]+ \| \d+% \| \d+ \|$", kinds, re.MULTILINE)
+    assert len(longest.splitlines()) == 2 + 5
+    assert sum(int(share) for share in re.findall(r"(\d+)%", kinds)) in range(85, 105)
+
+
+@pytest.mark.slow
+def test_work_is_counted_from_the_text_of_a_program():
+    pytest.importorskip("torch")
+    from benchmarks.operations import operations
+
+    def program(x, kernel, weights):
+        y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jax.nn.relu(y).reshape(-1, 16) @ weights
+
+    arguments = [jnp.ones(shape) for shape in ((2, 8, 8, 4), (3, 3, 4, 16), (16, 10))]
+    found = operations(jax.jit(program).lower(*arguments).compile().as_text()).values()
+    work = {each.kind: each.flops for each in found if each.flops}
+    assert work == {"convolution": 2 * (2 * 8 * 8 * 16) * (3 * 3 * 4), "product": 2 * (2 * 8 * 8 * 10) * 16}

@@ -22,15 +22,17 @@ def squared_distances(z: jax.Array, codebook: jax.Array) -> jax.Array:
 def nearest(z: jax.Array, codebook: jax.Array) -> jax.Array:
     """The code of the nearest vector, of equally near ones the first: z (..., D), codebook (K, D) -> (...) int32.
 
-    Many positions by many codes are searched block by block. In each, the least distance is found and then the first
-    code that has it: two simple passes over products that are still in the cache, which is far quicker than argmin.
-    Later blocks must be nearer to win, so that it is the code that argmin finds.
+    The least distance is found and then the first code that has it: two simple passes, which are far quicker than
+    argmin. Many positions by many codes are searched block by block, so that the products are still in the cache. Later
+    blocks must be nearer to win, so that it is the code that argmin finds.
     """
     offset = _offset(codebook)
-    z, codebook = z - offset, codebook - offset
+    rows, codebook = (z - offset).reshape(-1, z.shape[-1]), codebook - offset
     if _known(z.shape[:-1]) * len(codebook) <= _WHOLE:
-        return jnp.argmin(squared_distances(z, codebook), axis=-1)
-    return _in_blocks(z.reshape(-1, z.shape[-1]), codebook).reshape(z.shape[:-1])
+        codes = _least(_distances(codebook, rows, jnp.sum(codebook**2, axis=-1, keepdims=True)))[1]
+    else:
+        codes = _in_blocks(rows, codebook)
+    return codes.reshape(z.shape[:-1])
 
 
 @nearest.def_vmap
@@ -85,20 +87,24 @@ def _distances(z: jax.Array, codebook: jax.Array, squares: jax.Array) -> jax.Arr
     return squares - 2 * jnp.einsum("...d,kd->...k", z, codebook, precision=jax.lax.Precision.HIGHEST)
 
 
+def _least(distances: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(K, N), for minima side by side are quick -> the least of each position, and the first code with it, (N,)."""
+    least = distances.min(0)
+    numbers = jnp.arange(len(distances), dtype=jnp.int32)
+    return least, jnp.min(jnp.where(distances == least, numbers[:, None], numbers[-1]), axis=0)
+
+
 def _in_blocks(z: jax.Array, codebook: jax.Array) -> jax.Array:
     """z (N, D), codebook (K, D) -> (N,) int32."""
     positions, codes = _BLOCK.get(jax.default_backend(), _LARGE_BLOCK)
     squares = _blocks(jnp.sum(codebook**2, axis=-1), codes, jnp.inf)  # where there is no code, none is nearest
     codebook = _blocks(codebook, codes)
-    numbers = jnp.arange(codebook.shape[1], dtype=jnp.int32)
-    starts = len(numbers) * jnp.arange(len(codebook), dtype=jnp.int32)
+    starts = codebook.shape[1] * jnp.arange(len(codebook), dtype=jnp.int32)
 
     def of_block(z: jax.Array) -> jax.Array:
         def search(best: tuple[jax.Array, jax.Array], block: Any) -> tuple[tuple[jax.Array, jax.Array], None]:
             start, vectors, squares = block
-            distances = _distances(vectors, z, squares[:, None])  # (codes, positions): minima side by side are quick
-            least = distances.min(0)
-            first = jnp.min(jnp.where(distances == least, numbers[:, None], numbers[-1]), axis=0)
+            least, first = _least(_distances(vectors, z, squares[:, None]))
             nearer = least < best[0]
             return (jnp.where(nearer, least, best[0]), jnp.where(nearer, start + first, best[1])), None
 
