@@ -6,10 +6,11 @@ The step is that of configs/cifar10_ema.py, made small, on all devices, and one 
 an axis are measured in turn. Each axis is a line of the table and a plot, growth_<axis>.png.
 
 Work, in FLOP, and memory are those of one device, by XLA's analysis of the compiled program. XLA counts the body of a
-loop once, however often it runs, so the search for the nearest code, which goes block by block, is counted by hand:
-2 N K D. A fitted exponent of 1 is growth in proportion; above 1, size costs more than its work. The devices share one
-batch: there 1 is a perfect speed-up, 0 none, and below 0 a slow-down. A CPU is divided into virtual devices, at most
-one per core. One alone has all cores for its convolutions already, so these say little of real devices.
+loop once, however often it runs, so work is that of a step that takes its batch in one piece, and the search for the
+nearest code, which goes block by block, is counted by hand: 2 N K D. A fitted exponent of 1 is growth in proportion;
+above 1, size costs more than its work. The devices share one batch: there 1 is a perfect speed-up, 0 none, and below 0
+a slow-down. A CPU is divided into virtual devices, at most one per core. One alone has all cores for its convolutions
+already, so these say little of real devices.
 """
 
 import argparse
@@ -93,11 +94,13 @@ def analysed(step: rows.Stepper) -> tuple[float, float]:
     shared = memory.alias_size_in_bytes  # the new state lies where the old one was
     taken = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes - shared
     examples = config.batch_size // len(step.program.devices)
-    searches = pieces.number(config.microbatch, examples, step.task.image_shape, {})
+    if pieces.number(config.microbatch, examples, step.task.image_shape, {}) > 1:
+        whole = rows.Stepper(ConfigDict({**config, "microbatch": examples}), step.program.devices)
+        compiled = whole.step.lower(whole.state, whole.program.shard(whole.batch)).compile()
     positions = examples * height * width // 4**config.model.deepmind.stages
     num_codes, dim = config.model.ema.num_codes, config.model.code_dim
-    vectors = (jax.ShapeDtypeStruct((count, dim), jnp.float32) for count in (positions // searches, num_codes))
-    counted = searches * _flops(jax.jit(nearest).lower(*vectors).compile())
+    vectors = (jax.ShapeDtypeStruct((count, dim), jnp.float32) for count in (positions, num_codes))
+    counted = _flops(jax.jit(nearest).lower(*vectors).compile())
     return taken, _flops(compiled) - counted + 2 * positions * num_codes * dim
 
 

@@ -55,6 +55,8 @@ def operations(hlo: str) -> dict[str, Operation]:
             continue
         name, sizes = free.groups()
         shapes[name] = _sizes(sizes)
+        if re.search(r" (while|conditional|call)\(", line):  # their time is that of what they hold
+            continue
         place = _place(line)
         found[name] = Operation(name, re.sub(r"[.\d]+$", "", name), 0.0, place)
         called = re.search(r"calls=" + _NAME, line)
@@ -95,8 +97,8 @@ def _summed(line: str, kind: str, left: tuple[int, ...], right: tuple[int, ...])
     return math.prod(size for size, label in zip(right, layout.group(1)) if label != "o") if layout else 1
 
 
-def traced(step: rows.Stepper, steps: int) -> Mapping[str, float]:
-    """{operation: its milliseconds in a step}, by JAX's profiler."""
+def traced(step: rows.Stepper, steps: int) -> Mapping[str, tuple[float, float]]:
+    """{operation: its milliseconds in a step, and how often it is done}, by JAX's profiler."""
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
     with tempfile.TemporaryDirectory() as place:
@@ -105,28 +107,29 @@ def traced(step: rows.Stepper, steps: int) -> Mapping[str, float]:
         jax.profiler.stop_trace()
         (file,) = Path(place).rglob("perfetto_trace.json.gz")
         events = json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
-    found: collections.Counter[str] = collections.Counter()
+    durations: collections.defaultdict[str, list[float]] = collections.defaultdict(list)
     for event in events:
         if event.get("ph") == "X":
-            found[event["name"]] += event["dur"] / 1e3 / steps
-    return found
+            durations[event["name"]].append(event["dur"])
+    return {name: (sum(each) / 1e3 / steps, len(each) / steps) for name, each in durations.items()}
 
 
-def table(given: Mapping[str, Operation], taken: Mapping[str, float], count: int) -> Iterator[str]:
+def table(given: Mapping[str, Operation], taken: Mapping[str, tuple[float, float]], count: int) -> Iterator[str]:
     """Lines: the kinds, those with FLOPs first, and the longest operations."""
-    known = {name: ms for name, ms in taken.items() if name in given}
+    known = {name: ms for name, (ms, _) in taken.items() if name in given}
+    mflops = {name: given[name].flops / 1e6 * taken[name][1] for name in known}
     total = sum(known.values())
     kinds: collections.defaultdict[str, list[float]] = collections.defaultdict(lambda: [0.0, 0.0])
     for name, ms in known.items():
         kinds[given[name].kind][0] += ms
-        kinds[given[name].kind][1] += given[name].flops / 1e6
+        kinds[given[name].kind][1] += mflops[name]
     yield "| kind | ms a step | share | GFLOP/s |\n| --- | --- | --- | --- |"
     for kind, (ms, mflop) in sorted(kinds.items(), key=lambda item: (not item[1][1], -item[1][0])):
         if ms >= 0.005 * total:
             yield f"| {kind} | {ms:.2f} | {ms / total:.0%} | {f'{mflop / ms:.0f}' if mflop else ''} |"
     yield "\n| operation | ms a step | GFLOP/s | of |\n| --- | --- | --- | --- |"
     for name, ms in sorted(known.items(), key=lambda item: -item[1])[:count]:
-        rate = given[name].flops / 1e6 / ms
+        rate = mflops[name] / ms
         yield f"| {name} | {ms:.2f} | {f'{rate:.0f}' if rate else ''} | {given[name].place} |"
 
 

@@ -99,7 +99,9 @@ def test_the_first_operation_that_counts_is_named():
     assert "x/1 as it was given" in str(causes(lambda x: x[1] * 2, x=(jnp.ones(2), jnp.array([np.nan, 1.0]))))
 
 
-def test_a_run_stops_at_the_first_step_that_is_not_finite(small_config, tmp_path, capsys):
+@pytest.mark.parametrize("microbatch", [0, 4])
+def test_a_run_stops_at_the_first_step_that_is_not_finite(small_config, microbatch, tmp_path, capsys):
+    small_config.microbatch = microbatch
     small_config.model.quantizer, small_config.model.deepmind.blocks = "none", 0
     small_config.model.mse.weight = 1e6
     small_config.optimizer.update({"name": "sgd", "learning_rate": 1e6})

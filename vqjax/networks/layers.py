@@ -2,8 +2,8 @@
 
 XLA's CPU back end runs strided and transposed convolutions, and above all their weight gradients, on a
 slow path. On CPU the same sums are therefore written as products of matrices with the patches under the
-kernel. Parameters are the same everywhere. Which of the two a program has is decided when it is lowered
-for a platform, so that an export made on a CPU has each platform's own.
+kernel, if its stride divides it. Parameters are the same everywhere. Which of the two a program has is decided
+when it is lowered for a platform, so that an export made on a CPU has each platform's own.
 A 1 x 1 convolution is such a product itself.
 """
 
@@ -92,7 +92,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     def of_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return product(_patches(x, k, stride), kernel.reshape(k * k * c, o))
 
-    if stride > 1 and k % stride == 0:
+    if stride > 1 and k % stride == 0 and (k - stride) % 2 == 0:
         return jax.lax.platform_dependent(x, kernel, cpu=of_patches, default=plain)
     if stride == 1:
         return jax.lax.platform_dependent(x, kernel, cpu=lambda x, kernel: _convolved(x, kernel, pad), default=plain)

@@ -22,6 +22,8 @@ def squared_distances(z: jax.Array, codebook: jax.Array) -> jax.Array:
 def nearest(z: jax.Array, codebook: jax.Array) -> jax.Array:
     """The code of the nearest vector, of equally near ones the first: z (..., D), codebook (K, D) -> (...) int32.
 
+    All are finite: else it is any code.
+
     The least distance is found and then the first code that has it: two simple passes, which are far quicker than
     argmin. Many positions by many codes are searched block by block, so that the products are still in the cache. Later
     blocks must be nearer to win, so that it is the code that argmin finds.

@@ -61,7 +61,8 @@ def train_step(
     """(state, batch) -> (state, metrics): one update, the same on every device.
 
     The metrics are means over the global batch; `skipped` says whether the step was not finite and changed nothing.
-    One that is not `guarded` changes the state whatever comes of it.
+    One that is not `guarded` changes the state whatever comes of it, and takes its batch in one piece, so that its
+    operations lie open, and not in a loop.
     """
 
     def step(state: TrainState, batch: Mapping) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -76,7 +77,8 @@ def train_step(
             (loss, (*means, vectors)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params, piece)
             return (grads, *means, loss), vectors
 
-        count = pieces.number(task.config.get("microbatch", 0), batch["example"].size, task.input_shape, state.extra)
+        asked, share = task.config.get("microbatch", 0), batch["example"].size
+        count = pieces.number(asked, share, task.input_shape, state.extra) if guarded else 1
         means, vectors = pieces.mean(gradients, batch, count)
         grads, extra, metrics, loss = jax.lax.pmean(means, axes.BATCH)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
