@@ -89,14 +89,13 @@ def prepared(place: Path, batch: int, codes: int, width: int, size: int) -> Conf
 
 def analysed(step: rows.Stepper) -> tuple[float, float]:
     """The memory and the work of a step on one device."""
-    compiled = step.step.lower(step.state, step.program.shard(step.batch)).compile()
+    compiled = step.compiled()
     memory, config, (height, width, _) = compiled.memory_analysis(), step.task.config, step.task.image_shape
     shared = memory.alias_size_in_bytes  # the new state lies where the old one was
     taken = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes - shared
     examples = config.batch_size // len(step.program.devices)
     if pieces.number(config.microbatch, examples, step.task.image_shape, {}) > 1:
-        whole = rows.Stepper(ConfigDict({**config, "microbatch": examples}), step.program.devices)
-        compiled = whole.step.lower(whole.state, whole.program.shard(whole.batch)).compile()
+        compiled = rows.Stepper(ConfigDict({**config, "microbatch": examples}), step.program.devices).compiled()
     positions = examples * height * width // 4**config.model.deepmind.stages
     num_codes, dim = config.model.ema.num_codes, config.model.code_dim
     vectors = (jax.ShapeDtypeStruct((count, dim), jnp.float32) for count in (positions, num_codes))

@@ -19,9 +19,10 @@ import jax
 
 from benchmarks import rows
 from vqjax.core import memory
+from vqjax.training import profiling
 
 _NAME, _SHAPE = r"%([\w.\-]+)", r"\w+\[([\d,]*)\]"
-_FREE = re.compile(r"\s*(?:ROOT )?" + _NAME + r" = \(?" + _SHAPE)
+_RESULT = re.compile(r"\s*(?:ROOT )?" + _NAME + r" = \(?" + _SHAPE)
 _PRODUCT = re.compile(r"\s*(?:ROOT )?" + _NAME + r" = " + _SHAPE + r"\S* (dot|convolution)\(" + _NAME + ", " + _NAME)
 
 
@@ -51,9 +52,9 @@ def operations(hlo: str) -> dict[str, Operation]:
         if line.endswith("{"):
             computation = line.split(" ")[0].lstrip("%")
             shapes |= {name: _sizes(sizes) for name, sizes in re.findall(r"([\w.\-]+): " + _SHAPE, line)}
-        if not (free := _FREE.match(line)):
+        if not (result := _RESULT.match(line)):
             continue
-        name, sizes = free.groups()
+        name, sizes = result.groups()
         shapes[name] = _sizes(sizes)
         if re.search(r" (while|conditional|call)\(", line):  # their time is that of what they hold
             continue
@@ -99,13 +100,11 @@ def _summed(line: str, kind: str, left: tuple[int, ...], right: tuple[int, ...])
 
 def traced(step: rows.Stepper, steps: int) -> Mapping[str, tuple[float, float]]:
     """{operation: its milliseconds in a step, and how often it is done}, by JAX's profiler."""
-    options = jax.profiler.ProfileOptions()
-    options.python_tracer_level = 0
     with tempfile.TemporaryDirectory() as place:
-        jax.profiler.start_trace(place, create_perfetto_trace=True, profiler_options=options)
+        profiling.start(Path(place))
         step(steps)
         jax.profiler.stop_trace()
-        (file,) = Path(place).rglob("perfetto_trace.json.gz")
+        (file,) = profiling.written(Path(place))
         events = json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
     durations: collections.defaultdict[str, list[float]] = collections.defaultdict(list)
     for event in events:
@@ -151,7 +150,9 @@ def main() -> None:
             ms = 1e3 * rows.seconds(step, arguments.steps)
             print(f"\n{name}, batch {arguments.batch}: {ms:.1f} ms a step\n")
             print(
-                "\n".join(table(operations(step.text()), traced(step, arguments.steps), arguments.operations)),
+                "\n".join(
+                    table(operations(step.compiled().as_text()), traced(step, arguments.steps), arguments.operations)
+                ),
                 flush=True,
             )
 

@@ -195,9 +195,9 @@ class Stepper:
         """Of a step on one device, by XLA's analysis of what is not compiled yet: then cuDNN's share is counted too."""
         return float(self.step.lower(self.state, self._laid).cost_analysis()["flops"])
 
-    def text(self) -> str:
-        """The compiled program."""
-        return str(self.step.lower(self.state, self._laid).compile().as_text())
+    def compiled(self) -> Any:
+        """The program, for what XLA tells of it."""
+        return self.step.lower(self.state, self._laid).compile()
 
 
 def _compiled(task: Task, program: Program) -> tuple[Callable, Any]:

@@ -1,5 +1,6 @@
 """Products with weights: the plain ones, and their gradients."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,8 +37,6 @@ def test_gradients_of_the_weights_have_positions_as_their_only_sum():
 
 
 def test_dense_is_flaxs():
-    import flax.linen as nn
-
     x = jax.random.normal(jax.random.key(0), (2, 3, 5))
     ours, plain = (module(4).init_with_output(jax.random.key(1), x) for module in (Dense, nn.Dense))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), ours, plain)

@@ -41,14 +41,14 @@ CASES += [(layers.conv_transpose, direct_conv_transpose, 2 * s, s) for s in (2, 
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda"])
-@pytest.mark.parametrize("function, direct, kernel_size, stride", CASES)
+@pytest.mark.parametrize("function, direct, kernel_size, stride", [*CASES, (layers.conv, direct_conv, 6, 3)])
 @pytest.mark.thinned(2)
 def test_convolutions_and_their_gradients_are_the_definition(
     monkeypatch, platform, function, direct, kernel_size, stride
 ):
     as_on(monkeypatch, platform)
     rng = np.random.default_rng(0)
-    x, kernel = rng.normal(size=(2, 8, 12, 3)), rng.normal(size=(kernel_size, kernel_size, 3, 5))
+    x, kernel = rng.normal(size=(2, 12, 24, 3)), rng.normal(size=(kernel_size, kernel_size, 3, 5))
     y, pull = jax.vjp(lambda *a: function(*a, stride), jnp.float32(x), jnp.float32(kernel))
     np.testing.assert_allclose(y, direct(x, kernel, stride), atol=1e-4)
     # Both maps are bilinear, so <g, f(dx, k)> = <f*_x(g), dx>, and likewise in k.

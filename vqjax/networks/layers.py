@@ -48,8 +48,8 @@ def _overlap_add(patches: jax.Array, k: int, s: int) -> jax.Array:
     return summed
 
 
-def _correlated(x: jax.Array, kernel: jax.Array, pad: int) -> jax.Array:
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), ((pad, pad),) * 2, dimension_numbers=_LAYOUT)
+def _correlated(x: jax.Array, kernel: jax.Array, pad: int, stride: int = 1) -> jax.Array:
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), ((pad, pad),) * 2, dimension_numbers=_LAYOUT)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -84,19 +84,19 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     if k == 1:  # looks at every s-th pixel only
         return product(x[:, ::stride, ::stride], kernel[0, 0])
     pad = (k - stride + 1) // 2
-    padding = ((pad, pad), (pad, pad))
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=_LAYOUT)
+        return _correlated(x, kernel, pad, stride)
+
+    def in_one_layout(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return _convolved(x, kernel, pad)
 
     def of_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return product(_patches(x, k, stride), kernel.reshape(k * k * c, o))
 
-    if stride > 1 and k % stride == 0 and (k - stride) % 2 == 0:
-        return jax.lax.platform_dependent(x, kernel, cpu=of_patches, default=plain)
-    if stride == 1:
-        return jax.lax.platform_dependent(x, kernel, cpu=lambda x, kernel: _convolved(x, kernel, pad), default=plain)
-    return plain(x, kernel)
+    if k % stride or (k - stride) % 2 and stride > 1:
+        return plain(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cpu=in_one_layout if stride == 1 else of_patches, default=plain)
 
 
 def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

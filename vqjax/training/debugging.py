@@ -100,11 +100,7 @@ def _results(jaxpr: core.Jaxpr, consts: Sequence[Any], values: Sequence[_Value],
     for equation in jaxpr.eqns:
         given = [_Value(x.val, None) if isinstance(x, core.Literal) else known[x] for x in equation.invars]
         inside = "/".join(filter(None, [module, str(equation.source_info.name_stack)]))
-        if equation.primitive.name == "cond":  # also the choice of what a platform has
-            branches = equation.params["branches"]
-            called, given = branches[np.clip(given[0].value, 0, len(branches) - 1)], given[1:]
-        else:
-            called = _called(equation)
+        called, given = _called(equation, given)
         if called is None:
             found = _done(equation, given, inside)
         else:
@@ -113,14 +109,20 @@ def _results(jaxpr: core.Jaxpr, consts: Sequence[Any], values: Sequence[_Value],
     return [_Value(x.val, None) if isinstance(x, core.Literal) else known[x] for x in jaxpr.outvars]
 
 
-def _called(equation: core.JaxprEqn) -> core.ClosedJaxpr | None:
-    """The program that an operation is a mere call of."""
+def _called(equation: core.JaxprEqn, given: list[_Value]) -> tuple[core.ClosedJaxpr | None, list[_Value]]:
+    """The program that an operation is a mere call, or the choice, of, and what is given to it, of all that is given.
+
+    What a platform has is chosen so, too.
+    """
+    if branches := equation.params.get("branches"):
+        which, *rest = given
+        return branches[np.clip(which.value, 0, len(branches) - 1)], rest
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         inner = equation.params.get(name)
         inner = core.ClosedJaxpr(inner, ()) if isinstance(inner, core.Jaxpr) else inner
         if isinstance(inner, core.ClosedJaxpr) and len(inner.jaxpr.invars) == len(equation.invars):
-            return None if equation.primitive.name in ("scan", "while") else inner
-    return None
+            return None if equation.primitive.name in ("scan", "while") else inner, given
+    return None, given
 
 
 def _done(equation: core.JaxprEqn, given: Sequence[_Value], module: str) -> list[_Value]:

@@ -49,9 +49,10 @@ def digits(data: Data) -> ArrayDataset:
 def _digits() -> np.ndarray:
     """The 64 levels of each and its label, (N, 65); from their file, since to import scikit-learn takes a second."""
     package = importlib.util.find_spec("sklearn")
-    path = Path(package.origin if package and package.origin else "").parent / "datasets" / "data" / "digits.csv.gz"
-    if path.exists():
-        return np.loadtxt(path, delimiter=",")
+    if package and package.origin:
+        path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        if path.exists():
+            return np.loadtxt(path, delimiter=",")
     from sklearn.datasets import load_digits  # of a version that has it elsewhere
 
     found = load_digits()
