@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from conftest import REPOSITORY
 
 from vqjax.data.batches import batches
+from vqjax.networks import filtering
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.state import initial_state
 from vqjax.runs.window import Window
@@ -134,6 +135,13 @@ def as_on(monkeypatch, platform):
     """What depends on the platform is as on this one, though it runs on the CPU."""
     choose = lambda *arguments, default, **others: others.get(platform, default)(*arguments)  # noqa: E731
     monkeypatch.setattr(jax.lax, "platform_dependent", choose)
+
+
+def filter_narrow(monkeypatch):
+    """Convolutions with few channels are by minimal filtering on a CPU, too."""
+    for name in ("_CHANNELS", "_WORK"):
+        monkeypatch.setattr(filtering, name, 0)
+    jax.clear_caches()
 
 
 def on_one_device(monkeypatch):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import SMALL_PRIORS
-from helpers import as_on
+from helpers import as_on, filter_narrow
 
 from configs import prior as base
 from vqjax.core.config import build
@@ -58,9 +58,12 @@ def test_logits_depend_on_every_earlier_position_and_on_no_other(name, grid):
     np.testing.assert_array_equal(influence(*built(name, grid), grid), np.tri(count, count, -1, bool))
 
 
+@pytest.mark.parametrize("filtered", [False, True])
 @pytest.mark.parametrize("layers", [1, 3])
-def test_the_receptive_field_of_a_pixelcnn_has_no_blind_spot(layers):
+def test_the_receptive_field_of_a_pixelcnn_has_no_blind_spot(monkeypatch, layers, filtered):
     """Rows above: 3 and one more per later layer, to both sides as far; in the row: as far to the left."""
+    if filtered:
+        filter_narrow(monkeypatch)
     grid, reach = (9, 11), 3 + layers - 1
     i, j = np.divmod(np.arange(99), 11)
     above, aside = i[:, None] - i, j[:, None] - j
@@ -69,13 +72,18 @@ def test_the_receptive_field_of_a_pixelcnn_has_no_blind_spot(layers):
     np.testing.assert_array_equal(influence(*built("pixelcnn", grid, layers=layers), grid), expected)
 
 
-@pytest.mark.parametrize("grid", [(5, 5), (3, 6), (6, 2), (1, 5), (4, 1)])
+@pytest.mark.parametrize(
+    "filtered, grid",
+    [(False, (5, 5)), (False, (3, 6)), (False, (6, 2)), (False, (1, 5)), (False, (4, 1)), (True, (5, 5))],
+)
 @pytest.mark.parametrize("name", PRIORS)
-def test_cached_sampling_is_that_of_the_whole_network(name, grid):
+def test_cached_sampling_is_that_of_the_whole_network(monkeypatch, name, filtered, grid):
     """The same codes from the same noise, and the same logits, as running the network for every position.
 
     The contract's own `sample`, which does that, gives them too.
     """
+    if filtered:
+        filter_narrow(monkeypatch)
     prior, variables = built(name, grid)
     labels, examples, count = jnp.array([0, 1, 2]), jnp.array([4, 0, 9]), grid[0] * grid[1]
     network = jax.jit(prior.apply)

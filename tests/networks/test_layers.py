@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import as_on
+from helpers import as_on, filter_narrow
 
 from vqjax.networks import layers
 
@@ -40,13 +40,15 @@ CASES = [(layers.conv, direct_conv, k, s) for k, s in ((1, 1), (3, 1), (4, 2), (
 CASES += [(layers.conv_transpose, direct_conv_transpose, 2 * s, s) for s in (2, 4)]
 
 
-@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+@pytest.mark.parametrize("program", ["cpu", "cpu, filtered", "cuda"])
 @pytest.mark.parametrize("function, direct, kernel_size, stride", [*CASES, (layers.conv, direct_conv, 6, 3)])
 @pytest.mark.thinned(2)
 def test_convolutions_and_their_gradients_are_the_definition(
-    monkeypatch, platform, function, direct, kernel_size, stride
+    monkeypatch, program, function, direct, kernel_size, stride
 ):
-    as_on(monkeypatch, platform)
+    as_on(monkeypatch, program.split(",")[0])
+    if "filtered" in program:
+        filter_narrow(monkeypatch)
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(2, 12, 24, 3)), rng.normal(size=(kernel_size, kernel_size, 3, 5))
     y, pull = jax.vjp(lambda *a: function(*a, stride), jnp.float32(x), jnp.float32(kernel))
@@ -82,6 +84,19 @@ def test_gradients_on_a_cpu_have_the_layout_that_is_quick_in_a_loop_too(kernel_s
     found = set(re.findall(r"dim_numbers = (.*?), window", text))
     assert found <= {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
     assert bool(found) == (stride == 1 and kernel_size > 1)
+
+
+@pytest.mark.parametrize("dtype, filtered", [("float32", True), ("bfloat16", False)])
+@pytest.mark.parametrize(
+    "function, kernel_size, stride", [(f, k, s) for f, _, k, s in CASES if k // s in (2, 3) and k > 1]
+)
+def test_wide_convolutions_on_a_cpu_are_filtered(function, kernel_size, stride, dtype, filtered):
+    """By their products, one for each of so many sums; not where the sums would be rounded to few bits."""
+    arguments = jnp.zeros((2, 16, 16, 32), dtype), jnp.zeros((kernel_size, kernel_size, 32, 64), dtype)
+    text = jax.export.export(jax.jit(lambda *a: function(*a, stride)), platforms=["cpu"])(*arguments).mlir_module()
+    sums = (kernel_size // stride + 1) ** 2
+    products = re.findall(rf"dot_general.*batching_dims = \[0\].*tensor<{sums}x", text)
+    assert (len(products), "stablehlo.convolution" in text) == (filtered, not filtered and stride == 1)
 
 
 @pytest.mark.parametrize("layer", [layers.Conv, layers.ConvTranspose])

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _tall_product(x: jax.Array, weights: jax.Array, precision: Any) -> jax.Array:
-    """(N, C) @ (C, O), of which the weight gradient is quick on a CPU for C > O, too."""
+    """(..., N, C) @ (..., C, O), of which the weight gradient is quick on a CPU for C > O, too."""
     return jnp.matmul(x, weights, precision=precision)
 
 
@@ -19,13 +19,13 @@ def _tall_gradients(precision: Any, saved: tuple[jax.Array, jax.Array], dy: jax.
 
     def wide(x: jax.Array, dy: jax.Array) -> jax.Array:
         # The barrier keeps XLA from making the (C, O) at once, which takes twice as long.
-        return jax.lax.optimization_barrier(jnp.matmul(dy.T, x, precision=precision)).T
+        return jax.lax.optimization_barrier(jnp.matmul(dy.mT, x, precision=precision)).mT
 
     def plain(x: jax.Array, dy: jax.Array) -> jax.Array:
-        return jnp.matmul(x.T, dy, precision=precision)
+        return jnp.matmul(x.mT, dy, precision=precision)
 
     dw = jax.lax.platform_dependent(x, dy, cpu=wide, default=plain)
-    return jnp.matmul(dy, weights.T, precision=precision), dw
+    return jnp.matmul(dy, weights.mT, precision=precision), dw
 
 
 _tall_product.defvjp(
@@ -33,14 +33,17 @@ _tall_product.defvjp(
 )
 
 
+def matmul(x: jax.Array, weights: jax.Array, precision: Any = None) -> jax.Array:
+    """(..., N, C) @ (..., C, O)."""
+    c, o = weights.shape[-2:]
+    return _tall_product(x, weights, precision) if c > o else jnp.matmul(x, weights, precision=precision)
+
+
 def product(x: jax.Array, weights: jax.Array, precision: Any = None) -> jax.Array:
     """(..., C) @ (C, O), with the positions as rows: in more dimensions a CPU takes its weight gradient in four times
     the time.
     """
-    c, o = weights.shape
-    rows = x.reshape(-1, c)
-    y = _tall_product(rows, weights, precision) if c > o else jnp.matmul(rows, weights, precision=precision)
-    return y.reshape(*x.shape[:-1], o)
+    return matmul(x.reshape(-1, x.shape[-1]), weights, precision).reshape(*x.shape[:-1], weights.shape[1])
 
 
 def _dot_general(x: jax.Array, weights: jax.Array, _: Any, precision: Any = None, **__: Any) -> jax.Array:

@@ -1,9 +1,10 @@
 """Convolutions, exact on every back end and quick on all of them; pooling, dropout, batch norm.
 
 XLA's CPU back end runs strided and transposed convolutions, and above all their weight gradients, on a
-slow path. On CPU the same sums are therefore written as products of matrices with the patches under the
-kernel, if its stride divides it. Parameters are the same everywhere. Which of the two a program has is decided
-when it is lowered for a platform, so that an export made on a CPU has each platform's own.
+slow path. On CPU the same sums are therefore written as products of matrices: with the patches under the
+kernel, if its stride divides it, or, where channels are many, by minimal filtering. Parameters are the same
+everywhere. Which of them a program has is decided when it is lowered for a platform, so that an export made on a
+CPU has each platform's own.
 A 1 x 1 convolution is such a product itself.
 """
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 
 from vqjax.core import axes
 from vqjax.core.products import product
+from vqjax.networks.filtering import correlated, pays, spread
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}  # of the computation
 INITIALIZERS = {
@@ -27,15 +29,28 @@ INITIALIZERS = {
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
-def _patches(x: jax.Array, k: int, s: int) -> jax.Array:
-    """The k x k pixels under a kernel that moves by s: (B, s h, s w, C) -> (B, h, w, k k C), in the kernel's order.
+def _blocks(x: jax.Array, k: int, s: int) -> jax.Array:
+    """Of s x s pixels, as a kernel sees them that moves by s: (B, s h, s w, C) -> (B, h + m - 1, w + m - 1, s, s, C).
 
-    Zeros are around the image, so that a patch's middle is that of a block of s x s pixels; k is a multiple of s.
+    The kernel is over m = k / s of them each way, whose middle is that of a block of the image; zeros are around it.
     """
-    b, h, w, c = x.shape
-    h, w, m, pad = h // s, w // s, k // s, (k - s) // 2
+    pad = (k - s) // 2
     x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    blocks = x.reshape(b, h + m - 1, s, w + m - 1, s, c).transpose(0, 1, 3, 2, 4, 5)  # of s x s pixels
+    b, h, w, c = x.shape
+    return x.reshape(b, h // s, s, w // s, s, c).transpose(0, 1, 3, 2, 4, 5)
+
+
+def _kernel_blocks(kernel: jax.Array, s: int) -> jax.Array:
+    """(k, k, C, O) -> (k / s, k / s, s, s, C, O)."""
+    k, _, c, o = kernel.shape
+    return kernel.reshape(k // s, s, k // s, s, c, o).transpose(0, 2, 1, 3, 4, 5)
+
+
+def _patches(x: jax.Array, k: int, s: int) -> jax.Array:
+    """The k x k pixels under a kernel that moves by s: (B, s h, s w, C) -> (B, h, w, k k C), in the kernel's order."""
+    b, h, w, c = x.shape
+    h, w, m = h // s, w // s, k // s
+    blocks = _blocks(x, k, s)
     rows = [jnp.stack([blocks[:, u : u + h, v : v + w] for v in range(m)], 4) for u in range(m)]
     return jnp.stack(rows, 3).reshape(b, h, w, k * k * c)  # (B, h, w, m, s, m, s, C)
 
@@ -81,22 +96,32 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
       stride: s.
     """
     k, _, c, o = kernel.shape
+    s = stride
     if k == 1:  # looks at every s-th pixel only
-        return product(x[:, ::stride, ::stride], kernel[0, 0])
-    pad = (k - stride + 1) // 2
+        return product(x[:, ::s, ::s], kernel[0, 0])
+    pad = (k - s + 1) // 2
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return _correlated(x, kernel, pad, stride)
+        return _correlated(x, kernel, pad, s)
+
+    def filtered(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        blocks = _blocks(x, k, s)
+        return correlated(blocks.reshape(*blocks.shape[:3], -1), _kernel_blocks(kernel, s).reshape(block_shape))
 
     def in_one_layout(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return _convolved(x, kernel, pad)
 
     def of_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return product(_patches(x, k, stride), kernel.reshape(k * k * c, o))
+        return product(_patches(x, k, s), kernel.reshape(k * k * c, o))
 
-    if k % stride or (k - stride) % 2 and stride > 1:
+    if k % s or (k - s) % 2:
         return plain(x, kernel)
-    return jax.lax.platform_dependent(x, kernel, cpu=in_one_layout if stride == 1 else of_patches, default=plain)
+    block_shape = (k // s, k // s, s * s * c, o)
+    if pays(block_shape, (x.shape[1] // s, x.shape[2] // s), x.dtype):
+        on_cpu = filtered
+    else:
+        on_cpu = in_one_layout if s == 1 else of_patches
+    return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=plain)
 
 
 def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -117,10 +142,18 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
         flipped = kernel[::-1, ::-1]
         return jax.lax.conv_general_dilated(x, flipped, (1, 1), padding, lhs_dilation=(s, s), dimension_numbers=_LAYOUT)
 
+    def filtered(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        y = spread(x, _kernel_blocks(kernel, s).transpose(0, 1, 4, 2, 3, 5).reshape(block_shape))
+        b, h, w, _ = y.shape
+        y = y.reshape(b, h, w, s, s, o).transpose(0, 1, 3, 2, 4, 5).reshape(b, s * h, s * w, o)
+        return y[:, s // 2 : -(s // 2), s // 2 : -(s // 2)]
+
     def to_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return _overlap_add(product(x, kernel.transpose(2, 0, 1, 3).reshape(c, k * k * o)), k, s)
 
-    return jax.lax.platform_dependent(x, kernel, cpu=to_patches, default=dilated)
+    block_shape = (2, 2, c, s * s * o)
+    on_cpu = filtered if pays(block_shape, x.shape[1:3], x.dtype) else to_patches
+    return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=dilated)
 
 
 def max_pool(x: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from vqjax.core.config import Depth, Rate, Width
 from vqjax.core.products import Dense, product
 from vqjax.networks.autoregressive import Prior
+from vqjax.networks.filtering import correlated, pays
 from vqjax.networks.layers import dropout
 
 _REACH = 3  # of the first layer, 7 x 7 under mask A: rows above, columns to either side, itself left out
@@ -23,7 +24,8 @@ class _Window(nn.Module):
     """A convolution without padding: (B, h + rows - 1, w + columns - 1, C) -> (B, h, w, features).
 
     The masks of a PixelCNN are in what the caller gives it: a window that ends above, or left of, a position. On
-    CPU it is a matrix product over the shifted copies side by side, the same sum on a quicker path.
+    CPU it is a matrix product over the shifted copies side by side, or done by minimal filtering: the same sum on
+    quicker paths.
     """
 
     features: int
@@ -42,13 +44,15 @@ class _Window(nn.Module):
             layout = ("NHWC", "HWIO", "NHWC")
             return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout)
 
+        h, w = x.shape[1] - self.rows + 1, x.shape[2] - self.columns + 1
+
         def side_by_side(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            h, w = x.shape[1] - self.rows + 1, x.shape[2] - self.columns + 1
             offsets = [(i, j) for i in range(self.rows) for j in range(self.columns)]
             x = jnp.stack([x[:, i : i + h, j : j + w] for i, j in offsets], 3)
             return product(x.reshape(*x.shape[:3], -1), kernel.reshape(-1, self.features))
 
-        return jax.lax.platform_dependent(x, kernel, cpu=side_by_side, default=plain) + bias
+        on_cpu = correlated if pays(shape, (h, w), x.dtype) else side_by_side
+        return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=plain) + bias
 
 
 def _gate(x: jax.Array) -> jax.Array:
