@@ -89,7 +89,7 @@ def _of_outputs(y: jax.Array, taps: _Taps) -> jax.Array:
 
 
 def _combined(matrix: Sequence[Sequence[float]], terms: Sequence[jax.Array]) -> list[jax.Array]:
-    """What a matrix of -1, 0 and 1 makes of the terms, as sums: XLA does them in one pass, and compiles few quickly."""
+    """What a matrix of -1, 0 and 1 makes of the terms: written as sums, XLA does them in one pass."""
     sums = []
     for row in matrix:
         signed = [term if factor > 0 else -term for factor, term in zip(row, terms) if factor]
