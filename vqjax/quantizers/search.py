@@ -1,5 +1,6 @@
 """The nearest code, exactly, and sums over the vectors of a code, without an array of all positions by all codes."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,13 +10,10 @@ import jax.numpy as jnp
 
 _WHOLE = 2**18  # distances that are made at once
 _ONE_HOT = 2**23  # numbers of one-hot rows, whose product with the vectors is their sum: an accelerator's quick way
-_BLOCK = {"cpu": (512, 1_024)}  # positions, codes: what stays in a core's cache
-_LARGE_BLOCK = (8_192, 8_192)  # 256 MiB of an accelerator, which wants few calls
-
-
-def squared_distances(z: jax.Array, codebook: jax.Array) -> jax.Array:
-    """||z_n - e_k||^2 less ||z_n||^2, which no choice of k depends on: (..., D), (K, D) -> (..., K), float32."""
-    return _distances(z, codebook, jnp.sum(codebook**2, axis=-1))
+# Positions, codes: what stays in a core's cache, where rows of a power of two would evict each other; codes of a tile.
+_BLOCK = {"cpu": (528, 2_048, 32)}
+_LARGE_BLOCK = (8_192, 8_192, 1)  # 256 MiB of an accelerator, which wants few calls
+_MANY = 16_384  # codes, for which tiles pay
 
 
 @jax.custom_batching.custom_vmap
@@ -25,15 +23,19 @@ def nearest(z: jax.Array, codebook: jax.Array) -> jax.Array:
     All are finite: else it is any code.
 
     The least distance is found and then the first code that has it: two simple passes, which are far quicker than
-    argmin. Many positions by many codes are searched block by block, so that the products are still in the cache. Later
-    blocks must be nearer to win, so that it is the code that argmin finds.
+    argmin. Many positions by many codes are searched block by block, so that the distances are still in the cache.
+    Later blocks must be nearer to win, so that it is the code that argmin finds. Of very many codes the least distance
+    of each tile is found, in one pass, and the code in the nearest tile by its distances once more.
     """
     offset = _offset(codebook)
-    rows, codebook = (z - offset).reshape(-1, z.shape[-1]), codebook - offset
+    vectors, codebook = (z - offset).reshape(-1, z.shape[-1]), codebook - offset
+    # (-2 z, 1) . (e, ||e||^2) = ||z - e||^2 - ||z||^2: a distance, but for what no code changes, is one product.
+    vectors = jnp.concatenate([-2 * vectors, jnp.ones_like(vectors[:, :1])], axis=1)
+    codebook = jnp.concatenate([codebook, jnp.sum(codebook**2, axis=1, keepdims=True)], axis=1)
     if _known(z.shape[:-1]) * len(codebook) <= _WHOLE:
-        codes = _least(_distances(codebook, rows, jnp.sum(codebook**2, axis=-1, keepdims=True)))[1]
+        codes = _least(_products(codebook, vectors))[1]
     else:
-        codes = _in_blocks(rows, codebook)
+        codes = _in_blocks(vectors, codebook)
     return codes.reshape(z.shape[:-1])
 
 
@@ -85,8 +87,9 @@ def _offset(codebook: jax.Array) -> jax.Array:
     return jnp.round(mean / unit) * unit
 
 
-def _distances(z: jax.Array, codebook: jax.Array, squares: jax.Array) -> jax.Array:
-    return squares - 2 * jnp.einsum("...d,kd->...k", z, codebook, precision=jax.lax.Precision.HIGHEST)
+def _products(codebook: jax.Array, vectors: jax.Array) -> jax.Array:
+    """(..., K, D), (..., N, D) -> (..., K, N)"""
+    return jnp.einsum("...kd,...nd->...kn", codebook, vectors, precision=jax.lax.Precision.HIGHEST)
 
 
 def _least(distances: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -96,30 +99,42 @@ def _least(distances: jax.Array) -> tuple[jax.Array, jax.Array]:
     return least, jnp.min(jnp.where(distances == least, numbers[:, None], numbers[-1]), axis=0)
 
 
-def _in_blocks(z: jax.Array, codebook: jax.Array) -> jax.Array:
-    """z (N, D), codebook (K, D) -> (N,) int32."""
-    positions, codes = _BLOCK.get(jax.default_backend(), _LARGE_BLOCK)
-    squares = _blocks(jnp.sum(codebook**2, axis=-1), codes, jnp.inf)  # where there is no code, none is nearest
-    codebook = _blocks(codebook, codes)
-    starts = codebook.shape[1] * jnp.arange(len(codebook), dtype=jnp.int32)
+def _of_tiles(distances: jax.Array, tile: int) -> jax.Array:
+    """The least of each tile of codes, (K, N) -> (K / tile, N): written out, which is quicker than a minimum."""
+    tiles = distances.reshape(-1, tile, distances.shape[1])
+    return functools.reduce(jnp.minimum, [tiles[:, number] for number in range(tile)])
 
-    def of_block(z: jax.Array) -> jax.Array:
+
+def _in_blocks(vectors: jax.Array, codebook: jax.Array) -> jax.Array:
+    """(N, D), (K, D) -> the codes of the least products, (N,) int32."""
+    positions, codes, tile = _BLOCK.get(jax.default_backend(), _LARGE_BLOCK)
+    if len(codebook) < _MANY:
+        tile = 1
+    blocks = _blocks(codebook, codes, max(tile, 8))
+    tiles = blocks.reshape(-1, tile, blocks.shape[-1])
+    starts = blocks.shape[1] // tile * jnp.arange(len(blocks), dtype=jnp.int32)
+
+    def of_block(vectors: jax.Array) -> jax.Array:
         def search(best: tuple[jax.Array, jax.Array], block: Any) -> tuple[tuple[jax.Array, jax.Array], None]:
-            start, vectors, squares = block
-            least, first = _least(_distances(vectors, z, squares[:, None]))
+            start, codebook = block
+            least, first = _least(_of_tiles(_products(codebook, vectors), tile))
             nearer = least < best[0]
             return (jnp.where(nearer, least, best[0]), jnp.where(nearer, start + first, best[1])), None
 
-        nothing = jnp.full_like(z[:, 0], jnp.inf), jnp.zeros_like(z[:, 0], jnp.int32)
-        return jax.lax.scan(search, nothing, (starts, codebook, squares))[0][1]
+        nothing = jnp.full_like(vectors[:, 0], jnp.inf), jnp.zeros_like(vectors[:, 0], jnp.int32)
+        found = jax.lax.scan(search, nothing, (starts, blocks))[0][1]
+        if tile == 1:
+            return found
+        return tile * found + _least(_products(tiles[found], vectors[:, None])[..., 0].T)[1]
 
-    return jax.lax.map(of_block, _blocks(z, positions)).reshape(-1)[: z.shape[0]]
+    found = jax.lax.map(of_block, _blocks(vectors, positions, 8)).reshape(-1)[: vectors.shape[0]]
+    return jnp.minimum(found, len(codebook) - 1)  # a copy of the last is the last
 
 
-def _blocks(x: jax.Array, size: int, padding: float = 0.0) -> jax.Array:
-    """(N, ...) -> (blocks, at most `size`, ...), the last one padded."""
+def _blocks(x: jax.Array, size: int, multiple: int) -> jax.Array:
+    """(N, D) -> (blocks, at most `size`, D), each of a multiple of so many, filled with copies of the last one."""
     count = -(-x.shape[0] // size)
     if isinstance(count, int):
-        size = min(size, -(-x.shape[0] // (8 * count)) * 8)  # about equal, so that little is padded
-    pad = [(0, count * size - x.shape[0])] + [(0, 0)] * (x.ndim - 1)
-    return jnp.pad(x, pad, constant_values=padding).reshape(count, size, *x.shape[1:])
+        size = min(size, -(-x.shape[0] // (multiple * count)) * multiple)  # about equal, so that little is filled
+    filled = jnp.pad(x, [(0, count * size - x.shape[0]), (0, 0)], mode="edge")
+    return filled.reshape(count, size, x.shape[1])
