@@ -62,7 +62,7 @@ def check_figures(workdir):
 
 
 # One of each kind takes a step in CI: the others differ in data, sizes or steps only.
-QUICK = {"mnist_fsq", "atari", "code_classifier-digits"}
+QUICK = {"mnist_fsq", "code_classifier-digits"}
 
 
 def quick_first(*names):

@@ -32,6 +32,7 @@ def shown(source, where, names):
     return value
 
 
+@pytest.mark.slow
 def test_the_tour_runs_from_top_to_bottom(tmp_path, monkeypatch):
     """On one device, as a reader has it."""
     on_one_device(monkeypatch)

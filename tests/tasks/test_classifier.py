@@ -153,6 +153,7 @@ def test_a_run_writes_what_describes_it(classifier_config, tmp_path):
     assert again == pytest.approx({k: v for k, v in figures.items() if k in again}, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_bit_identical(classifier_config, tmp_path, monkeypatch):
     classifier_config.model.quantizer = "gumbel"
     assert loop.train(classifier_config, tmp_path / "whole") == 0
@@ -221,7 +222,7 @@ def test_neither_state_nor_step_holds_stage_1(code_classifier_config):
     assert set(state.params) == {"head"} and set(state.extra) == {"batch_stats"}
 
 
-@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("inputs", slow_but("codes", INPUTS))
 def test_a_run_on_a_frozen_stage_1(code_classifier_config, stage1, tmp_path, inputs):
     code_classifier_config.model.inputs = inputs
     assert loop.train(code_classifier_config, tmp_path / "run") == 0

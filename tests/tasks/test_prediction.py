@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from conftest import slow_but
 from helpers import rewrite
 from PIL import Image
 
@@ -23,7 +24,7 @@ def probabilities(workdir, images):
     return task.probabilities(run.restore_variables(task.expected)[1], task.frozen, {"image": images})
 
 
-@pytest.mark.parametrize("kind", ["classifier_config", "code_classifier_config"])
+@pytest.mark.parametrize("kind", slow_but("classifier_config", ["classifier_config", "code_classifier_config"]))
 def test_files_get_the_probabilities_of_their_pixels(kind, request, tmp_path):
     config = request.getfixturevalue(kind)
     config.steps = 4

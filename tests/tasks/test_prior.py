@@ -238,6 +238,7 @@ def test_what_a_prior_stands_on_is_kept_while_stage_1_is_trained_on(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_another_stage_1_is_not_called_retrained(prior_config, small_config, stage1, tmp_path):
     prior_config.steps = 2
     assert loop.train(prior_config, tmp_path / "prior") == 0

@@ -141,6 +141,7 @@ def test_a_rate_that_destroys_the_weights_ends_the_run(request, tmp_path, capsys
     assert sum(line.get("skipped", 0) for line in lines) >= finite.MOST
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_the_counter_is_gone_on_from(small_config, tmp_path):
     small_config.steps = 4
     assert loop.train(small_config, tmp_path / "old") == 0

@@ -29,6 +29,7 @@ def test_an_autoencoders_step_is_that_of_the_whole_batch(small_config, quantizer
     agree(small_config)
 
 
+@pytest.mark.slow
 def test_a_priors_step_is_that_of_the_whole_batch(prior_config):
     agree(prior_config)
 

@@ -9,7 +9,7 @@ from vqjax.data.splits import Split
 from vqjax.runs.devices import PARALLEL
 from vqjax.training import loop, stepping
 
-CONFIGS = slow_but("prior_config", ["small_config", "prior_config", "classifier_config", "code_classifier_config"])
+CONFIGS = slow_but("small_config", ["small_config", "prior_config", "classifier_config", "code_classifier_config"])
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, slow_but
 from helpers import ENVIRONMENT, TINY, assert_same, saved
 
 from vqjax.runs.checkpoints import Checkpoints
@@ -29,7 +29,7 @@ def signal_in(monkeypatch, batch):
     monkeypatch.setattr(evaluation, "evaluation_batches", batches)
 
 
-@pytest.mark.parametrize("validation", [0.2, 0.0])
+@pytest.mark.parametrize("validation", slow_but(0.2, [0.2, 0.0]))
 def test_an_evaluation_is_left_and_made_when_the_run_goes_on(small_config, tmp_path, monkeypatch, validation):
     """The step before it is saved; in the end all is as in a run that nothing stopped, the best step included."""
     small_config.data.validation = validation
