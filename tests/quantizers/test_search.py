@@ -117,8 +117,12 @@ def test_kmeans_finds_separate_clusters_and_repeats_itself(either):
     np.testing.assert_array_equal(found, kmeans(vectors, 4, seed=0))
 
 
-def test_kmeans_of_many_codes_is_nearly_as_good(monkeypatch):
+@pytest.mark.parametrize("clusters", [0, 60])
+def test_kmeans_of_many_codes_is_nearly_as_good(monkeypatch, clusters):
+    """As that of few, also where vectors that are drawn at random would leave clusters without a code."""
     vectors = normal(1_000, 4)
+    if clusters:
+        vectors = vectors / 10 + np.resize(10 * normal(1_000 + clusters, 4)[-clusters:], vectors.shape)
     error = lambda centres: np.mean((vectors - centres[nearest(vectors, centres)]) ** 2)  # noqa: E731
     few = error(kmeans(vectors, 100, 0))
     monkeypatch.setattr(kmeans_module, "_FEW", 0)

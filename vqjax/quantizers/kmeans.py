@@ -9,6 +9,7 @@ from vqjax.quantizers.search import nearest
 
 _FEW = 1_024  # codes with which scikit-learn is done in seconds
 _ROUNDS = 20
+_SEEDINGS = 16  # draws, one after the other, in which many start
 _search = jax.jit(nearest)
 _DISTANCES = 2**27  # that are made between two looks at Ctrl-C
 
@@ -17,7 +18,7 @@ def kmeans(vectors: np.ndarray, num_codes: int, seed: int) -> np.ndarray:
     """The centres (K, D) of Lloyd's algorithm over vectors (N, D), N >= K.
 
     Up to 1,024 from k-means++ seeds, by scikit-learn; on one thread, because it adds its threads' partial sums in the
-    order in which they finish. More start on vectors drawn at random: see `_of_many`.
+    order in which they finish. More: see `_of_many`.
     """
     if num_codes > _FEW:
         return _of_many(vectors, num_codes, seed)
@@ -37,7 +38,7 @@ def _of_many(vectors: np.ndarray, num_codes: int, seed: int) -> np.ndarray:
     where their order is fixed, and in Python between calls of a second or so, so that Ctrl-C is heeded.
     """
     vectors = np.asarray(vectors, np.float32)
-    centres = vectors[np.random.default_rng(seed).permutation(len(vectors))[:num_codes]]
+    centres = vectors[_seeds(vectors, num_codes, np.random.default_rng(seed))]
     before = np.empty(0)
     for _ in range(max(1, _ROUNDS * 8_192 // max(num_codes, 8_192))):
         codes = _nearest(vectors, centres)
@@ -46,11 +47,35 @@ def _of_many(vectors: np.ndarray, num_codes: int, seed: int) -> np.ndarray:
         before = codes
         order = np.argsort(codes, kind="stable")
         used, first, counts = np.unique(codes[order], return_index=True, return_counts=True)
-        errors = np.sum((vectors - centres[codes]) ** 2, axis=1)
+        errors = _errors(vectors, centres, codes)
         centres[used] = np.add.reduceat(vectors[order], first) / counts[:, None]
         lost = np.setdiff1d(np.arange(num_codes), used)
         centres[lost] = vectors[np.argsort(-errors, kind="stable")[: len(lost)]]
     return centres
+
+
+def _seeds(vectors: np.ndarray, num_codes: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of vectors (N, D) to start from, (K,), all different.
+
+    The likelier the farther from those that are drawn before, as in k-means++ (Arthur and Vassilvitskii, 2007), but
+    not one by one: a share of them at a time, as in k-means|| (Bahmani et al., 2012).
+    """
+    share, weights = -(-num_codes // _SEEDINGS), np.full(len(vectors), np.inf)
+    seeds = rng.permutation(len(vectors))[:share]
+    while (missing := num_codes - len(seeds)) > 0:
+        latest = vectors[seeds[-share:]]
+        weights = np.minimum(weights, _errors(vectors, latest, _nearest(vectors, latest)))
+        chances = weights + (weights.mean() * 1e-6 or 1.0)  # copies of those that are drawn have their turn too
+        chances[seeds] = 0
+        drawn = rng.choice(len(vectors), min(share, missing), replace=False, p=chances / chances.sum())
+        seeds = np.concatenate([seeds, drawn])
+    return seeds
+
+
+def _errors(vectors: np.ndarray, centres: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Each vector's squared distance from its centre, (N,)."""
+    squares: np.ndarray = (vectors - centres[codes]) ** 2
+    return squares.sum(1, dtype=np.float64)
 
 
 def _nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
