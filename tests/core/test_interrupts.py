@@ -43,7 +43,8 @@ def _xla_gc_callback(*arguments):
 def main(arguments):
     gc.callbacks.append(_xla_gc_callback)
     gc.collect()
-    time.sleep(100)
+    for _ in range(1000):  # a signal that comes just before one sleep ends the next
+        time.sleep(0.1)
 
 run(main)
 """
