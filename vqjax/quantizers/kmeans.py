@@ -18,7 +18,7 @@ def kmeans(vectors: np.ndarray, num_codes: int, seed: int) -> np.ndarray:
     """The centres (K, D) of Lloyd's algorithm over vectors (N, D), N >= K.
 
     Up to 1,024 from k-means++ seeds, by scikit-learn; on one thread, because it adds its threads' partial sums in the
-    order in which they finish. More: see `_of_many`.
+    order in which they finish. More start on vectors far from each other: see `_of_many` and `_seeds`.
     """
     if num_codes > _FEW:
         return _of_many(vectors, num_codes, seed)
