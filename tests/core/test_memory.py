@@ -14,7 +14,7 @@ if sys.argv[1] == "kept":
 
 def faults():
     def asked():
-        b"x" * 2**26  # as much as a step asks for; NumPy has huge pages
+        b"x" * 50 * 2**20  # as much as a step asks for; NumPy has huge pages
     threads = [threading.Thread(target=asked) for _ in range(2)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for thread in threads:

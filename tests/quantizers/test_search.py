@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import as_on
+from sklearn.cluster import KMeans
 
+from vqjax.core.config import InputError
 from vqjax.quantizers import kmeans as kmeans_module
 from vqjax.quantizers.kmeans import kmeans
 from vqjax.quantizers.search import means, nearest
@@ -109,8 +111,9 @@ def either(request, monkeypatch):
         monkeypatch.setattr(kmeans_module, "_DISTANCES", 1_000)  # in several calls
 
 
-def test_kmeans_finds_separate_clusters_and_repeats_itself(either):
-    centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], np.float32)
+@pytest.mark.parametrize("origin", [0, 2**14])
+def test_kmeans_finds_separate_clusters_and_repeats_itself(either, origin):
+    centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], np.float32) + origin
     vectors = centres.repeat(100, 0) + 0.1 * normal(400, 2)
     found = kmeans(vectors, 4, seed=0)
     np.testing.assert_allclose(found[np.lexsort(found.round().T)], centres[np.lexsort(centres.T)], atol=0.05)
@@ -118,18 +121,25 @@ def test_kmeans_finds_separate_clusters_and_repeats_itself(either):
 
 
 @pytest.mark.parametrize("clusters", [0, 60])
-def test_kmeans_of_many_codes_is_nearly_as_good(monkeypatch, clusters):
-    """As that of few, also where vectors that are drawn at random would leave clusters without a code."""
+def test_kmeans_is_as_good_as_scikit_learns(monkeypatch, clusters):
+    """And that of many nearly so, also where vectors that are drawn at random would leave clusters without a code."""
     vectors = normal(1_000, 4)
     if clusters:
         vectors = vectors / 10 + np.resize(10 * normal(1_000 + clusters, 4)[-clusters:], vectors.shape)
     error = lambda centres: np.mean((vectors - centres[nearest(vectors, centres)]) ** 2)  # noqa: E731
-    few = error(kmeans(vectors, 100, 0))
+    reference = KMeans(100, n_init=1, random_state=0).fit(vectors).inertia_ / vectors.size
+    assert error(kmeans(vectors, 100, 0)) < 1.02 * reference < 0.75 * error(vectors[:100])
     monkeypatch.setattr(kmeans_module, "_FEW", 0)
-    assert error(kmeans(vectors, 100, 0)) < 1.1 * few < 0.75 * error(vectors[:100])
+    assert error(kmeans(vectors, 100, 0)) < 1.1 * reference
 
 
-def test_kmeans_of_many_codes_with_fewer_distinct_vectors(monkeypatch):
-    monkeypatch.setattr(kmeans_module, "_FEW", 0)
+def test_kmeans_with_fewer_distinct_vectors(either):
     vectors = np.array([[0, 0], [5, 5], [9, 0]] * 10, np.float32)
     assert set(map(tuple, kmeans(vectors, 20, 0))) == {(0, 0), (5, 5), (9, 0)}
+
+
+def test_kmeans_refuses_what_is_not_finite(either):
+    vectors = normal(30, 2)
+    vectors[3, 1] = np.nan
+    with pytest.raises(InputError, match="k-means: expected finite vectors, 1 of 30 are not"):
+        kmeans(vectors, 4, 0)

@@ -2,8 +2,11 @@
 
 import ctypes
 import importlib.util
+import os
 
-_SETTINGS = {-8: 1, -4: 0, -1: 2**31 - 1}  # of mallopt: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD
+# Of mallopt: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD. For one arena threads would wait, those that compile, too; by
+# itself glibc has so many that each thread would keep what it has freed.
+_SETTINGS = {-8: 2 * (os.cpu_count() or 1), -4: 0, -1: 2**31 - 1}
 
 
 def keep() -> None:
@@ -11,7 +14,8 @@ def keep() -> None:
     little.
 
     A step asks for tens of MiB at once, and frees them at its end. More than 32 MiB glibc gives back to the kernel,
-    which clears each page of them for the next step: up to a sixth of its time. Another C library is left as it is.
+    which clears each page of them for the next step: up to a sixth of its time. Now that is so of more than 64 MiB only,
+    the most that fits an arena of a thread. Another C library is left as it is.
     """
     if importlib.util.find_spec("jax_plugins"):
         return

@@ -1,13 +1,14 @@
 """k-means, from which a codebook starts."""
 
-import warnings
+import math
 
 import jax
 import numpy as np
 
+from vqjax.core.config import InputError
 from vqjax.quantizers.search import nearest
 
-_FEW = 1_024  # codes with which scikit-learn is done in seconds
+_FEW = 1_024  # codes whose seeds are found one by one in a second or two
 _ROUNDS = 20
 _SEEDINGS = 16  # draws, one after the other, in which many start
 _search = jax.jit(nearest)
@@ -15,30 +16,18 @@ _DISTANCES = 2**27  # that are made between two looks at Ctrl-C
 
 
 def kmeans(vectors: np.ndarray, num_codes: int, seed: int) -> np.ndarray:
-    """The centres (K, D) of Lloyd's algorithm over vectors (N, D), N >= K.
+    """The centres (K, D) of Lloyd's algorithm over vectors (N, D), N >= K, by the codebook's own search.
 
-    Up to 1,024 from k-means++ seeds, by scikit-learn; on one thread, because it adds its threads' partial sums in the
-    order in which they finish. More start on vectors far from each other: see `_of_many` and `_seeds`.
-    """
-    if num_codes > _FEW:
-        return _of_many(vectors, num_codes, seed)
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct vectors than codes: restart mends it
-        return KMeans(num_codes, n_init=1, max_iter=_ROUNDS, random_state=seed).fit(vectors).cluster_centers_
-
-
-def _of_many(vectors: np.ndarray, num_codes: int, seed: int) -> np.ndarray:
-    """As `kmeans`, by the codebook's own search; the more codes, the fewer rounds, whose work grows with K N.
-
-    A centre that loses its vectors moves to one of those that are farthest from theirs. The sums are made on the host,
-    where their order is fixed, and in Python between calls of a second or so, so that Ctrl-C is heeded.
+    From seeds far from each other: see `_one_by_one` and, for more than 1,024, `_many_at_once`. The more codes, the
+    fewer rounds, whose work grows with K N. A centre that loses its vectors moves to one of those that are farthest
+    from theirs. The sums are made on the host, where their order is fixed, and in Python between calls of a second or
+    so, so that Ctrl-C is heeded. Raises InputError if a vector is not finite.
     """
     vectors = np.asarray(vectors, np.float32)
-    centres = vectors[_seeds(vectors, num_codes, np.random.default_rng(seed))]
+    if not (fit := np.isfinite(vectors).all(1)).all():
+        raise InputError(f"k-means: expected finite vectors, {np.sum(~fit):,} of {len(fit):,} are not")
+    seeds = _one_by_one if num_codes <= _FEW else _many_at_once
+    centres = vectors[seeds(vectors, num_codes, np.random.default_rng(seed))]
     before = np.empty(0)
     for _ in range(max(1, _ROUNDS * 8_192 // max(num_codes, 8_192))):
         codes = _nearest(vectors, centres)
@@ -54,7 +43,29 @@ def _of_many(vectors: np.ndarray, num_codes: int, seed: int) -> np.ndarray:
     return centres
 
 
-def _seeds(vectors: np.ndarray, num_codes: int, rng: np.random.Generator) -> np.ndarray:
+def _one_by_one(vectors: np.ndarray, num_codes: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of vectors (N, D) to start from, (K,): the likelier the farther from those before, as in k-means++.
+
+    Of 2 + ln K that are drawn it is the one that leaves the least error (Arthur and Vassilvitskii, 2007, section 5).
+    """
+    vectors = vectors - vectors.mean(0)
+    squares, trials = (vectors**2).sum(1), 2 + int(math.log(num_codes))
+
+    def errors(rows: np.ndarray) -> np.ndarray:  # (L,) -> (L, N)
+        return np.maximum(squares - 2 * vectors[rows] @ vectors.T + squares[rows, None], 0)
+
+    seeds = rng.integers(len(vectors), size=1)
+    weights = errors(seeds)[0]
+    while len(seeds) < num_codes:
+        until = weights.cumsum(dtype=np.float64)
+        drawn = np.searchsorted(until, until[-1] * rng.random(trials)).clip(max=len(vectors) - 1)
+        left = np.minimum(weights, errors(drawn))
+        best = left.sum(1).argmin()
+        weights, seeds = left[best], np.append(seeds, drawn[best])
+    return seeds
+
+
+def _many_at_once(vectors: np.ndarray, num_codes: int, rng: np.random.Generator) -> np.ndarray:
     """Rows of vectors (N, D) to start from, (K,), all different.
 
     The likelier the farther from those that are drawn before, as in k-means++ (Arthur and Vassilvitskii, 2007), but
