@@ -73,6 +73,7 @@ def any_task(request):
 def test_a_run_begins_without_what_it_needs_later():
     """Nor scikit-learn, for a second: neither to read digits nor for its first codes."""
     code = "import sys; from configs import digits; from vqjax.training import loop; loop.check(digits.get_config())"
-    code += "; import numpy; from vqjax.quantizers.kmeans import kmeans; kmeans(numpy.eye(4), 2, 0); print(*sys.modules)"
+    code += "; import numpy; from vqjax.quantizers.kmeans import kmeans; kmeans(numpy.eye(4), 2, 0)"
+    code += "; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "jax" in found and not {*SLOW} & {*found}

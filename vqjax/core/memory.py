@@ -14,8 +14,8 @@ def keep() -> None:
     little.
 
     A step asks for tens of MiB at once, and frees them at its end. More than 32 MiB glibc gives back to the kernel,
-    which clears each page of them for the next step: up to a sixth of its time. Now that is so of more than 64 MiB only,
-    the most that fits an arena of a thread. Another C library is left as it is.
+    which clears each page of them for the next step: up to a sixth of its time. From now on that is so of more than
+    64 MiB only, which no arena of a thread holds. Another C library is left as it is.
     """
     if importlib.util.find_spec("jax_plugins"):
         return
