@@ -27,6 +27,15 @@ def test_growth_draws_a_plot_for_each_axis(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_start_is_shorter_when_all_is_compiled():
+    result = command("-m", "benchmarks.start", "--rounds", "1")
+    assert result.returncode == 0, result.stderr
+    first, again = ([*map(float, re.findall(r"([\d.]+) s \(", line))] for line in result.stdout.splitlines()[3:])
+    assert len(first) == len(again) == 5 and first == sorted(first) and again == sorted(again)
+    assert again[-1] < first[-1]
+
+
+@pytest.mark.slow
 def test_the_gpu_script_runs_to_its_end(tmp_path):
     pytest.importorskip("torch")
     out = tmp_path / "gpu.json"
