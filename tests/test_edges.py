@@ -145,26 +145,28 @@ def fitting(config, key, value):
         value = max(1, value // 2 // 4 * 4)
 
 
-def steps_of(task, optimizer, schedule, count):
-    """The state and the evaluated loss after so many steps on batches of two."""
+def steps_of(task, optimizer, schedule, count, compiled):
+    """The state and the evaluated loss after so many steps on batches of two; `compiled` is done to what takes them."""
     splits = task.load()
     task.facts = task.describe(splits)
     keys = jax.random.split(jax.random.key(0), 3)
     config = task.config
     training = lambda: batches(splits["train"], config.batch_size, config.seed, True)  # noqa: E731
-    state = initial_state(task.initialise(task.init(keys[0]), itertools.islice(training(), 8), config.seed), optimizer)
+    init = compiled(task.init)
+    state = initial_state(task.initialise(init(keys[0]), itertools.islice(training(), 8), config.seed), optimizer)
     step = jax.vmap(train_step(task, optimizer, schedule, *keys[1:]), in_axes=(None, 0), axis_name=axes.BATCH)
+    step = compiled(step)
     first = jax.device_get(state.params)
     for batch in itertools.islice(training(), count):
         if "train" in task.prepares:
             batch = task.prepare({name: jax.numpy.asarray(x) for name, x in batch.items()}, keys[2], task.frozen)
         states, _ = step(state, {name: x[None] for name, x in batch.items()})
         state = jax.tree.map(lambda x: x[0], states)
-    output = task.evaluate(state.variables, batch)
-    return first, state, task.objective(output, batch)[0]
+    evaluate = compiled(lambda variables, batch: task.objective(task.evaluate(variables, batch), batch)[0])
+    return first, state, evaluate(state.variables, batch)
 
 
-def check_edge(edge, stage1):
+def check_edge(edge, stage1, compiled=lambda function: function):
     """Trains finite and moves, or is skipped by the guard, or is refused in a few lines that name the field."""
     task_name, chosen, key, value = edge
     config = MAKE[task_name](stage1)
@@ -187,7 +189,7 @@ def check_edge(edge, stage1):
         assert key in text or key.rpartition(".")[0] in text, text
         assert len(text.splitlines()) <= 5 and len(text) < 1_000
         return "refused"
-    first, state, loss = steps_of(task, optimizer, schedule, 2)
+    first, state, loss = steps_of(task, optimizer, schedule, 2, compiled)
     if int(state.skipped):
         assert finite.all_finite(jax.tree.map(np.asarray, state))  # what was not is not in it
         return "skipped"
@@ -203,7 +205,7 @@ SAMPLE = random.Random(0).sample([edge for edge in ALL if edge[0] == "autoencode
 
 @pytest.mark.parametrize("edge", SAMPLE, ids=name_of)
 def test_a_sample_of_the_edges(edge, trained_stage1, one_device):
-    check_edge(edge, trained_stage1)
+    check_edge(edge, trained_stage1, jax.jit)
 
 
 @pytest.mark.slow

@@ -17,6 +17,10 @@ from vqjax.tasks.sampling import ANCESTRAL, noise, sample
 K, CLASSES = 11, 3
 
 
+def slow(*parameters):
+    return pytest.param(*parameters, marks=pytest.mark.slow)
+
+
 def built(name, grid, dtype=jnp.float32, num_classes=CLASSES, **fields):
     """An entry of PRIORS, small, and variables for it with nothing left at 0."""
     config = base.get_config()
@@ -50,7 +54,7 @@ def influence(prior, variables, grid):
     return np.asarray(jnp.any(gradients.reshape(len(positions), len(positions), -1) != 0, axis=-1))
 
 
-@pytest.mark.parametrize("grid", [(5, 5), (3, 6), (6, 2), (1, 5)])
+@pytest.mark.parametrize("grid", [slow((5, 5)), (3, 6), slow((6, 2)), (1, 5)])
 @pytest.mark.parametrize("name", PRIORS)
 def test_logits_depend_on_every_earlier_position_and_on_no_other(name, grid):
     """On grids that the receptive field of four layers covers: exactly 0 from j on, not 0 before."""
@@ -74,7 +78,7 @@ def test_the_receptive_field_of_a_pixelcnn_has_no_blind_spot(monkeypatch, layers
 
 @pytest.mark.parametrize(
     "filtered, grid",
-    [(False, (5, 5)), (False, (3, 6)), (False, (6, 2)), (False, (1, 5)), (False, (4, 1)), (True, (5, 5))],
+    [*[slow(False, grid) for grid in ((5, 5), (6, 2), (1, 5), (4, 1))], (False, (3, 6)), (True, (5, 5))],
 )
 @pytest.mark.parametrize("name", PRIORS)
 def test_cached_sampling_is_that_of_the_whole_network(monkeypatch, name, filtered, grid):

@@ -143,6 +143,7 @@ def test_straight_through():
     np.testing.assert_allclose(gradient, 2 * e)
 
 
+@pytest.mark.slow
 def test_a_new_quantizer_is_trained_resumed_and_has_a_second_stage(signs_config, prior_config, tmp_path):
     assert loop.train(signs_config, tmp_path / "first") == 0
     signs_config.steps = 40

@@ -34,6 +34,7 @@ def test_a_priors_step_is_that_of_the_whole_batch(prior_config):
     agree(prior_config)
 
 
+@pytest.mark.slow
 def test_pieces_and_devices_together(small_config):
     """On 2 devices of 8 images, in two pieces each."""
     agree(small_config, devices=2, steps=2)
