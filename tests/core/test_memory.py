@@ -22,8 +22,7 @@ def faults():
         thread.join()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-faults()
-print(faults())
+print(min(faults() for _ in range(9)))  # a thread may come to memory that no other has had
 """
 
 
