@@ -13,6 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from vqjax.core import cores
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 MARKS = {  # what has happened -> how the line begins that says so
     "first line": "vqjax ",
@@ -59,7 +61,7 @@ def main() -> None:
             for cache, each in taken.items():
                 run = ["--config", arguments.config, "--workdir", f"{place}/{cache}"]
                 each.append(waits(run, Path(place, "cache")))
-    print(f"{arguments.config}, medians of {arguments.rounds}, {os.cpu_count()} cores")
+    print(f"{arguments.config}, medians of {arguments.rounds}, {cores.count()} cores")
     print(f"| | {' | '.join(MARKS)} |\n| --- {'| --- ' * len(MARKS)}|")
     for cache, each in taken.items():
         cells = []

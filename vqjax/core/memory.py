@@ -2,11 +2,12 @@
 
 import ctypes
 import importlib.util
-import os
+
+from vqjax.core import cores
 
 # Of mallopt: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD. For one arena threads would wait, those that compile, too; by
 # itself glibc has so many that each thread would keep what it has freed.
-_SETTINGS = {-8: 2 * (os.cpu_count() or 1), -4: 0, -1: 2**31 - 1}
+_SETTINGS = {-8: 2 * cores.count(), -4: 0, -1: 2**31 - 1}
 
 
 def keep() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from vqjax.core import axes
+from vqjax.core import axes, cores
 from vqjax.core.config import InputError
 from vqjax.data.batches import evaluation_batches
 from vqjax.data.splits import Split
@@ -137,9 +137,9 @@ def use_cores(*batch_sizes: Any) -> None:
     named = flagged or jax.config.jax_num_cpu_devices != -1  # type: ignore[attr-defined]
     if named or jax.distributed.is_initialized():
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    sizes = (size for size in batch_sizes if isinstance(size, int))
     try:
-        jax.config.update("jax_num_cpu_devices", _dividing(cores, *(s for s in batch_sizes if isinstance(s, int))))
+        jax.config.update("jax_num_cpu_devices", _dividing(cores.count(), *sizes))
     except RuntimeError:  # JAX has started
         return
     _asked = False

@@ -1,0 +1,8 @@
+"""The processor's cores."""
+
+import os
+
+
+def count() -> int:
+    """How many of them this process may use, where the system tells; else all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
