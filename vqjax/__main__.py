@@ -1,5 +1,6 @@
 """`python -m vqjax <command>`, and `vqjax <command>` where the package is installed."""
 
+import gc
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ def train(arguments: Sequence[str]) -> int:
 def _train(config: ConfigDict, workdir: Path, smoke: bool, overfit: int, debug_nans: bool, profile: int) -> int:
     from vqjax.training import loop, trials
 
+    gc.freeze()  # what is imported lives to the end: it need not be looked through again and again
     if smoke:
         return trials.smoke(config, workdir, debug_nans)
     if overfit:

@@ -16,7 +16,7 @@ from pathlib import Path
 from vqjax.core.config import InputError
 from vqjax.core.paths import cache
 
-SECONDS = 0.2  # what compiles faster is not kept: on a disk it would take as long
+SECONDS = 0.05  # what compiles faster is not kept: on a disk it would take as long
 _CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 

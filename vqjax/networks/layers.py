@@ -87,6 +87,7 @@ def _convolved_gradients(pad: int, saved: tuple[jax.Array, jax.Array], dy: jax.A
 _convolved.defvjp(lambda x, kernel, pad: (_correlated(x, kernel, pad), (x, kernel)), _convolved_gradients)
 
 
+@functools.partial(jax.jit, static_argnums=2, inline=True)  # layers of the same shapes are traced once
 def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """Convolution padded by (k - s + 1) // 2 on every side: (B, H, W, C) -> (B, H / s, W / s, O).
 
@@ -124,6 +125,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=plain)
 
 
+@functools.partial(jax.jit, static_argnums=2, inline=True)
 def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """Transposed convolution with a kernel of k = 2 s: (B, H, W, C) -> (B, s H, s W, O).
 

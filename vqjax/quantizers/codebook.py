@@ -54,7 +54,8 @@ class Codebook(Quantizer):
     def initialise(self, vectors: jax.Array, seed: int) -> None:
         """Puts the codebook on the k-means centres of the vectors (N, D), N >= K. Not traceable."""
         centres = kmeans(np.asarray(vectors, np.float32), self.num_codes, seed)
-        self._replace(jnp.ones((self.num_codes, 1), bool), jnp.asarray(centres, jnp.float32))
+        # NumPy's: what JAX does once, operation by operation, it compiles for.
+        self._put(np.full(self.num_codes, 1 / self.num_codes, np.float32), centres)
 
     def refresh(self, z: jax.Array, key: jax.Array) -> None:
         """Restarts dead codes on distinct vectors of the global batch z (..., D); if they are too few, some wait."""

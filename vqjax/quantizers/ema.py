@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vqjax.quantizers.codebook import RAREST, Codebook
 from vqjax.quantizers.contract import Quantized, straight_through
@@ -47,6 +48,10 @@ class EMA(Codebook):
             self._mean.value = self._average(self._mean.value, mean, unused[:, None])
         metrics = {"commitment_loss": commitment_loss, "code_frequency": frequency}
         return Quantized(straight_through(z, e).astype(dtype), codes, self.beta * commitment_loss, metrics)
+
+    def _put(self, frequency: np.ndarray, codebook: np.ndarray) -> None:
+        self._mean.value = codebook * frequency[:, None]
+        self._frequency.value = frequency
 
     def _replace(self, mask: jax.Array, vectors: jax.Array) -> None:
         frequency = jnp.where(mask[:, 0], self._uniform(), self._frequency.value)

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vqjax.quantizers.codebook import Codebook
 from vqjax.quantizers.contract import Quantized, straight_through
@@ -45,6 +46,10 @@ class VQ(Codebook):
         }
         loss = codebook_loss + self.beta * commitment_loss
         return Quantized(straight_through(z, e).astype(dtype), codes, loss, metrics)
+
+    def _put(self, frequency: np.ndarray, codebook: np.ndarray) -> None:
+        self.put_variable("params", "codebook", codebook)
+        self._frequency.value = frequency
 
     def _replace(self, mask: jax.Array, vectors: jax.Array) -> None:
         self.put_variable("params", "codebook", jnp.where(mask, vectors, self._embedding))

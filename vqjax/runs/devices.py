@@ -37,6 +37,13 @@ class Program(abc.ABC):
     def replicate(self, tree: Any) -> Any:
         """A host tree -> the same on every device."""
 
+    def replicated(self, tree: Any) -> Any:
+        """What `replicate` makes of a tree, in shapes and how they lie: it may be of shapes alone."""
+        laid = self.replicate(np.zeros(()))
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((*laid.shape, *x.shape), x.dtype, sharding=laid.sharding), tree
+        )
+
     @abc.abstractmethod
     def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """The rows of the batch on the host that are this process's -> each device's share, in order."""

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from vqjax.core.config import InputError
 
@@ -20,6 +21,15 @@ def all_finite(tree: Any) -> jax.Array:
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     # Their largest sizes, which a NaN is, too; to ask each number takes a CPU twice as long.
     return jnp.isfinite(jnp.array([jnp.max(jnp.abs(leaf), initial=0) for leaf in floats])).all()
+
+
+def finite_norm(tree: Any) -> jax.Array:
+    """Whether the norm of all numbers in a tree of arrays is finite, and so each of them, (); traceable.
+
+    It is not if they are finite, but their squares are beyond float32's range, as from 2e19 on.
+    """
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.isfinite(optax.tree.norm(floats))
 
 
 def check(tree: Any, what: str) -> None:

@@ -71,7 +71,7 @@ def initialise(
     latents = jax.jit(jax.vmap(latents, axis_name=axes.BATCH))
     parts, count = [], 0
     for x in inputs:
-        z = np.asarray(latents(x[None])[0], np.float32)
+        z = np.asarray(latents(x[None]), np.float32)
         parts.append(z.reshape(-1, z.shape[-1]))
         count += len(parts[-1])
         if count >= wanted:

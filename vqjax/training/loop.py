@@ -1,5 +1,6 @@
 """The training loop, the same for every task: (config, workdir) -> a workdir that describes itself."""
 
+import concurrent.futures
 import contextlib
 import functools
 import itertools
@@ -19,7 +20,7 @@ from vqjax.core.files import read_json
 from vqjax.core.history import renamed
 from vqjax.core.interrupts import Interrupts, Stopped, stopped
 from vqjax.data import datasets
-from vqjax.data.batches import batches
+from vqjax.data.batches import batches, blank
 from vqjax.runs import devices, finite, processes
 from vqjax.runs.lock import locked
 from vqjax.runs.report import write_report
@@ -39,6 +40,8 @@ from vqjax.training.terminal import Progress, fitted, short, show, summary, time
 
 if TYPE_CHECKING:
     from vqjax.runs.checkpoints import Checkpoints
+
+Compiled = concurrent.futures.Future[jax.stages.Compiled]  # in a thread, beside what else is to be done
 
 
 def check(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | None = None) -> Task:
@@ -178,12 +181,16 @@ class _Run:
         else:
             task.facts = task.describe(self.splits)
         self.optimizer, schedule = optimizers.make(config)
-        init_key, prepare_key, *step_keys = jax.random.split(jax.random.key(config.seed), 4)
-        init = compiled_once(self.task.init)  # traced once, for its shapes too
-        self.init = functools.partial(init, init_key)
+        keys = compiled_once(lambda seed: tuple(jax.random.split(jax.random.key(seed), 4)))
+        init_key, prepare_key, *step_keys = keys(config.seed)
+        # A thread compiles beside what else comes before the first step: tracing, or k-means, leaves it a core.
+        self.beside, self.weights = concurrent.futures.ThreadPoolExecutor(1, "compile"), None
+        self.init, self.init_key = compiled_once(self.task.init), init_key  # traced once, for its shapes too
         self.initial_state = compiled_once(functools.partial(initial_state, optimizer=self.optimizer))
-        self.expected = self.initial_state.eval_shape(init.eval_shape(init_key))
+        self.expected = self.initial_state.eval_shape(self.init.eval_shape(init_key))
         check_fits(self.expected)
+        if not begun and self.variables is None:
+            self.weights = self.beside.submit(self.init.lower(init_key).compile)
         self.step = train_step(self.task, self.optimizer, schedule, *step_keys)
         self.update = self.program.compile(self.step, donate=True)
         if debug_nans:
@@ -210,8 +217,10 @@ class _Run:
         if processes.leads():
             opened = self.workdir.checkpoints(create=True)
         with opened as self.checkpoints:
-            state, sums = self._start()
-            first = int(state.step)
+            first = processes.tell(self.checkpoints and self.checkpoints.latest) or 0
+            take = self._stepping(first)
+            compiled = self._compiled(take)
+            state, sums = self._start(first)
             introduce(self.task, self.splits, state)
             if first and self.planned != config.steps:
                 print(fitted(rescheduled(config, self.planned, first)))
@@ -221,9 +230,9 @@ class _Run:
                 self.clock, self.timed = Clock(), first
                 if self._owed(first) and (monitored := self._evaluate(first, state)) is not None:
                     self._save(state, window, monitored)
-                take, done = self._stepping(first), first
+                done = first
                 while done < config.steps:
-                    with self._compiling() if done == first else contextlib.nullcontext():
+                    with self._compiling(compiled) if done == first else contextlib.nullcontext():
                         state, metrics, taken = take(state, done)
                     interrupts.losing = True
                     window.add(metrics, taken)
@@ -270,6 +279,17 @@ class _Run:
         config, share = self.config, () if whole else (jax.process_index(), jax.process_count())
         return batches(self.splits["train"], config.batch_size, config.seed, config.data.shuffle, start, *share)
 
+    def _compiled(self, take: Stepping) -> Compiled | None:
+        """What takes the steps begins to be compiled, on a CPU.
+
+        On an accelerator XLA compares programs of a step by their time, for which it should have the device alone.
+        """
+        if not isinstance(take, FromHost) or not devices.on_cpu() or jax.process_count() > 1 or self.singly:
+            return None
+        with timed("tracing the step"):
+            lowered = take.lower(self.expected, blank(self.splits["train"], self.config.batch_size))
+        return self.beside.submit(lowered.compile)
+
     def _stepping(self, first: int) -> Stepping:
         """What takes the steps after the first ones."""
         config, program, train = self.config, self.program, self.splits["train"]
@@ -288,10 +308,10 @@ class _Run:
                     batch = next(batches)
                 yield batch
 
-    def _start(self) -> tuple[TrainState, dict | None]:
-        """The state to go on from and the metrics since its last logged line, on the host."""
-        latest, sums = processes.tell(self.checkpoints and self.checkpoints.latest), None
-        if latest is not None:
+    def _start(self, first: int) -> tuple[TrainState, dict | None]:
+        """The state after the first steps, to go on from, and the metrics since its last logged line, on the host."""
+        sums = None
+        if first:
             state = zeros(self.expected)
             if self.checkpoints:
                 with timed("restoring"):
@@ -300,7 +320,7 @@ class _Run:
         variables = self.variables
         if variables is None:
             with timed("first weights"):
-                variables = self.init()
+                variables = (self.weights.result() if self.weights else self.init)(self.init_key)
             epoch = itertools.islice(
                 self._batches(0, True), max(1, len(self.splits["train"]) // self.config.batch_size)
             )
@@ -327,9 +347,11 @@ class _Run:
             self.interrupts.check()
 
     @contextlib.contextmanager
-    def _compiling(self) -> Iterator[None]:
-        """Around the first step."""
+    def _compiling(self, compiled: Compiled | None) -> Iterator[None]:
+        """Around the first step, which waits until it is `compiled`."""
         with self.progress.timed("compiling the step"):
+            if compiled:
+                compiled.result()
             yield
         self.clock.restart()
 

@@ -1,6 +1,6 @@
 """How a run gets from step to step: a batch from the host for each, or, on an accelerator, several steps in a call."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -43,6 +43,14 @@ class FromHost:
         update: (state, batch) -> (state, metrics), compiled.
         """
         self._batches, self._program, self._prepare, self._update = batches, program, prepare, update
+
+    def lower(self, state: TrainState, batch: Mapping[str, np.ndarray]) -> jax.stages.Lowered:
+        """The update for a state and batches of these shapes; if it is compiled, the first step finds it in JAX."""
+        laid: Any = self._program.shard(batch)
+        if self._prepare:
+            laid = self._prepare(self._program.replicate(np.zeros((), np.int32)), laid)
+        lowered: jax.stages.Lowered = self._update.lower(self._program.replicated(state), laid)  # type: ignore[attr-defined]
+        return lowered
 
     def __call__(self, state: TrainState, done: int) -> tuple[TrainState, Any, int]:
         batch = self._program.shard(next(self._batches))

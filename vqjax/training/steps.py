@@ -38,7 +38,8 @@ def _guarded(old: TrainState, new: TrainState, loss: jax.Array, norm: jax.Array)
 
     All are of the global batch, so that every device decides alike.
     """
-    good = finite.all_finite((new, loss, norm))
+    # The optimizer's moments are means of gradients and their squares, which are finite where the norm is.
+    good = jnp.isfinite(loss) & jnp.isfinite(norm) & finite.finite_norm(new.variables)
     kept = jax.lax.platform_dependent(good, new, old, cpu=_either, default=_each)
     in_a_row = jnp.where(good & (old.in_a_row < finite.MOST), 0, old.in_a_row + 1)
     return kept._replace(step=new.step, skipped=old.skipped + ~good, in_a_row=in_a_row), ~good
