@@ -18,6 +18,7 @@ from vqjax.core import cores
 REPOSITORY = Path(__file__).resolve().parents[1]
 MARKS = {  # what has happened -> how the line begins that says so
     "first line": "vqjax ",
+    "step traced": "tracing the step",
     "first weights": "first weights",
     "first codes": "first codes",
     "step compiled": "compiling the step",

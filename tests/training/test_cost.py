@@ -3,6 +3,7 @@
 `RENEW_COSTS=1 python -m pytest -n 0 tests/training/test_cost.py` writes costs.json again, after a change that is meant.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ import jax
 import pytest
 
 from vqjax.data.batches import batches, evaluation_batches
-from vqjax.runs.devices import ShardMap
+from vqjax.runs.devices import PARALLEL, ShardMap
 from vqjax.runs.state import initial_state
 from vqjax.runs.window import Window
 from vqjax.training import loop, optimizers
@@ -101,3 +102,22 @@ def test_a_run_compiles_once_and_copies_once_a_step(small_config, tmp_path, monk
     assert max(b - a for a, b in zip(first, last)) <= 2  # of two steps
     assert len(compiled) == before == after, compiled[before:]
     agree("a run", {"compilations": len(compiled)})
+
+
+@pytest.mark.parametrize("parallel", PARALLEL)
+def test_the_first_step_finds_what_was_compiled_before(small_config, tmp_path, monkeypatch, compiled, parallel):
+    """In a thread, for shapes alone: whatever those miss of what the first step meets, it would compile again."""
+    small_config.update({"steps": 1, "parallel": parallel})
+    small_config.data.crop, compiling, added = 1, loop._Run._compiling, []
+
+    @contextlib.contextmanager
+    def watched(run, step):
+        step.result()
+        before = len(compiled)
+        with compiling(run, step):
+            yield
+        added.append(compiled[before:])
+
+    monkeypatch.setattr(loop._Run, "_compiling", watched)
+    assert loop.train(small_config, tmp_path / "run") == 0
+    assert added == [[]]

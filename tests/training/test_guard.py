@@ -58,6 +58,22 @@ def test_a_step_that_is_not_finite_changes_nothing(small_config, parallel, value
         assert len(copies) == 8 and all(np.array_equal(copy, copies[0]) for copy in copies)
 
 
+@pytest.mark.parametrize("collection", ["params", "codebook"])
+def test_a_state_that_is_not_finite_is_not_kept(small_config, monkeypatch, collection):
+    """Where loss and gradients are."""
+    refresh = AutoencoderTask.refresh
+
+    def spoiled(task, variables, vectors, gather, step, key):
+        refreshed = refresh(task, variables, vectors, gather, step, key)
+        ruined = jax.tree.map(lambda x: jnp.where(step == 1, jnp.inf, x), refreshed[collection])
+        return {**refreshed, collection: ruined}
+
+    monkeypatch.setattr(AutoencoderTask, "refresh", spoiled)
+    _, state, history = run(small_config, devices=1, steps=3)
+    assert (state.step, state.skipped) == (3, 1) and finite.all_finite(state)
+    assert np.isfinite(history[1]["loss"]) and np.isfinite(history[1]["gradient_norm"])
+
+
 def test_five_in_a_row_are_not_forgotten(small_config):
     """Though good ones follow before anybody looks."""
     bad = range(1, 1 + finite.MOST)

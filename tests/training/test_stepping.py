@@ -15,7 +15,7 @@ CONFIGS = slow_but("small_config", ["small_config", "prior_config", "classifier_
 @pytest.fixture
 def on_devices(monkeypatch):
     """The data lie on the devices, though these are a CPU's; a call takes three steps at most."""
-    monkeypatch.setattr(loop, "resident", lambda split: True)
+    monkeypatch.setattr(loop, "resident", lambda split, beside: True)
     monkeypatch.setattr(stepping, "_MOST", 3)
 
 
@@ -61,11 +61,12 @@ def test_a_resumed_run_is_bit_identical(small_config, on_devices, tmp_path, monk
 
 
 def test_what_is_kept_on_the_devices(monkeypatch):
-    """What fits in a quarter of the memory that is free, and is read as a whole; on a CPU nothing."""
+    """What fits in a quarter of the memory that is free beside the state, and is read as a whole; on a CPU nothing."""
     split = Split(image=np.zeros((10, 4), np.uint8))
-    assert not stepping.resident(split)
+    state = {"kernel": np.zeros((2, 3), np.float32)}
+    assert not stepping.resident(split, state)
     monkeypatch.setattr(stepping, "on_cpu", lambda: False)
-    for free, kept in ((159, False), (160, True)):
+    for free, kept in ((183, False), (184, True)):
         device = type("Device", (), {"memory_stats": lambda self, free=free: {"bytes_limit": free}})()
         monkeypatch.setattr(stepping.jax, "local_devices", lambda device=device: [device])
-        assert stepping.resident(split) is kept
+        assert stepping.resident(split, state) is kept

@@ -95,10 +95,10 @@ def _distinct_first(vectors: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.
 
     Vectors are alike if a hash of their bits is: of those that are not, hardly ever two.
     """
-    key, factors = jax.random.split(key)
+    factors = np.random.default_rng(0).integers(2**32, size=vectors.shape[1], dtype=np.uint32)
     bits = jax.lax.bitcast_convert_type(vectors, jnp.uint32)
     bits ^= bits >> 16  # what was bfloat16 differs in the upper half alone
-    hashes = jnp.sum(bits * jax.random.bits(factors, (vectors.shape[1],)), axis=1, dtype=jnp.uint32)
+    hashes = jnp.sum(bits * (factors | 1), axis=1, dtype=jnp.uint32)
     by_hash = jnp.argsort(hashes)
     repeats = jnp.diff(hashes[by_hash], prepend=~hashes[by_hash[:1]]) == 0
     repeated = jnp.zeros(len(vectors), bool).at[by_hash].set(repeats)

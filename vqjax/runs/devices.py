@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from vqjax.core import axes, cores
@@ -64,11 +64,10 @@ class Pmap(Program):
         return jax.pmap(function, axes.BATCH, devices=self.devices, donate_argnums=(0,) if donate else ())
 
     def replicate(self, tree: Any) -> Any:
-        if not jax.tree.leaves(tree):  # of nothing, pmap over several processes makes an error
-            return tree
-        # By pmap itself, so that it lies as pmap's results do: from any other layout the second step is compiled again.
-        copy = jax.pmap(lambda _, tree: tree, axes.BATCH, in_axes=(0, None), devices=self.devices)
-        return copy(np.zeros(self._local, np.bool_), tree)
+        # It lies as pmap's results do: from any other layout the second step is compiled again.
+        local = [device for device in self.devices if device.process_index == jax.process_index()]
+        laid = NamedSharding(Mesh(np.array(local), (axes.BATCH,)), PartitionSpec(axes.BATCH))
+        return jax.tree.map(lambda x: jax.device_put(np.broadcast_to(x, (len(local), *np.shape(x))), laid), tree)
 
     def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         shares = self._local

@@ -57,12 +57,17 @@ def check_fits(state: TrainState) -> None:
             return
         limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
-    needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves((state, state.params)))
+    needed = nbytes((state, state.params))
     if needed > limit:
         raise InputError(
             f"config.model has {parameters:,} parameters: training needs {needed / 2**30:,.1f} GiB for them, their "
             f"gradients and the optimizer, expected at most the {limit / 2**30:,.1f} GiB of a device"
         )
+
+
+def nbytes(tree: Any) -> int:
+    """Of a tree of arrays, or of their shapes."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def zeros(tree: Any) -> Any:

@@ -137,7 +137,7 @@ class Task:
     @property
     def expected(self) -> dict[str, Any]:
         """The names, shapes and dtypes of the variables."""
-        return jax.eval_shape(self.init, jax.random.key(0))
+        return jax.eval_shape(lambda: self.init(jax.random.key(0)))
 
     @property
     def initialises(self) -> str:

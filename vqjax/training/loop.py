@@ -217,10 +217,11 @@ class _Run:
         if processes.leads():
             opened = self.workdir.checkpoints(create=True)
         with opened as self.checkpoints:
-            first = processes.tell(self.checkpoints and self.checkpoints.latest) or 0
+            restored = self._restored()
+            first = int(restored[0].step) if restored else 0
             take = self._stepping(first)
-            compiled = self._compiled(take)
-            state, sums = self._start(first)
+            compiled = self._compiled(take) if first < config.steps else None
+            state, sums = restored or (self._fresh(), None)
             introduce(self.task, self.splits, state)
             if first and self.planned != config.steps:
                 print(fitted(rescheduled(config, self.planned, first)))
@@ -293,7 +294,7 @@ class _Run:
     def _stepping(self, first: int) -> Stepping:
         """What takes the steps after the first ones."""
         config, program, train = self.config, self.program, self.splits["train"]
-        if not self.singly and resident(train):
+        if not self.singly and resident(train, self.expected):
             stops = config.log_every, config.eval_every, config.save_every
             return Resident(self.task, train, program, self.step, self.prepare, self.frozen, stops)
         prepare = self.prepare and program.compile(self.prepare, sharded=True)
@@ -308,15 +309,18 @@ class _Run:
                     batch = next(batches)
                 yield batch
 
-    def _start(self, first: int) -> tuple[TrainState, dict | None]:
-        """The state after the first steps, to go on from, and the metrics since its last logged line, on the host."""
-        sums = None
-        if first:
-            state = zeros(self.expected)
-            if self.checkpoints:
-                with timed("restoring"):
-                    state, sums = self.checkpoints.restore(self.expected)
-            return processes.share(state), sums and {**sums, "sums": renamed(sums["sums"], self.config.task)}
+    def _restored(self) -> tuple[TrainState, dict | None] | None:
+        """The latest state and the metrics since its last logged line, on the host; None if nothing was saved."""
+        if not processes.tell(self.checkpoints and self.checkpoints.latest):
+            return None
+        state, sums = zeros(self.expected), None
+        if self.checkpoints:
+            with timed("restoring"):
+                state, sums = self.checkpoints.restore(self.expected)
+        return processes.share(state), sums and {**sums, "sums": renamed(sums["sums"], self.config.task)}
+
+    def _fresh(self) -> TrainState:
+        """The state before the first step, on the host."""
         variables = self.variables
         if variables is None:
             with timed("first weights"):
@@ -328,7 +332,7 @@ class _Run:
                 variables = self.task.initialise(variables, epoch, self.config.seed)
         state = jax.device_get(self.initial_state(variables))
         finite.check(state, "before the first step the state is")
-        return processes.share(state), None
+        return processes.share(state)
 
     def _owed(self, step: int) -> bool:
         """Whether the evaluation after a step that the run goes on from was left for a signal."""

@@ -10,7 +10,7 @@ import numpy as np
 from vqjax.data.batches import batch_rows, share
 from vqjax.data.splits import Split
 from vqjax.runs.devices import Program, on_cpu
-from vqjax.runs.state import TrainState
+from vqjax.runs.state import TrainState, nbytes
 from vqjax.tasks.contract import Task
 
 _MOST = 32  # steps of a call
@@ -20,12 +20,14 @@ _SHARE = 0.25  # of what is free of a device's memory, for the data of a run
 Stepping = Callable[[TrainState, int], tuple[TrainState, Any, int]]
 
 
-def resident(split: Split) -> bool:
-    """Whether a split is kept on the devices: it fits, they are no CPU's and all of this process."""
+def resident(split: Split, beside: Any) -> bool:
+    """Whether a split is kept on the devices: it fits beside a tree, of shapes at least, that is to be there as well;
+    they are no CPU's and all of this process.
+    """
     if on_cpu() or jax.process_count() > 1 or split.streamed:
         return False
     memory = jax.local_devices()[0].memory_stats() or {}
-    free = memory.get("bytes_limit", 0) - memory.get("bytes_in_use", 0)
+    free = memory.get("bytes_limit", 0) - memory.get("bytes_in_use", 0) - nbytes(beside)
     return sum(x.nbytes for x in split.arrays.values()) <= _SHARE * free
 
 
