@@ -70,10 +70,12 @@ def any_task(request):
     return loop.check(request.getfixturevalue(request.param))
 
 
-def test_a_run_begins_without_what_it_needs_later():
-    """Nor scikit-learn, for a second: neither to read digits nor for its first codes."""
+def test_a_run_begins_without_what_it_needs_later(tmp_path):
+    """Nor scikit-learn, for a second: neither to read digits nor for its first codes. Nor Orbax, to save nothing."""
     code = "import sys; from configs import digits; from vqjax.training import loop; loop.check(digits.get_config())"
     code += "; import numpy; from vqjax.quantizers.kmeans import kmeans; kmeans(numpy.eye(4), 2, 0)"
-    code += "; print(*sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    code += "; from vqjax.runs.workdir import Workdir; opened = Workdir(sys.argv[1]).checkpoints(create=True)"
+    code += "; opened.__enter__(); assert opened.latest is None; opened.__exit__(None); print(*sys.modules)"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert "jax" in found and not {*SLOW} & {*found}

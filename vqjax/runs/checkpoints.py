@@ -7,6 +7,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import re
@@ -19,8 +20,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
 from vqjax.core.config import InputError, differences
 from vqjax.core.files import Unwritten, read_json, writing
@@ -38,9 +37,18 @@ _unraisable = sys.unraisablehook
 sys.unraisablehook = lambda error: str(error.exc_value) == "Event loop is closed" or _unraisable(error)
 
 
+@functools.cache
+def _orbax() -> Any:
+    """Its import takes a quarter of a second, for which a new run need not wait before it has anything to save."""
+    import orbax.checkpoint
+    import orbax.checkpoint.checkpoint_managers
+
+    return orbax.checkpoint
+
+
 @dataclasses.dataclass(frozen=True)
-class _Pinned(checkpoint_managers.PreservationPolicy):
-    """Those that have a pin when it is decided: one may come while the run is trained on."""
+class _Pinned:
+    """Orbax's policy for those that have a pin when it is decided: one may come while the run is trained on."""
 
     directory: Path
 
@@ -73,20 +81,6 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, create: bool = False):
-        keep = [
-            checkpoint_managers.LatestN(n=2),
-            checkpoint_managers.BestN(
-                get_metric_fn=_monitored, reverse=True, n=1, keep_checkpoints_without_metrics=False
-            ),
-            _Pinned(directory.with_name("pins")),
-        ]
-        options = ocp.CheckpointManagerOptions(
-            best_fn=_monitored,
-            best_mode="min",
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy(keep),
-            create=False,
-            multiprocessing_options=_alone(),
-        )
         self.directory = directory
         if create:
             with writing(self.directory):
@@ -98,12 +92,30 @@ class Checkpoints:
         steps = {int(path.name) for path in self._there()}
         self._saved = Saved(directory.with_name("saved.json"), steps, {*filter(self._recorded, steps)}, create)
         self._unread: tuple[int, Any] | None = None  # a step that is saved, and the structure of its optimizer state
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+
+    @functools.cached_property
+    def _manager(self) -> Any:
+        policies = _orbax().checkpoint_managers
+        keep = [
+            policies.LatestN(n=2),
+            policies.BestN(get_metric_fn=_monitored, reverse=True, n=1, keep_checkpoints_without_metrics=False),
+            _Pinned(self.directory.with_name("pins")),
+        ]
+        options = _orbax().CheckpointManagerOptions(
+            best_fn=_monitored,
+            best_mode="min",
+            preservation_policy=policies.AnyPreservationPolicy(keep),
+            create=False,
+            multiprocessing_options=_alone(),
+        )
+        return _orbax().CheckpointManager(self.directory, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
+        if "_manager" not in vars(self):  # nothing was read or saved
+            return
         if kind is None:
             self._settle()
         with self._writing():
@@ -117,7 +129,7 @@ class Checkpoints:
     @property
     def latest(self) -> int | None:
         """The newest step on disk."""
-        return self._manager.latest_step()
+        return self._manager.latest_step() if self._there() else None
 
     @property
     def chosen(self) -> int | None:
@@ -144,8 +156,8 @@ class Checkpoints:
         metrics = None if monitored is None or not np.isfinite(monitored) else {"monitored": float(monitored)}
         record: dict[str, Any] = {**{name: int(getattr(state, name)) for name in _COUNTS}, "metrics": metrics}
         record["leaves"] = {name: seal.checksums(tree) for name, tree in items.items()}
-        arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
-        arguments["record"] = ocp.args.JsonSave(seal.sealed(record))
+        arguments = {name: _orbax().args.StandardSave(tree) for name, tree in items.items()}
+        arguments["record"] = _orbax().args.JsonSave(seal.sealed(record))
         self._settle()
         if not self._needed:  # the first of this run
             self._clear()
@@ -153,7 +165,7 @@ class Checkpoints:
             self._manager.delete(int(state.step))
         self._needed = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(items))
         with self._writing():
-            saved = self._manager.save(int(state.step), args=ocp.args.Composite(**arguments), metrics=metrics)
+            saved = self._manager.save(int(state.step), args=_orbax().args.Composite(**arguments), metrics=metrics)
         if not saved:
             raise RuntimeError(f"Orbax did not save step {int(state.step)} in {self.directory}")
         self._unread = int(state.step), zeros(state.opt_state)
@@ -246,7 +258,7 @@ class Checkpoints:
         """
         try:
             for step in {self.latest or 0, self.chosen or 0}:
-                found = self._read(step, {"model": ocp.args.StandardRestore()})
+                found = self._read(step, {"model": _orbax().args.StandardRestore()})
                 _check_leaves(found["model"], expected, f"{self.directory}/{step}")
         except Damaged:
             return False
@@ -278,7 +290,7 @@ class Checkpoints:
             raise InputError(f"--step={step}: no such checkpoint in {self.directory}\nKept: {kept}")
         likely = [] if self.chosen is None else [self.chosen]
         steps = list(dict.fromkeys([*likely, *self.steps])) if step is None else [step]
-        step, restored, damaged = self._whole(steps, {"model": ocp.args.StandardRestore()})
+        step, restored, damaged = self._whole(steps, {"model": _orbax().args.StandardRestore()})
         for error in damaged.values():
             print(f"{error}; step {step} is used")
         _check_leaves(restored["model"], expected, f"{self.directory}/{step}")
@@ -287,11 +299,11 @@ class Checkpoints:
     def _read(self, step: int, items: dict[str, Any]) -> dict[str, Any]:
         """The items of a step, as they were saved, and its record. Raises Damaged."""
         recorded = self._recorded(step)
-        arguments = {**items, "record": ocp.args.JsonRestore()} if recorded else items
+        arguments = {**items, "record": _orbax().args.JsonRestore()} if recorded else items
         try:
             if not recorded and step not in self._saved.bare:
                 raise ValueError("it has no record")
-            restored = dict(self._manager.restore(step, args=ocp.args.Composite(**arguments)).items())
+            restored = dict(self._manager.restore(step, args=_orbax().args.Composite(**arguments)).items())
             older = {**dict.fromkeys(_COUNTS, 0), "step": step}
             record: dict[str, Any] = seal.opened(restored["record"]) if recorded else older
             if record["step"] != step:
@@ -330,16 +342,16 @@ def _monitored(metrics: Mapping[str, float] | None) -> float:
 
 def _items(optimizer: Any) -> dict[str, Any]:
     """What to restore; `optimizer` has the structure, the shapes and the dtypes of its state."""
-    items = {"model": ocp.args.StandardRestore(), "optimizer": ocp.args.StandardRestore(optimizer)}
-    return {**items, "window": ocp.args.StandardRestore()}
+    items = {"model": _orbax().args.StandardRestore(), "optimizer": _orbax().args.StandardRestore(optimizer)}
+    return {**items, "window": _orbax().args.StandardRestore()}
 
 
-def _alone() -> ocp.options.MultiprocessingOptions:
+def _alone() -> Any:
     """Orbax as in a process of its own: of several that train together, the one that leads has the whole state."""
     if jax.process_count() == 1:
-        return ocp.options.MultiprocessingOptions()
+        return _orbax().options.MultiprocessingOptions()
     alone = jax.process_index()
-    return ocp.options.MultiprocessingOptions(
+    return _orbax().options.MultiprocessingOptions(
         primary_host=alone, active_processes={alone}, barrier_sync_key_prefix=f"process{alone}"
     )
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -25,9 +25,7 @@ from vqjax.core.config import InputError, differences
 from vqjax.core.files import read_json, write_json, writing
 from vqjax.core.history import completed
 from vqjax.core.paths import local
-
-if TYPE_CHECKING:
-    from vqjax.runs.checkpoints import Checkpoints
+from vqjax.runs.checkpoints import Checkpoints, Unlike
 
 FORMAT = 1  # of the workdir, see `vqjax.core.history`; a reader refuses a later one
 # What may differ when a run is resumed: how far, how often, on which devices, and where things lie.
@@ -174,16 +172,12 @@ class Workdir:
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{self.path / name} cannot be read: {error}") from error
 
-    def checkpoints(self, create: bool = False) -> "Checkpoints":
+    def checkpoints(self, create: bool = False) -> Checkpoints:
         """The run's; see there for `create`."""
-        from vqjax.runs.checkpoints import Checkpoints  # Orbax is slow to import: a new run says something first
-
         return Checkpoints(self.path / "checkpoints", create)
 
     def restore_variables(self, expected: Any, step: int | None = None) -> tuple[int, dict[str, Any]]:
         """As of `Checkpoints`; where the weights are of another model, the error names the version that made them."""
-        from vqjax.runs.checkpoints import Unlike
-
         with self.checkpoints() as checkpoints:
             try:
                 return checkpoints.restore_variables(expected, step)

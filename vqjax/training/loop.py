@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -22,6 +22,7 @@ from vqjax.core.interrupts import Interrupts, Stopped, stopped
 from vqjax.data import datasets
 from vqjax.data.batches import batches, blank
 from vqjax.runs import devices, finite, processes
+from vqjax.runs.checkpoints import Checkpoints
 from vqjax.runs.lock import locked
 from vqjax.runs.report import write_report
 from vqjax.runs.state import TrainState, check_fits, initial_state, zeros
@@ -37,9 +38,6 @@ from vqjax.training.introduction import introduce, rescheduled
 from vqjax.training.stepping import FromHost, Resident, Stepping, resident
 from vqjax.training.steps import prepare_step, train_step
 from vqjax.training.terminal import Progress, fitted, short, show, summary, timed
-
-if TYPE_CHECKING:
-    from vqjax.runs.checkpoints import Checkpoints
 
 Compiled = concurrent.futures.Future[jax.stages.Compiled]  # in a thread, beside what else is to be done
 
