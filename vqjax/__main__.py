@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
-from vqjax.core import command
+from vqjax.core import command, interrupts
 from vqjax.core.config import InputError, Natural, check_value, nearest
 from vqjax.core.flags import parse
 
@@ -66,7 +66,8 @@ def train(arguments: Sequence[str]) -> int:
 def _train(config: ConfigDict, workdir: Path, smoke: bool, overfit: int, debug_nans: bool, profile: int) -> int:
     from vqjax.training import loop, trials
 
-    gc.freeze()  # what is imported lives to the end: it need not be looked through again and again
+    if interrupts.owned():
+        gc.freeze()  # what is imported lives to the end: it need not be looked through again and again
     if smoke:
         return trials.smoke(config, workdir, debug_nans)
     if overfit:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from conftest import slow_but
 
 from vqjax.data.batches import batches, evaluation_batches
 from vqjax.runs.devices import PARALLEL, ShardMap
@@ -105,10 +106,12 @@ def test_a_run_compiles_once_and_copies_once_a_step(small_config, tmp_path, monk
 
 
 @pytest.mark.parametrize("parallel", PARALLEL)
-def test_the_first_step_finds_what_was_compiled_before(small_config, tmp_path, monkeypatch, compiled, parallel):
+@pytest.mark.parametrize("name", slow_but("small_config", [*CONFIGS, "classifier_config"]))
+def test_the_first_step_finds_what_was_compiled_before(request, tmp_path, monkeypatch, compiled, name, parallel):
     """In a thread, for shapes alone: whatever those miss of what the first step meets, it would compile again."""
-    small_config.update({"steps": 1, "parallel": parallel})
-    small_config.data.crop, compiling, added = 1, loop._Run._compiling, []
+    config, compiling, added = request.getfixturevalue(name), loop._Run._compiling, []
+    config.update({"steps": 1, "parallel": parallel})
+    config.data.update({name: value for name, value in (("flip", True), ("crop", 1)) if name in config.data})
 
     @contextlib.contextmanager
     def watched(run, step):
@@ -119,5 +122,7 @@ def test_the_first_step_finds_what_was_compiled_before(small_config, tmp_path, m
         added.append(compiled[before:])
 
     monkeypatch.setattr(loop._Run, "_compiling", watched)
-    assert loop.train(small_config, tmp_path / "run") == 0
-    assert added == [[]]
+    assert loop.train(config, tmp_path / "run") == 0
+    config.steps = 2  # and one that goes on
+    assert loop.train(config, tmp_path / "run") == 0
+    assert added == [[], []]

@@ -58,20 +58,34 @@ def test_a_step_that_is_not_finite_changes_nothing(small_config, parallel, value
         assert len(copies) == 8 and all(np.array_equal(copy, copies[0]) for copy in copies)
 
 
-@pytest.mark.parametrize("collection", ["params", "codebook"])
-def test_a_state_that_is_not_finite_is_not_kept(small_config, monkeypatch, collection):
-    """Where loss and gradients are."""
+@pytest.mark.parametrize("collection, value", [("params", np.inf), ("codebook", np.nan), ("params", 1e25)])
+def test_a_state_that_is_not_finite_is_not_kept(small_config, monkeypatch, collection, value):
+    """Where loss and gradients are; nor one whose squares are not."""
     refresh = AutoencoderTask.refresh
 
     def spoiled(task, variables, vectors, gather, step, key):
         refreshed = refresh(task, variables, vectors, gather, step, key)
-        ruined = jax.tree.map(lambda x: jnp.where(step == 1, jnp.inf, x), refreshed[collection])
+        ruined = jax.tree.map(lambda x: jnp.where(step == 1, value, x), refreshed[collection])
         return {**refreshed, collection: ruined}
 
     monkeypatch.setattr(AutoencoderTask, "refresh", spoiled)
     _, state, history = run(small_config, devices=1, steps=3)
     assert (state.step, state.skipped) == (3, 1) and finite.all_finite(state)
     assert np.isfinite(history[1]["loss"]) and np.isfinite(history[1]["gradient_norm"])
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_what_an_optimizer_keeps_is_finite_where_the_norm_is(small_config, name):
+    """With the largest gradients of which that is so: the guard does not look at it."""
+    small_config.optimizer.name = name
+    small_config.optimizer.clip = 0.0
+    optimizer, _ = optimizers.make(loop.check(small_config).config)
+    params = {"kernel": jnp.ones(2)}
+    gradients, state = {"kernel": jnp.array([1.8e19, 0.0])}, optimizer.init(params)
+    assert finite.finite_norm(gradients) and not finite.finite_norm({"kernel": jnp.array([1.9e19, 0.0])})
+    for _ in range(50):
+        _, state = optimizer.update(gradients, state, params)
+    assert finite.all_finite(state)
 
 
 def test_five_in_a_row_are_not_forgotten(small_config):

@@ -11,6 +11,7 @@ from conftest import CODED, REPOSITORY, slow_but
 from helpers import ENVIRONMENT, TINY, assert_same, lines_of, saved, stop_after, train
 
 from vqjax import tasks
+from vqjax.core.config import InputError
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
@@ -150,3 +151,13 @@ def test_what_more_steps_do_to_the_learning_rate_is_said(small_config):
     assert line.endswith("the learning rate is 0.0005, and would have been 0")
     small_config.optimizer.schedule = "constant"
     assert "learning rate" not in rescheduled(small_config, 300, 300)
+
+
+def test_a_copy_as_step_0_is_no_new_run(small_config, tmp_path):
+    """Of a run with the largest seed."""
+    small_config.update({"steps": 1, "seed": 2**32 - 1})
+    assert loop.train(small_config, tmp_path) == 0
+    (tmp_path / "checkpoints" / "1").rename(tmp_path / "checkpoints" / "0")
+    small_config.steps = 2
+    with pytest.raises(InputError, match="0 cannot be read: it is that of step 1"):
+        loop.train(small_config, tmp_path)

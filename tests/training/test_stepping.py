@@ -15,7 +15,7 @@ CONFIGS = slow_but("small_config", ["small_config", "prior_config", "classifier_
 @pytest.fixture
 def on_devices(monkeypatch):
     """The data lie on the devices, though these are a CPU's; a call takes three steps at most."""
-    monkeypatch.setattr(loop, "resident", lambda split, beside: True)
+    monkeypatch.setattr(loop, "resident", lambda split, state: True)
     monkeypatch.setattr(stepping, "_MOST", 3)
 
 

@@ -21,6 +21,11 @@ def own_process() -> None:
     _own = True
 
 
+def owned() -> bool:
+    """Whether it is."""
+    return _own
+
+
 class Stopped(Exception):
     """What takes long is left for a signal, and not finished."""
 

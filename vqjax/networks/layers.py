@@ -87,7 +87,8 @@ def _convolved_gradients(pad: int, saved: tuple[jax.Array, jax.Array], dy: jax.A
 _convolved.defvjp(lambda x, kernel, pad: (_correlated(x, kernel, pad), (x, kernel)), _convolved_gradients)
 
 
-@functools.partial(jax.jit, static_argnums=2, inline=True)  # layers of the same shapes are traced once
+# Inlined, for nothing but that layers of the same shapes are traced once; so is the other.
+@functools.partial(jax.jit, static_argnums=2, inline=True)
 def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """Convolution padded by (k - s + 1) // 2 on every side: (B, H, W, C) -> (B, H / s, W / s, O).
 

@@ -54,7 +54,7 @@ class Codebook(Quantizer):
     def initialise(self, vectors: jax.Array, seed: int) -> None:
         """Puts the codebook on the k-means centres of the vectors (N, D), N >= K. Not traceable."""
         centres = kmeans(np.asarray(vectors, np.float32), self.num_codes, seed)
-        # NumPy's: what JAX does once, operation by operation, it compiles for.
+        # By NumPy: JAX would compile each of the operations, for this once.
         self._put(np.full(self.num_codes, 1 / self.num_codes, np.float32), centres)
 
     def refresh(self, z: jax.Array, key: jax.Array) -> None:
@@ -95,6 +95,7 @@ def _distinct_first(vectors: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.
 
     Vectors are alike if a hash of their bits is: of those that are not, hardly ever two.
     """
+    # The same factors for all steps, which spares to draw them; odd ones, so that no bits are lost.
     factors = np.random.default_rng(0).integers(2**32, size=vectors.shape[1], dtype=np.uint32)
     bits = jax.lax.bitcast_convert_type(vectors, jnp.uint32)
     bits ^= bits >> 16  # what was bfloat16 differs in the upper half alone

@@ -50,8 +50,7 @@ class EMA(Codebook):
         return Quantized(straight_through(z, e).astype(dtype), codes, self.beta * commitment_loss, metrics)
 
     def _put(self, frequency: np.ndarray, codebook: np.ndarray) -> None:
-        self._mean.value = codebook * frequency[:, None]
-        self._frequency.value = frequency
+        self._mean.value, self._frequency.value = jax.device_put((codebook * frequency[:, None], frequency))
 
     def _replace(self, mask: jax.Array, vectors: jax.Array) -> None:
         frequency = jnp.where(mask[:, 0], self._uniform(), self._frequency.value)

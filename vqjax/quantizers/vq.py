@@ -48,8 +48,8 @@ class VQ(Codebook):
         return Quantized(straight_through(z, e).astype(dtype), codes, loss, metrics)
 
     def _put(self, frequency: np.ndarray, codebook: np.ndarray) -> None:
-        self.put_variable("params", "codebook", codebook)
-        self._frequency.value = frequency
+        self.put_variable("params", "codebook", jax.device_put(codebook))
+        self._frequency.value = jax.device_put(frequency)
 
     def _replace(self, mask: jax.Array, vectors: jax.Array) -> None:
         self.put_variable("params", "codebook", jnp.where(mask, vectors, self._embedding))

@@ -28,14 +28,6 @@ from vqjax.runs.pins import pinned
 from vqjax.runs.saved import Saved
 from vqjax.runs.state import TrainState, zeros
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs a paragraph per save, and what it raises as well
-
-# Of the reads that fail together when a checkpoint is damaged, Orbax raises one error. The others are reported from
-# other threads when its event loop has gone, at any time until the process ends.
-logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-_unraisable = sys.unraisablehook
-sys.unraisablehook = lambda error: str(error.exc_value) == "Event loop is closed" or _unraisable(error)
-
 
 @functools.cache
 def _orbax() -> Any:
@@ -43,6 +35,12 @@ def _orbax() -> Any:
     import orbax.checkpoint
     import orbax.checkpoint.checkpoint_managers
 
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs a paragraph per save, and what it raises as well
+    # Of the reads that fail together when a checkpoint is damaged, Orbax raises one error. The others are reported from
+    # other threads when its event loop has gone, at any time until the process ends.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    unraisable = sys.unraisablehook
+    sys.unraisablehook = lambda error: str(error.exc_value) == "Event loop is closed" or unraisable(error)
     return orbax.checkpoint
 
 
@@ -124,12 +122,12 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """On disk, from the newest to the oldest."""
-        return sorted(self._manager.all_steps(), reverse=True)
+        return sorted(self._manager.all_steps(), reverse=True) if self._there() else []  # of none, without Orbax
 
     @property
     def latest(self) -> int | None:
         """The newest step on disk."""
-        return self._manager.latest_step() if self._there() else None
+        return next(iter(self.steps), None)
 
     @property
     def chosen(self) -> int | None:

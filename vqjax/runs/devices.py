@@ -27,7 +27,7 @@ class Program(abc.ABC):
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
         self.devices = list(devices or jax.devices())
-        self._local = sum(device.process_index == jax.process_index() for device in self.devices)
+        self._local = [device for device in self.devices if device.process_index == jax.process_index()]
 
     @abc.abstractmethod
     def compile(self, function: Callable, donate: bool = False, sharded: bool = False, fixed: bool = False) -> Callable:
@@ -37,8 +37,8 @@ class Program(abc.ABC):
     def replicate(self, tree: Any) -> Any:
         """A host tree -> the same on every device."""
 
-    def replicated(self, tree: Any) -> Any:
-        """What `replicate` makes of a tree, in shapes and how they lie: it may be of shapes alone."""
+    def shapes(self, tree: Any) -> Any:
+        """What `replicate` makes of a tree, be it of shapes alone: shapes, and how they lie."""
         laid = self.replicate(np.zeros(()))
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((*laid.shape, *x.shape), x.dtype, sharding=laid.sharding), tree
@@ -65,12 +65,12 @@ class Pmap(Program):
 
     def replicate(self, tree: Any) -> Any:
         # It lies as pmap's results do: from any other layout the second step is compiled again.
-        local = [device for device in self.devices if device.process_index == jax.process_index()]
-        laid = NamedSharding(Mesh(np.array(local), (axes.BATCH,)), PartitionSpec(axes.BATCH))
-        return jax.tree.map(lambda x: jax.device_put(np.broadcast_to(x, (len(local), *np.shape(x))), laid), tree)
+        laid = NamedSharding(Mesh(np.array(self._local), (axes.BATCH,)), PartitionSpec(axes.BATCH))
+        shares = len(self._local)
+        return jax.tree.map(lambda x: jax.device_put(np.broadcast_to(x, (shares, *np.shape(x))), laid), tree)
 
     def shard(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        shares = self._local
+        shares = len(self._local)
         return {name: x.reshape(shares, len(x) // shares, *x.shape[1:]) for name, x in batch.items()}
 
     def collect(self, tree: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from vqjax import __version__, tasks
@@ -39,7 +40,7 @@ from vqjax.training.stepping import FromHost, Resident, Stepping, resident
 from vqjax.training.steps import prepare_step, train_step
 from vqjax.training.terminal import Progress, fitted, short, show, summary, timed
 
-Compiled = concurrent.futures.Future[jax.stages.Compiled]  # in a thread, beside what else is to be done
+_Pending = concurrent.futures.Future[jax.stages.Compiled]  # a program that a thread compiles
 
 
 def check(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | None = None) -> Task:
@@ -180,15 +181,15 @@ class _Run:
             task.facts = task.describe(self.splits)
         self.optimizer, schedule = optimizers.make(config)
         keys = compiled_once(lambda seed: tuple(jax.random.split(jax.random.key(seed), 4)))
-        init_key, prepare_key, *step_keys = keys(config.seed)
+        self.init_key, prepare_key, *step_keys = keys(np.uint32(config.seed))
         # A thread compiles beside what else comes before the first step: tracing, or k-means, leaves it a core.
-        self.beside, self.weights = concurrent.futures.ThreadPoolExecutor(1, "compile"), None
-        self.init, self.init_key = compiled_once(self.task.init), init_key  # traced once, for its shapes too
+        self.compiler = concurrent.futures.ThreadPoolExecutor(1, "compile")
+        self.init, self.init_program = compiled_once(self.task.init), None  # traced once, for its shapes too
         self.initial_state = compiled_once(functools.partial(initial_state, optimizer=self.optimizer))
-        self.expected = self.initial_state.eval_shape(self.init.eval_shape(init_key))
+        self.expected = self.initial_state.eval_shape(self.init.eval_shape(self.init_key))
         check_fits(self.expected)
         if not begun and self.variables is None:
-            self.weights = self.beside.submit(self.init.lower(init_key).compile)
+            self.init_program = self.compiler.submit(self.init.lower(self.init_key).compile)
         self.step = train_step(self.task, self.optimizer, schedule, *step_keys)
         self.update = self.program.compile(self.step, donate=True)
         if debug_nans:
@@ -278,16 +279,17 @@ class _Run:
         config, share = self.config, () if whole else (jax.process_index(), jax.process_count())
         return batches(self.splits["train"], config.batch_size, config.seed, config.data.shuffle, start, *share)
 
-    def _compiled(self, take: Stepping) -> Compiled | None:
-        """What takes the steps begins to be compiled, on a CPU.
+    def _compiled(self, take: Stepping) -> _Pending | None:
+        """What takes the steps begins to be compiled; not where that would disturb, or be disturbed.
 
         On an accelerator XLA compares programs of a step by their time, for which it should have the device alone.
+        Several processes compile in step with each other. Of `debug_nans` and `profile` each step is watched.
         """
         if not isinstance(take, FromHost) or not devices.on_cpu() or jax.process_count() > 1 or self.singly:
             return None
         with timed("tracing the step"):
             lowered = take.lower(self.expected, blank(self.splits["train"], self.config.batch_size))
-        return self.beside.submit(lowered.compile)
+        return self.compiler.submit(lowered.compile)
 
     def _stepping(self, first: int) -> Stepping:
         """What takes the steps after the first ones."""
@@ -309,7 +311,7 @@ class _Run:
 
     def _restored(self) -> tuple[TrainState, dict | None] | None:
         """The latest state and the metrics since its last logged line, on the host; None if nothing was saved."""
-        if not processes.tell(self.checkpoints and self.checkpoints.latest):
+        if processes.tell(self.checkpoints and self.checkpoints.latest) is None:
             return None
         state, sums = zeros(self.expected), None
         if self.checkpoints:
@@ -322,7 +324,7 @@ class _Run:
         variables = self.variables
         if variables is None:
             with timed("first weights"):
-                variables = (self.weights.result() if self.weights else self.init)(self.init_key)
+                variables = (self.init_program.result() if self.init_program else self.init)(self.init_key)
             epoch = itertools.islice(
                 self._batches(0, True), max(1, len(self.splits["train"]) // self.config.batch_size)
             )
@@ -349,12 +351,13 @@ class _Run:
             self.interrupts.check()
 
     @contextlib.contextmanager
-    def _compiling(self, compiled: Compiled | None) -> Iterator[None]:
+    def _compiling(self, compiled: _Pending | None) -> Iterator[None]:
         """Around the first step, which waits until it is `compiled`."""
         with self.progress.timed("compiling the step"):
             if compiled:
                 compiled.result()
             yield
+        self.compiler.shutdown(wait=False)
         self.clock.restart()
 
     def _save(self, state: TrainState, window: Window, monitored: float | None) -> None:

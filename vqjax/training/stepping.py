@@ -20,14 +20,15 @@ _SHARE = 0.25  # of what is free of a device's memory, for the data of a run
 Stepping = Callable[[TrainState, int], tuple[TrainState, Any, int]]
 
 
-def resident(split: Split, beside: Any) -> bool:
-    """Whether a split is kept on the devices: it fits beside a tree, of shapes at least, that is to be there as well;
-    they are no CPU's and all of this process.
+def resident(split: Split, state: Any) -> bool:
+    """Whether a split is kept on the devices, which are no CPU's and all of this process: it fits beside the state.
+
+    Of the state, which is not there yet, shapes are enough.
     """
     if on_cpu() or jax.process_count() > 1 or split.streamed:
         return False
     memory = jax.local_devices()[0].memory_stats() or {}
-    free = memory.get("bytes_limit", 0) - memory.get("bytes_in_use", 0) - nbytes(beside)
+    free = memory.get("bytes_limit", 0) - memory.get("bytes_in_use", 0) - nbytes(state)
     return sum(x.nbytes for x in split.arrays.values()) <= _SHARE * free
 
 
@@ -47,11 +48,14 @@ class FromHost:
         self._batches, self._program, self._prepare, self._update = batches, program, prepare, update
 
     def lower(self, state: TrainState, batch: Mapping[str, np.ndarray]) -> jax.stages.Lowered:
-        """The update for a state and batches of these shapes; if it is compiled, the first step finds it in JAX."""
+        """The update for a state and batches of these shapes; if it is compiled, the first step finds it in JAX.
+
+        `prepare` is compiled and applied, for the shapes of what it makes and how they lie.
+        """
         laid: Any = self._program.shard(batch)
         if self._prepare:
             laid = self._prepare(self._program.replicate(np.zeros((), np.int32)), laid)
-        lowered: jax.stages.Lowered = self._update.lower(self._program.replicated(state), laid)  # type: ignore[attr-defined]
+        lowered: jax.stages.Lowered = self._update.lower(self._program.shapes(state), laid)  # type: ignore[attr-defined]
         return lowered
 
     def __call__(self, state: TrainState, done: int) -> tuple[TrainState, Any, int]:

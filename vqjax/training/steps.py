@@ -38,7 +38,7 @@ def _guarded(old: TrainState, new: TrainState, loss: jax.Array, norm: jax.Array)
 
     All are of the global batch, so that every device decides alike.
     """
-    # The optimizer's moments are means of gradients and their squares, which are finite where the norm is.
+    # What the optimizer keeps is finite where gradients are whose norm is: means or sums of them and their squares.
     good = jnp.isfinite(loss) & jnp.isfinite(norm) & finite.finite_norm(new.variables)
     kept = jax.lax.platform_dependent(good, new, old, cpu=_either, default=_each)
     in_a_row = jnp.where(good & (old.in_a_row < finite.MOST), 0, old.in_a_row + 1)
