@@ -3,7 +3,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import slow_but
 
 from vqjax.core import axes
 from vqjax.networks.encoders import DECODERS, ENCODERS
@@ -133,7 +132,8 @@ CHOICES = {
 }
 
 
-@pytest.mark.parametrize("kind", slow_but("deepmind", ENCODERS))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ENCODERS)
 def test_remat_takes_less_memory_and_changes_nothing(kind):
     """CPU's compiler would undo it: the pass that does is switched off."""
     x = jax.random.normal(jax.random.key(0), (1, 64, 64, 3))

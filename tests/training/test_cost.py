@@ -105,7 +105,7 @@ def test_a_run_compiles_once_and_copies_once_a_step(small_config, tmp_path, monk
     agree("a run", {"compilations": len(compiled)})
 
 
-@pytest.mark.parametrize("parallel", PARALLEL)
+@pytest.mark.parametrize("parallel", slow_but("pmap", PARALLEL))
 @pytest.mark.parametrize("name", slow_but("small_config", [*CONFIGS, "classifier_config"]))
 def test_the_first_step_finds_what_was_compiled_before(request, tmp_path, monkeypatch, compiled, name, parallel):
     """In a thread, for shapes alone: whatever those miss of what the first step meets, it would compile again."""

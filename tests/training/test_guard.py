@@ -58,20 +58,22 @@ def test_a_step_that_is_not_finite_changes_nothing(small_config, parallel, value
         assert len(copies) == 8 and all(np.array_equal(copy, copies[0]) for copy in copies)
 
 
-@pytest.mark.parametrize("collection, value", [("params", np.inf), ("codebook", np.nan), ("params", 1e25)])
-def test_a_state_that_is_not_finite_is_not_kept(small_config, monkeypatch, collection, value):
+def test_a_state_that_is_not_finite_is_not_kept(small_config, monkeypatch):
     """Where loss and gradients are; nor one whose squares are not."""
-    refresh = AutoencoderTask.refresh
+    refresh, spoils = AutoencoderTask.refresh, [("params", np.inf), ("codebook", np.nan), ("params", 1e25)]
 
     def spoiled(task, variables, vectors, gather, step, key):
         refreshed = refresh(task, variables, vectors, gather, step, key)
-        ruined = jax.tree.map(lambda x: jnp.where(step == 1, value, x), refreshed[collection])
-        return {**refreshed, collection: ruined}
+        for at, (collection, value) in enumerate(spoils, 1):
+            ruined = jax.tree.map(lambda x, at=at, value=value: jnp.where(step == at, value, x), refreshed[collection])
+            refreshed = {**refreshed, collection: ruined}
+        return refreshed
 
     monkeypatch.setattr(AutoencoderTask, "refresh", spoiled)
-    _, state, history = run(small_config, devices=1, steps=3)
-    assert (state.step, state.skipped) == (3, 1) and finite.all_finite(state)
-    assert np.isfinite(history[1]["loss"]) and np.isfinite(history[1]["gradient_norm"])
+    _, state, history = run(small_config, devices=1, steps=5)
+    assert [bool(metrics["skipped"]) for metrics in history] == [False, True, True, True, False]
+    assert (state.step, state.skipped) == (5, 3) and finite.all_finite(state)
+    assert all(np.isfinite(metrics["loss"]) and np.isfinite(metrics["gradient_norm"]) for metrics in history)
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
@@ -142,6 +144,7 @@ def test_skips_are_logged_and_counted_and_survive_a_stop(small_config, spoil, tm
         assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
+@pytest.mark.slow
 def test_five_in_a_row_end_the_run(small_config, spoil, tmp_path, capsys):
     """Those from the fourth on: the run ends at the line of step 12, and what was saved before stays."""
     small_config.update({"steps": 20, "log_every": 6, "eval_every": 4, "save_every": 1})
