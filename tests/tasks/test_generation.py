@@ -138,6 +138,7 @@ def test_captions_fit_under_their_images(tmp_path, period):
         assert gap.min() > 200  # no letter between two tiles
 
 
+@pytest.mark.slow
 def test_a_prior_without_classes(prior_config, tmp_path):
     prior_config.model.class_conditional = False
     prior_config.steps = 2

@@ -184,6 +184,7 @@ def test_neither_state_nor_step_holds_stage_1(prior_config):
     assert jax.tree.structure(state.extra["average"]) == jax.tree.structure(state.params)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_bit_identical(prior_config, tmp_path, monkeypatch):
     prior_config.model.pixelcnn.dropout = 0.5
     prior_config.data.crop = 1

@@ -110,7 +110,7 @@ def test_a_run_compiles_once_and_copies_once_a_step(small_config, tmp_path, monk
 def test_the_first_step_finds_what_was_compiled_before(request, tmp_path, monkeypatch, compiled, name, parallel):
     """In a thread, for shapes alone: whatever those miss of what the first step meets, it would compile again."""
     config, compiling, added = request.getfixturevalue(name), loop._Run._compiling, []
-    config.update({"steps": 1, "parallel": parallel})
+    config.update({"steps": 3, "parallel": parallel})
     config.data.update({name: value for name, value in (("flip", True), ("crop", 1)) if name in config.data})
 
     @contextlib.contextmanager
@@ -123,6 +123,6 @@ def test_the_first_step_finds_what_was_compiled_before(request, tmp_path, monkey
 
     monkeypatch.setattr(loop._Run, "_compiling", watched)
     assert loop.train(config, tmp_path / "run") == 0
-    config.steps = 2  # and one that goes on
+    config.steps = 4  # and one that goes on
     assert loop.train(config, tmp_path / "run") == 0
     assert added == [[], []]
