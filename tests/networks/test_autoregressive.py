@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SMALL_PRIORS
+from conftest import SMALL_PRIORS, slow_but
 from helpers import as_on, filter_narrow
 
 from configs import prior as base
@@ -15,10 +15,6 @@ from vqjax.tasks.prior import PRIORS
 from vqjax.tasks.sampling import ANCESTRAL, noise, sample
 
 K, CLASSES = 11, 3
-
-
-def slow(*parameters):
-    return pytest.param(*parameters, marks=pytest.mark.slow)
 
 
 def built(name, grid, dtype=jnp.float32, num_classes=CLASSES, **fields):
@@ -54,7 +50,7 @@ def influence(prior, variables, grid):
     return np.asarray(jnp.any(gradients.reshape(len(positions), len(positions), -1) != 0, axis=-1))
 
 
-@pytest.mark.parametrize("grid", [slow((5, 5)), (3, 6), slow((6, 2)), slow((1, 5))])
+@pytest.mark.parametrize("grid", slow_but((3, 6), [(5, 5), (3, 6), (6, 2), (1, 5)]))
 @pytest.mark.parametrize("name", PRIORS)
 def test_logits_depend_on_every_earlier_position_and_on_no_other(name, grid):
     """On grids that the receptive field of four layers covers: exactly 0 from j on, not 0 before."""
@@ -78,7 +74,10 @@ def test_the_receptive_field_of_a_pixelcnn_has_no_blind_spot(monkeypatch, layers
 
 @pytest.mark.parametrize(
     "filtered, grid",
-    [*[slow(False, grid) for grid in ((5, 5), (6, 2), (1, 5), (4, 1))], (False, (3, 6)), (True, (5, 5))],
+    [
+        *[pytest.param(False, grid, marks=pytest.mark.slow) for grid in ((5, 5), (6, 2), (1, 5), (4, 1))],
+        *((False, (3, 6)), (True, (5, 5))),
+    ],
 )
 @pytest.mark.parametrize("name", PRIORS)
 def test_cached_sampling_is_that_of_the_whole_network(monkeypatch, name, filtered, grid):

@@ -22,7 +22,7 @@ def own_process() -> None:
 
 
 def owned() -> bool:
-    """Whether it is."""
+    """Whether `own_process` has said so."""
     return _own
 
 

@@ -59,15 +59,6 @@ def batches(
         step += 1
 
 
-def blank(split: Split, batch_size: int) -> dict[str, np.ndarray]:
-    """A batch of the shapes and types of those of `batches`, of zeros, that reads nothing and takes no memory."""
-    arrays = {
-        name: np.broadcast_to(np.zeros((), array.dtype), (batch_size, *array.shape[1:]))
-        for name, array in split.arrays.items()
-    }
-    return {**arrays, "example": np.zeros(batch_size, np.int32)}
-
-
 def workers(split: Split) -> int:
     """The processes that a streamed split is decoded by."""
     return max(array.source.workers for array in split.arrays.values() if isinstance(array, streaming.Images))

@@ -21,7 +21,7 @@ from vqjax.core.files import read_json
 from vqjax.core.history import renamed
 from vqjax.core.interrupts import Interrupts, Stopped, stopped
 from vqjax.data import datasets
-from vqjax.data.batches import batches, blank
+from vqjax.data.batches import batches
 from vqjax.runs import devices, finite, processes
 from vqjax.runs.checkpoints import Checkpoints
 from vqjax.runs.lock import locked
@@ -36,7 +36,7 @@ from vqjax.training import debugging, optimizers, pieces, profiling
 from vqjax.training.clock import Clock
 from vqjax.training.evaluation import Evaluator
 from vqjax.training.introduction import introduce, rescheduled
-from vqjax.training.stepping import FromHost, Resident, Stepping, resident
+from vqjax.training.stepping import FromHost, Resident, Stepping, resident, shapes
 from vqjax.training.steps import prepare_step, train_step
 from vqjax.training.terminal import Progress, fitted, short, show, summary, timed
 
@@ -220,6 +220,7 @@ class _Run:
             first = int(restored[0].step) if restored else 0
             take = self._stepping(first)
             compiled = self._compiled(take) if first < config.steps else None
+            self.compiler.shutdown(wait=False)  # what it was given it finishes
             state, sums = restored or (self._fresh(), None)
             introduce(self.task, self.splits, state)
             if first and self.planned != config.steps:
@@ -288,7 +289,7 @@ class _Run:
         if not isinstance(take, FromHost) or not devices.on_cpu() or jax.process_count() > 1 or self.singly:
             return None
         with timed("tracing the step"):
-            lowered = take.lower(self.expected, blank(self.splits["train"], self.config.batch_size))
+            lowered = take.lower(self.expected, shapes(self.splits["train"], self.config.batch_size))
         return self.compiler.submit(lowered.compile)
 
     def _stepping(self, first: int) -> Stepping:
@@ -357,7 +358,6 @@ class _Run:
             if compiled:
                 compiled.result()
             yield
-        self.compiler.shutdown(wait=False)
         self.clock.restart()
 
     def _save(self, state: TrainState, window: Window, monitored: float | None) -> None:

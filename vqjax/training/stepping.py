@@ -10,7 +10,7 @@ import numpy as np
 from vqjax.data.batches import batch_rows, share
 from vqjax.data.splits import Split
 from vqjax.runs.devices import Program, on_cpu
-from vqjax.runs.state import TrainState, nbytes
+from vqjax.runs.state import TrainState, nbytes, zeros
 from vqjax.tasks.contract import Task
 
 _MOST = 32  # steps of a call
@@ -29,7 +29,14 @@ def resident(split: Split, state: Any) -> bool:
         return False
     memory = jax.local_devices()[0].memory_stats() or {}
     free = memory.get("bytes_limit", 0) - memory.get("bytes_in_use", 0) - nbytes(state)
-    return sum(x.nbytes for x in split.arrays.values()) <= _SHARE * free
+    return nbytes(split.arrays) <= _SHARE * free
+
+
+def shapes(split: Split, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of the global batches of training, for which nothing is read."""
+    struct = jax.ShapeDtypeStruct
+    arrays = {name: struct((batch_size, *array.shape[1:]), array.dtype) for name, array in split.arrays.items()}
+    return {**arrays, "example": struct((batch_size,), np.int32)}
 
 
 class FromHost:
@@ -47,12 +54,12 @@ class FromHost:
         """
         self._batches, self._program, self._prepare, self._update = batches, program, prepare, update
 
-    def lower(self, state: TrainState, batch: Mapping[str, np.ndarray]) -> jax.stages.Lowered:
+    def lower(self, state: TrainState, batch: Mapping[str, Any]) -> jax.stages.Lowered:
         """The update for a state and batches of these shapes; if it is compiled, the first step finds it in JAX.
 
         `prepare` is compiled and applied, for the shapes of what it makes and how they lie.
         """
-        laid: Any = self._program.shard(batch)
+        laid: Any = self._program.shard(zeros(batch))
         if self._prepare:
             laid = self._prepare(self._program.replicate(np.zeros((), np.int32)), laid)
         lowered: jax.stages.Lowered = self._update.lower(self._program.shapes(state), laid)  # type: ignore[attr-defined]
