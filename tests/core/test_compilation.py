@@ -9,6 +9,7 @@ import pytest
 from helpers import ENVIRONMENT, TINY, assert_same, train
 
 from vqjax.core import compilation
+from vqjax.runs import devices
 from vqjax.training import loop
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -60,7 +61,7 @@ def test_kept_programs_give_the_same_run_and_say_nothing(tmp_path):
 
 def test_first_weights_compiled_quickly_are_the_same(any_task):
     thoroughly = jax.jit(any_task.init, compiler_options={"xla_backend_optimization_level": 3})
-    quick, thorough = (init(jax.random.key(3)) for init in (loop.compiled_once(any_task.init), thoroughly))
+    quick, thorough = (init(jax.random.key(3)) for init in (devices.compiled_quickly(any_task.init), thoroughly))
     assert quick
     assert_same(quick, thorough)
 

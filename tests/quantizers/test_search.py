@@ -107,7 +107,8 @@ def test_means_by_hand(monkeypatch, platform, num_codes):
 def either(request, monkeypatch):
     """The k-means of few codes and that of many."""
     if request.param == "many":
-        monkeypatch.setattr(kmeans_module, "_FEW", 0)
+        for name in ("_FEW", "_SMALL"):
+            monkeypatch.setattr(kmeans_module, name, 0)
         monkeypatch.setattr(kmeans_module, "_DISTANCES", 1_000)  # in several calls
 
 
@@ -120,6 +121,15 @@ def test_kmeans_finds_separate_clusters_and_repeats_itself(either, origin):
     np.testing.assert_array_equal(found, kmeans(vectors, 4, seed=0))
 
 
+@pytest.mark.parametrize("origin", [0, 2**14])
+def test_kmeans_takes_the_nearest_centre_and_of_equal_ones_the_first(either, origin):
+    centres = np.stack(np.meshgrid(*[np.arange(5.0)] * 2), -1).reshape(25, 2) + origin
+    expected = np.random.default_rng(0).integers(25, size=300)
+    vectors = centres[expected] + 0.1 * normal(300, 2).clip(-4, 4)
+    found = kmeans_module._nearest(np.float32(vectors), np.float32(np.tile(centres, (2, 1))))
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("clusters", [0, 60])
 def test_kmeans_is_as_good_as_scikit_learns(monkeypatch, clusters):
     """And that of many nearly so, also where vectors that are drawn at random would leave clusters without a code."""
@@ -129,7 +139,8 @@ def test_kmeans_is_as_good_as_scikit_learns(monkeypatch, clusters):
     error = lambda centres: np.mean((vectors - centres[nearest(vectors, centres)]) ** 2)  # noqa: E731
     reference = KMeans(100, n_init=1, random_state=0).fit(vectors).inertia_ / vectors.size
     assert error(kmeans(vectors, 100, 0)) < 1.02 * reference < 0.75 * error(vectors[:100])
-    monkeypatch.setattr(kmeans_module, "_FEW", 0)
+    for name in ("_FEW", "_SMALL"):
+        monkeypatch.setattr(kmeans_module, name, 0)
     assert error(kmeans(vectors, 100, 0)) < 1.1 * reference
 
 

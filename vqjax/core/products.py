@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vqjax.core.platforms import by_platform
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _tall_product(x: jax.Array, weights: jax.Array, precision: Any) -> jax.Array:
@@ -24,7 +26,7 @@ def _tall_gradients(precision: Any, saved: tuple[jax.Array, jax.Array], dy: jax.
     def plain(x: jax.Array, dy: jax.Array) -> jax.Array:
         return jnp.matmul(x.mT, dy, precision=precision)
 
-    dw = jax.lax.platform_dependent(x, dy, cpu=wide, default=plain)
+    dw = by_platform(x, dy, cpu=wide, default=plain)
     return jnp.matmul(dy, weights.mT, precision=precision), dw
 
 

@@ -9,6 +9,7 @@ A 1 x 1 convolution is such a product itself.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.core import axes
+from vqjax.core.platforms import by_platform
 from vqjax.core.products import product
 from vqjax.networks.filtering import correlated, pays, spread
 
@@ -123,7 +125,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
         on_cpu = filtered
     else:
         on_cpu = in_one_layout if s == 1 else of_patches
-    return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=plain)
+    return by_platform(x, kernel, cpu=on_cpu, default=plain)
 
 
 @functools.partial(jax.jit, static_argnums=2, inline=True)
@@ -156,7 +158,7 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
     block_shape = (2, 2, c, s * s * o)
     on_cpu = filtered if pays(block_shape, x.shape[1:3], x.dtype) else to_patches
-    return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=dilated)
+    return by_platform(x, kernel, cpu=on_cpu, default=dilated)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -174,6 +176,14 @@ def dropout(x: jax.Array, rate: float, keys: jax.Array | None) -> jax.Array:
         return x
     kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
     return x * (kept / (1 - rate)).astype(x.dtype)
+
+
+def parameter(module: nn.Module, name: str, initializer: Callable, *arguments: Any) -> jax.Array:
+    """As `module.param`, which traces the initializer each time that it is there already, to compare its shape."""
+    if module.has_variable("params", name):
+        found: jax.Array = module.get_variable("params", name)
+        return found
+    return module.param(name, initializer, *arguments)  # type: ignore[no-any-return]
 
 
 class _Convolution(nn.Module):
@@ -208,13 +218,13 @@ class _Convolution(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, H, W, C) -> (B, H / s, W / s, O), or (B, s H, s W, O) transposed."""
         k = self.kernel_size
-        kernel = self.param("kernel", self._initializer, (k, k, x.shape[-1], self.features))
+        kernel = parameter(self, "kernel", self._initializer, (k, k, x.shape[-1], self.features))
         if self.weight_norm:
             norm = jnp.sqrt(jnp.sum(kernel**2, axis=(0, 1, 2)))  # (O,)
-            kernel = kernel * (self.param("scale", lambda _: norm) / norm)
+            kernel = kernel * (parameter(self, "scale", lambda _: norm) / norm)
         y = self._convolve(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+            y = y + parameter(self, "bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         return y
 
 

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.core.config import Depth, Rate, Width
+from vqjax.core.platforms import by_platform
 from vqjax.core.products import Dense, product
 from vqjax.networks.autoregressive import Prior
 from vqjax.networks.filtering import correlated, pays
-from vqjax.networks.layers import dropout
+from vqjax.networks.layers import dropout, parameter
 
 _REACH = 3  # of the first layer, 7 x 7 under mask A: rows above, columns to either side, itself left out
 
@@ -36,8 +37,8 @@ class _Window(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.rows, self.columns, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        kernel = parameter(self, "kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
+        bias = parameter(self, "bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         x = x.astype(self.dtype)
 
         def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -52,7 +53,7 @@ class _Window(nn.Module):
             return product(x.reshape(*x.shape[:3], -1), kernel.reshape(-1, self.features))
 
         on_cpu = correlated if pays(shape, (h, w), x.dtype) else side_by_side
-        return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=plain) + bias
+        return by_platform(x, kernel, cpu=on_cpu, default=plain) + bias
 
 
 def _gate(x: jax.Array) -> jax.Array:

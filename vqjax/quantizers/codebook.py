@@ -11,7 +11,7 @@ from vqjax.core.config import Codes, Decay, Range, Weight
 from vqjax.quantizers.contract import Quantizer
 from vqjax.quantizers.kmeans import kmeans
 
-_KMEANS_VECTORS = 20_000  # encoder vectors that k-means looks at, or if that is more, two for each code
+_KMEANS_VECTORS = 64, 20_000, 2  # encoder vectors that k-means looks at: for each code, at most, for each at least
 RAREST = 1e-8  # a running frequency below this no longer matters, and need not decay
 _PATIENCE = 20  # uses that a code of mean use would have had by the time that it counts as dead
 
@@ -39,7 +39,8 @@ class Codebook(Quantizer):
     @property
     def initial_vectors(self) -> int:
         """How many of the encoder's vectors `initialise` wants."""
-        return max(_KMEANS_VECTORS, 2 * self.num_codes) if self.kmeans else 0
+        enough, most, least = _KMEANS_VECTORS
+        return max(min(enough * self.num_codes, most), least * self.num_codes) if self.kmeans else 0
 
     def _uniform(self, _: Any = None) -> jax.Array:
         return jnp.full((self.num_codes,), 1 / self.num_codes, jnp.float32)

@@ -13,10 +13,11 @@ _ROUNDS = 20
 _SEEDINGS = 16  # draws, one after the other, in which many start
 _search = jax.jit(nearest)
 _DISTANCES = 2**27  # that are made between two looks at Ctrl-C
+_SMALL = 2**20  # as many NumPy makes, round after round, in less time than the search takes to compile
 
 
 def kmeans(vectors: np.ndarray, num_codes: int, seed: int) -> np.ndarray:
-    """The centres (K, D) of Lloyd's algorithm over vectors (N, D), N >= K, by the codebook's own search.
+    """The centres (K, D) of Lloyd's algorithm over vectors (N, D), N >= K, by the codebook's search where it pays.
 
     From seeds far from each other: see `_one_by_one` and, for more than 1,024, `_many_at_once`. The more codes, the
     fewer rounds, whose work grows with K N. A centre that loses its vectors moves to one of those that are farthest
@@ -91,6 +92,10 @@ def _errors(vectors: np.ndarray, centres: np.ndarray, codes: np.ndarray) -> np.n
 
 def _nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """The number of each vector's centre: (N, D), (K, D) -> (N,)."""
+    if len(vectors) * len(centres) <= _SMALL:
+        offset = centres.mean(0)  # far from the origin distances would be lost in the rounding of the squares
+        vectors, centres = vectors - offset, centres - offset
+        return np.argmin((centres**2).sum(1) - 2 * vectors @ centres.T, axis=1)
     on_device, size = jax.device_put(centres), max(1, _DISTANCES // len(centres))
     parts = np.split(vectors, range(size, len(vectors), size))
     return np.concatenate([np.asarray(_search(part, on_device)) for part in parts])

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vqjax.core.platforms import by_platform
+
 _WHOLE = 2**18  # distances that are made at once
 _ONE_HOT = 2**23  # numbers of one-hot rows, whose product with the vectors is their sum: an accelerator's quick way
 # Positions, codes: what stays in a core's cache, where rows of a power of two would evict each other; codes of a tile.
@@ -61,7 +63,7 @@ def means(codes: jax.Array, z: jax.Array, num_codes: int) -> tuple[jax.Array, ja
         return jnp.tensordot(one_hot, z, (positions, positions), precision=jax.lax.Precision.HIGHEST)
 
     many = _known(codes.shape) * num_codes > _ONE_HOT
-    total = jax.lax.platform_dependent(codes, z, cpu=by_segments, default=by_segments if many else by_products)
+    total = by_platform(codes, z, cpu=by_segments, default=by_segments if many else by_products)
     return shares(codes, num_codes), total / codes.size
 
 
@@ -83,7 +85,8 @@ def _offset(codebook: jax.Array) -> jax.Array:
     """
     mean = codebook.mean(0)
     spread = jnp.sqrt(jnp.mean((codebook - mean) ** 2))
-    unit = jnp.ldexp(jnp.float32(1), jnp.frexp(spread)[1] + 2)
+    power = jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(spread, jnp.int32) & 0x7F800000, jnp.float32)
+    unit = 8 * jnp.where(power > 0, power, 1)  # of a float's bits these are its exponent's
     return jnp.round(mean / unit) * unit
 
 

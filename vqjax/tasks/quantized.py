@@ -8,6 +8,7 @@ import numpy as np
 
 from vqjax.core import axes
 from vqjax.core.config import InputError
+from vqjax.runs.devices import compiled_quickly
 from vqjax.tasks import models
 from vqjax.tasks.contract import Task
 
@@ -68,7 +69,7 @@ def initialise(
         return variables
     collections = [name for name in variables if name != "params"]
     latents = lambda x: module.apply(variables, x, True, method="latents", mutable=collections)[0]  # noqa: E731
-    latents = jax.jit(jax.vmap(latents, axis_name=axes.BATCH))
+    latents = compiled_quickly(jax.vmap(latents, axis_name=axes.BATCH))
     parts, count = [], 0
     for x in inputs:
         z = np.asarray(latents(x[None]), np.float32)

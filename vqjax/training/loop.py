@@ -7,9 +7,8 @@ import itertools
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -124,11 +123,6 @@ def _train(config: ConfigDict, place: Workdir, interrupts: Interrupts, debug_nan
     return 128 + stop if stop else 0  # also after one that came in the last step
 
 
-def compiled_once(function: Callable) -> Any:
-    """Compiled for one call: on CPUs in a third of the time, to the same bits."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 1} if devices.on_cpu() else {})
-
-
 def _finished(workdir: Workdir, task: Task) -> bool:
     """Whether the run has all its steps and its evaluation; if so, says so."""
     if not (workdir.path / "checkpoints").exists():
@@ -180,16 +174,18 @@ class _Run:
         else:
             task.facts = task.describe(self.splits)
         self.optimizer, schedule = optimizers.make(config)
-        keys = compiled_once(lambda seed: tuple(jax.random.split(jax.random.key(seed), 4)))
-        self.init_key, prepare_key, *step_keys = keys(np.uint32(config.seed))
+        keys = devices.compiled_quickly(lambda seed: tuple(jax.random.split(jax.random.key(seed), 4)))
+        seed = np.uint32(config.seed)
+        shape_of_key = keys.eval_shape(seed)[0]
         # A thread compiles beside what else comes before the first step: tracing, or k-means, leaves it a core.
         self.compiler = concurrent.futures.ThreadPoolExecutor(1, "compile")
-        self.init, self.init_program = compiled_once(self.task.init), None  # traced once, for its shapes too
-        self.initial_state = compiled_once(functools.partial(initial_state, optimizer=self.optimizer))
-        self.expected = self.initial_state.eval_shape(self.init.eval_shape(self.init_key))
+        self.init, self.init_program = devices.compiled_quickly(self.task.init), None  # traced once, for its shapes too
+        self.initial_state = devices.compiled_quickly(functools.partial(initial_state, optimizer=self.optimizer))
+        self.expected = self.initial_state.eval_shape(self.init.eval_shape(shape_of_key))
         check_fits(self.expected)
         if not begun and self.variables is None:
-            self.init_program = self.compiler.submit(self.init.lower(self.init_key).compile)
+            self.init_program = self.compiler.submit(self.init.lower(shape_of_key).compile)
+        self.init_key, prepare_key, *step_keys = keys(seed)
         self.step = train_step(self.task, self.optimizer, schedule, *step_keys)
         self.update = self.program.compile(self.step, donate=True)
         if debug_nans:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from vqjax.core import axes
+from vqjax.core.platforms import by_platform
 from vqjax.runs import finite
 from vqjax.runs.state import TrainState
 from vqjax.tasks.contract import Task
@@ -40,7 +41,7 @@ def _guarded(old: TrainState, new: TrainState, loss: jax.Array, norm: jax.Array)
     """
     # What the optimizer keeps is finite where gradients are whose norm is: means or sums of them and their squares.
     good = jnp.isfinite(loss) & jnp.isfinite(norm) & finite.finite_norm(new.variables)
-    kept = jax.lax.platform_dependent(good, new, old, cpu=_either, default=_each)
+    kept = by_platform(good, new, old, cpu=_either, default=_each)
     in_a_row = jnp.where(good & (old.in_a_row < finite.MOST), 0, old.in_a_row + 1)
     return kept._replace(step=new.step, skipped=old.skipped + ~good, in_a_row=in_a_row), ~good
 
