@@ -86,7 +86,8 @@ def test_one_code_or_a_grid(classifier_config, quantizer):
         np.testing.assert_allclose(output.logits, z_q.mean((1, 2)) @ head["kernel"] + head["bias"], atol=1e-5)
 
 
-@pytest.mark.parametrize("backbone", slow_but("small", BACKBONES))
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_eight_devices_are_one(classifier_config, backbone):
     """Batch norm, dropout, augmentation, k-means, restarts and noise included.
 
@@ -122,6 +123,7 @@ def test_bfloat16_is_of_the_networks_alone(classifier_config, backbone, head):
     assert {leaf.dtype for leaf in jax.tree.leaves((variables, program.out_avals))} == {jnp.dtype("float32")}
 
 
+@pytest.mark.slow
 def test_a_run_writes_what_describes_it(classifier_config, tmp_path):
     classifier_config.update({"steps": 12, "batch_size": 64})
     assert loop.train(classifier_config, tmp_path / "run") == 0

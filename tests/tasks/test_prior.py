@@ -262,6 +262,7 @@ def test_a_stage_1_that_cannot_be_written_to_is_not_pinned(prior_config, stage1,
     assert generation.load(tmp_path / "prior")[0].stage1.step == 6
 
 
+@pytest.mark.slow
 def test_a_stage_1_that_has_moved_is_found_by_its_new_path(prior_config, stage1, tmp_path):
     prior_config.steps = 2
     assert loop.train(prior_config, tmp_path / "prior") == 0

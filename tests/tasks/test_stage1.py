@@ -6,7 +6,6 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from conftest import slow_but
 from helpers import assert_refused, command, rewrite
 
 from vqjax import tasks
@@ -155,7 +154,8 @@ for _ in range(50):
 """
 
 
-@pytest.mark.parametrize("damage", slow_but("delete", DAMAGE))
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_checkpoint_is_refused(stage1, tmp_path, damage):
     """By one line: what fails in the threads that Orbax leaves behind could be reported at any time."""
     pattern, spoil = DAMAGE[damage]

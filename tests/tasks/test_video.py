@@ -59,6 +59,7 @@ def test_frames_of_a_clip_are_augmented_alike():
     assert len({each.tobytes() for each in images}) > 1
 
 
+@pytest.mark.slow
 def test_a_run_on_a_film(clips_config, classifier_config, tmp_path):
     """Figures, a film of both side by side, codes (N, T, h, w); a prior says that it expects images."""
     from configs import prior

@@ -76,6 +76,19 @@ def test_a_state_that_is_not_finite_is_not_kept(small_config, monkeypatch):
     assert all(np.isfinite(metrics["loss"]) and np.isfinite(metrics["gradient_norm"]) for metrics in history)
 
 
+@pytest.mark.parametrize("shapes", [[(3, 4), (), (5,)], [(2**16,), (7,), (3, 2**16)], [(2**17,)], []])
+def test_the_norm_is_that_of_all_numbers(shapes):
+    """Of large arrays and of small ones, which are summed together; and any that is not finite is seen."""
+    rng = np.random.default_rng(0)
+    tree = {str(i): jnp.float32(rng.normal(size=shape)) for i, shape in enumerate(shapes)} | {"count": jnp.int32(9)}
+    expected = np.sqrt(sum(np.sum(np.float64(tree[str(i)]) ** 2) for i in range(len(shapes))))
+    np.testing.assert_allclose(finite.norm(tree), expected, rtol=1e-6)
+    assert finite.finite_norm(tree)
+    for i in range(len(shapes)):
+        for value in (np.nan, np.inf, -np.inf):
+            assert not finite.finite_norm(tree | {str(i): tree[str(i)].ravel().at[-1].set(value)})
+
+
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_what_an_optimizer_keeps_is_finite_where_the_norm_is(small_config, name):
     """With the largest gradients of which that is so: the guard does not look at it."""

@@ -93,7 +93,7 @@ def train_step(
         variables = dict(task.refresh({"params": params, **extra}, vectors, gather, state.step, key))
         refreshed = variables.pop("params")
         opt_state = _forget(optimizer, opt_state, params, refreshed)
-        metrics["gradient_norm"] = optax.tree.norm(grads)
+        metrics["gradient_norm"] = finite.norm(grads)
         metrics["learning_rate"] = jnp.asarray(schedule(state.step - state.skipped), jnp.float32)
         new = state._replace(step=state.step + 1, params=refreshed, extra=variables, opt_state=opt_state)
         if guarded:
