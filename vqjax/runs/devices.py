@@ -119,7 +119,11 @@ class ShardMap(Program):
 
 def _first(tree: Any) -> Any:
     """A tree of arrays as the first device of this process has it, on the host; all are on their way at once."""
-    return jax.device_get(jax.tree.map(lambda x: x.addressable_shards[0].data, tree))
+    shares = jax.tree.map(lambda x: x.addressable_data(0), tree)
+    if not on_cpu():  # whose memory is the host's
+        for share in jax.tree.leaves(shares):
+            share.copy_to_host_async()
+    return jax.tree.map(np.asarray, shares)
 
 
 _IN_FLIGHT = 8
