@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 from helpers import ENVIRONMENT, TINY, assert_same, train
 
@@ -61,9 +62,11 @@ def test_kept_programs_give_the_same_run_and_say_nothing(tmp_path):
 
 def test_first_weights_compiled_quickly_are_the_same(any_task):
     thoroughly = jax.jit(any_task.init, compiler_options={"xla_backend_optimization_level": 3})
-    quick, thorough = (init(jax.random.key(3)) for init in (devices.compiled_quickly(any_task.init), thoroughly))
+    quickly = [devices.compiled_quickly(any_task.init, level) for level in (0, 1)]
+    once, quick, thorough = (init(jax.random.key(3)) for init in (*quickly, thoroughly))
     assert quick
     assert_same(quick, thorough)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), once, quick)
 
 
 @pytest.fixture(params=["small_config", "classifier_config"])

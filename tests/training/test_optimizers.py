@@ -2,8 +2,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import assert_same
 
 from vqjax.core.config import InputError
+from vqjax.runs.state import initial_state
 from vqjax.training import optimizers
 
 PARAMS = {
@@ -56,6 +58,14 @@ def test_the_first_step_is_the_learning_rate_and_the_codebook_has_its_own(small_
     delta = updates(small_config, PARAMS)
     np.testing.assert_allclose(delta["encoder"]["kernel"], [[-0.1, -0.1]], rtol=1e-5)
     np.testing.assert_allclose(delta["quantizer"]["codebook"], [[-0.5]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_the_first_state_is_what_an_optimizer_begins_with(small_config, name):
+    """Which `initial_state` takes to be 0, without asking."""
+    small_config.optimizer.update({"name": name, "clip": 1.0, "codebook_rate": 30.0, "warmup": 1})
+    optimizer, _ = optimizers.make(small_config)
+    assert_same(initial_state({"params": PARAMS}, optimizer).opt_state, optimizer.init(PARAMS))
 
 
 @pytest.mark.parametrize("nesterov, second", [(False, -0.19), (True, -0.271)])

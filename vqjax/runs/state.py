@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -39,11 +38,11 @@ class TrainState(NamedTuple):
 
 
 def initial_state(variables: Mapping[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before step 0."""
+    """The state before step 0. All that an optimizer keeps is 0 then, so that nothing is compiled for it."""
     extra = {name: value for name, value in variables.items() if name != "params"}
     params = variables["params"]
-    step, skipped, in_a_row = (jnp.zeros((), jnp.int32) for _ in range(3))
-    return TrainState(step, params, extra, optimizer.init(params), skipped, in_a_row)
+    step, skipped, in_a_row = (np.zeros((), np.int32) for _ in range(3))
+    return TrainState(step, params, extra, zeros(jax.eval_shape(optimizer.init, params)), skipped, in_a_row)
 
 
 def check_fits(state: TrainState) -> None:

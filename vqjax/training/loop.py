@@ -174,14 +174,15 @@ class _Run:
         else:
             task.facts = task.describe(self.splits)
         self.optimizer, schedule = optimizers.make(config)
-        keys = devices.compiled_quickly(lambda seed: tuple(jax.random.split(jax.random.key(seed), 4)))
+        once = functools.partial(devices.compiled_quickly, level=0)
+        keys = once(lambda seed: tuple(jax.random.split(jax.random.key(seed), 4)))
         seed = np.uint32(config.seed)
         shape_of_key = keys.eval_shape(seed)[0]
         # A thread compiles beside what else comes before the first step: tracing, or k-means, leaves it a core.
         self.compiler = concurrent.futures.ThreadPoolExecutor(1, "compile")
-        self.init, self.init_program = devices.compiled_quickly(self.task.init), None  # traced once, for its shapes too
-        self.initial_state = devices.compiled_quickly(functools.partial(initial_state, optimizer=self.optimizer))
-        self.expected = self.initial_state.eval_shape(self.init.eval_shape(shape_of_key))
+        self.init, self.init_program = once(self.task.init), None  # traced once, for its shapes too
+        begin = functools.partial(initial_state, optimizer=self.optimizer)
+        self.expected = jax.eval_shape(begin, self.init.eval_shape(shape_of_key))
         check_fits(self.expected)
         if not begun and self.variables is None:
             self.init_program = self.compiler.submit(self.init.lower(shape_of_key).compile)
@@ -327,7 +328,7 @@ class _Run:
             )
             with timed(self.task.initialises):
                 variables = self.task.initialise(variables, epoch, self.config.seed)
-        state = jax.device_get(self.initial_state(variables))
+        state = jax.device_get(initial_state(variables, self.optimizer))
         finite.check(state, "before the first step the state is")
         return processes.share(state)
 
