@@ -5,7 +5,7 @@ from conftest import CODED
 
 from vqjax.core import axes
 from vqjax.data import datasets
-from vqjax.tasks.quantized import initialise
+from vqjax.tasks import quantized
 from vqjax.training import loop
 
 
@@ -40,11 +40,29 @@ def test_the_codebook_starts_on_vectors_of_training(small_config):
         assert np.linalg.norm(z[nearest == code].mean(0) - codebook[code]) < 0.1 * np.linalg.norm(codebook[code])
 
 
+def test_the_weights_are_not_in_the_program_of_the_first_vectors(small_config, monkeypatch):
+    """Which would be compiled for each seed anew, and be as large as they are."""
+    task, programs = loop.check(small_config), []
+
+    def recorded(function):
+        def call(*arguments):
+            programs.append(jax.jit(function).lower(*arguments).as_text())
+            return jax.jit(function)(*arguments)
+
+        return call
+
+    monkeypatch.setattr(quantized, "compiled_quickly", recorded)
+    for seed in (0, 1):
+        x = iter([np.zeros((8, 8, 8, 1), np.float32)])
+        quantized.initialise(task.module, jax.jit(task.init)(jax.random.key(seed)), x, 0)
+    assert len(programs) == 2 and programs[0] == programs[1]
+
+
 def test_too_few_vectors_are_taken_again(small_config):
     """A codebook of more codes than one epoch has vectors still starts."""
     task = loop.check(small_config)
     variables = jax.jit(task.init)(jax.random.key(0))
     few = iter([np.zeros((1, 4, 4, 1), np.float32)])  # 2 x 2 vectors for 16 codes
-    after = initialise(task.module, variables, few, 0)
+    after = quantized.initialise(task.module, variables, few, 0)
     codebook = task.module.apply(after, np.arange(16), method="lookup")
     assert np.all(np.isfinite(codebook))

@@ -68,11 +68,11 @@ def initialise(
     if not wanted:
         return variables
     collections = [name for name in variables if name != "params"]
-    latents = lambda x: module.apply(variables, x, True, method="latents", mutable=collections)[0]  # noqa: E731
-    latents = compiled_quickly(jax.vmap(latents, axis_name=axes.BATCH))
+    latents = lambda variables, x: module.apply(variables, x, True, method="latents", mutable=collections)[0]  # noqa: E731
+    latents = compiled_quickly(jax.vmap(latents, (None, 0), axis_name=axes.BATCH))
     parts, count = [], 0
     for x in inputs:
-        z = np.asarray(latents(x[None]), np.float32)
+        z = np.asarray(latents(variables, x[None]), np.float32)
         parts.append(z.reshape(-1, z.shape[-1]))
         count += len(parts[-1])
         if count >= wanted:
