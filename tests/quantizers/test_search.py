@@ -103,6 +103,15 @@ def test_means_by_hand(monkeypatch, platform, num_codes):
     np.testing.assert_allclose(mean, total / 600, atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    "dtype, scale", [(jnp.float16, 1), (jnp.bfloat16, 1), (jnp.float32, 1e-15), (jnp.float32, 1), (jnp.float32, 3e18)]
+)
+def test_codes_of_any_type_and_size_are_found(dtype, scale):
+    """Of some the squares of the differences have no finite sum."""
+    codebook = jnp.asarray(scale * normal(512, 4), dtype)
+    np.testing.assert_array_equal(nearest(codebook, codebook), np.arange(512))
+
+
 @pytest.fixture(params=["few", "many"])
 def either(request, monkeypatch):
     """The k-means of few codes and that of many."""

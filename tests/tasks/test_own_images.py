@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from helpers import assert_same
 from PIL import Image
 
 from vqjax.core.config import InputError
@@ -98,6 +99,11 @@ def test_a_run_starts_from_the_weights_of_another(small_config, trained_stage1, 
     before, after = (Stage1(workdir).variables["params"] for workdir in (trained_stage1, tmp_path / "tuned"))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-6), before, after)
     assert loop.train(small_config, tmp_path / "tuned") == 0  # the same command again: it is finished
+    (tmp_path / "killed").mkdir()
+    for name in ("config.json", "run.json"):  # what there is before the first checkpoint
+        shutil.copy(tmp_path / "tuned" / name, tmp_path / "killed")
+    assert loop.train(small_config, tmp_path / "killed") == 0
+    assert_same(after, Stage1(tmp_path / "killed").variables["params"])
     small_config.model.deepmind.width = 12
     with pytest.raises(InputError, match=r"config.start=.*stage1"):
         loop.train(small_config, tmp_path / "wider")

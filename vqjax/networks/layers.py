@@ -179,7 +179,9 @@ def dropout(x: jax.Array, rate: float, keys: jax.Array | None) -> jax.Array:
 
 
 def parameter(module: nn.Module, name: str, initializer: Callable, *arguments: Any) -> jax.Array:
-    """As `module.param`, which traces the initializer each time that it is there already, to compare its shape."""
+    """As `module.param`, which each time traces the initializer of what is there already: to compare shapes, as here
+    nothing does.
+    """
     if module.has_variable("params", name):
         found: jax.Array = module.get_variable("params", name)
         return found

@@ -84,9 +84,10 @@ def _offset(codebook: jax.Array) -> jax.Array:
     is 0 for a codebook about the origin, and whole numbers and the like stay exact.
     """
     mean = codebook.mean(0)
-    spread = jnp.sqrt(jnp.mean((codebook - mean) ** 2))
-    power = jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(spread, jnp.int32) & 0x7F800000, jnp.float32)
-    unit = 8 * jnp.where(power > 0, power, 1)  # of a float's bits these are its exponent's
+    spread = jnp.sqrt(jnp.mean((codebook - mean) ** 2)).astype(jnp.float32)
+    exponent = jax.lax.bitcast_convert_type(spread, jnp.int32) & 0x7F800000  # of a float's bits those of its exponent
+    power = jax.lax.bitcast_convert_type(exponent, jnp.float32)
+    unit = 8 * jnp.where((power > 0) & (power < jnp.inf), power, 1)
     return jnp.round(mean / unit) * unit
 
 

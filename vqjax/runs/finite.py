@@ -35,8 +35,7 @@ def norm(tree: Any) -> jax.Array:
 def finite_norm(tree: Any) -> jax.Array:
     """Whether the norm of all numbers in a tree of arrays is finite, and so each of them, (); traceable.
 
-    It is the sum of squares that must be: so it is not if the norm is above 1.8e19. Of gradients and parameters it is
-    the same program, compiled once.
+    It is the sum of squares that must be: so it is not if the norm is above 1.8e19.
     """
     return jnp.isfinite(norm(tree))
 

@@ -77,7 +77,8 @@ def initialise(
         count += len(parts[-1])
         if count >= wanted:
             break
-    vectors: np.ndarray = np.concatenate(parts)[:wanted]
+    vectors: np.ndarray = np.concatenate(parts)
+    vectors = vectors[np.arange(min(wanted, count)) * count // min(wanted, count)]  # of all images
     vectors = np.resize(vectors, (max(len(vectors), num_codes), vectors.shape[1]))  # each again if they are too few
     initialised: Any = module.apply(variables, vectors, seed, method="initialise", mutable=True)[1]
     return initialised

@@ -320,6 +320,8 @@ class _Run:
     def _fresh(self) -> TrainState:
         """The state before the first step, on the host."""
         variables = self.variables
+        if variables is None and self.config.start:  # it had begun, and was stopped before anything was saved
+            variables = tasks.started(self.task)
         if variables is None:
             with timed("first weights"):
                 variables = (self.init_program.result() if self.init_program else self.init)(self.init_key)
