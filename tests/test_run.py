@@ -18,7 +18,7 @@ from helpers import ENVIRONMENT, TINY, assert_refused, command, lines_of, on, tr
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vqjax.core.config import InputError
+from vqjax.core.command import status
 
 # What a user has: one device, nothing compiled before.
 FRESH = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
@@ -294,7 +294,7 @@ def test_exported_codes_are_what_plain_numpy_reads(digits, tmp_path):
     assert set(meta["splits"]) == {"train", "test"}
 
 
-def test_export_refuses_bad_input(digits, digits_prior, tmp_path):
+def test_export_refuses_bad_input(digits, digits_prior, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
     for workdir, split, out, message in (
@@ -304,10 +304,11 @@ def test_export_refuses_bad_input(digits, digits_prior, tmp_path):
         (digits[0], "test", digits[0] / "codes", "is where stage 1 keeps its own codes"),
         (digits[0], "test", "full", "expected codes of the same stage 1, in this format, an empty directory or none"),
     ):
-        arguments = ["codes", "--workdir", str(workdir), "--split", split, "--out", str(tmp_path / out)]
-        with pytest.raises(InputError, match=message) as error:
-            call(Command("export", arguments))
-        assert len(str(error.value).splitlines()) <= 5
+        export = Command("export", ["codes", "--workdir", str(workdir), "--split", split, "--out", str(tmp_path / out)])
+        assert status(lambda export=export: call(export)) == 2
+        said = capsys.readouterr()
+        assert len((said.out + said.err).strip().splitlines()) <= 5 and "Traceback" not in said.err
+        assert re.search(message, said.err)
     assert not (tmp_path / "out").exists()
 
 
