@@ -32,7 +32,6 @@ from benchmarks import rows
 from vqjax.core.files import replacing
 from vqjax.quantizers.search import nearest
 from vqjax.runs import devices
-from vqjax.training import pieces
 
 # The first of each is what the others are measured with; all devices that there are.
 AXES = {
@@ -94,13 +93,13 @@ def analysed(step: rows.Stepper) -> tuple[float, float]:
     shared = memory.alias_size_in_bytes  # the new state lies where the old one was
     taken = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes - shared
     examples = config.batch_size // len(step.program.devices)
-    if pieces.number(config.microbatch, examples, step.task.image_shape, {}) > 1:
-        compiled = rows.Stepper(ConfigDict({**config, "microbatch": examples}), step.program.devices).compiled()
+    # A loop over pieces is counted as one of them.
+    whole = rows.Stepper(ConfigDict({**config, "microbatch": examples}), step.program.devices).compiled()
     positions = examples * height * width // 4**config.model.deepmind.stages
     num_codes, dim = config.model.ema.num_codes, config.model.code_dim
     vectors = (jax.ShapeDtypeStruct((count, dim), jnp.float32) for count in (positions, num_codes))
     counted = _flops(jax.jit(nearest).lower(*vectors).compile())
-    return taken, _flops(compiled) - counted + 2 * positions * num_codes * dim
+    return taken, _flops(whole) - counted + 2 * positions * num_codes * dim
 
 
 def _flops(compiled: Any) -> float:

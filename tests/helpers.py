@@ -139,7 +139,7 @@ def as_on(monkeypatch, platform):
 
 def filter_narrow(monkeypatch):
     """Convolutions with few channels are by minimal filtering on a CPU, too."""
-    for name in ("_CHANNELS", "_WORK"):
+    for name in ("_SAVED", "_WORK"):
         monkeypatch.setattr(filtering, name, 0)
     jax.clear_caches()
 

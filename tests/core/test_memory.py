@@ -14,7 +14,7 @@ if sys.argv[1] == "kept":
 
 def faults():
     def asked():
-        b"x" * 50 * 2**20  # as much as a step asks for; NumPy has huge pages
+        [b"x" * 50 * 2**20 for _ in range(int(sys.argv[2]))]  # as much as a step asks for; NumPy has huge pages
     threads = [threading.Thread(target=asked) for _ in range(2)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for thread in threads:
@@ -27,7 +27,8 @@ print(min(faults() for _ in range(9)))  # a thread may come to memory that no ot
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc's")
-def test_memory_is_asked_for_once():
-    """In whichever thread."""
-    found = {how: int(command("-c", FAULTS, how).stdout) for how in ("given back", "kept")}
+@pytest.mark.parametrize("count", [1, 3])
+def test_memory_is_asked_for_once(count):
+    """In whichever thread; more than one heap of its arena holds, too."""
+    found = {how: int(command("-c", FAULTS, how, str(count)).stdout) for how in ("given back", "kept")}
     assert found["kept"] < 0.01 * found["given back"], found

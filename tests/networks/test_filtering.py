@@ -93,3 +93,13 @@ def test_its_products_are_as_few_as_promised(taps):
     products = 4 * 8 * 8 * math.prod(m + 1 for m in taps) * 256 * 256  # of 4 images with 8 x 8 tiles
     definition = 4 * 16 * 16 * math.prod(kernel)
     assert products <= program.compile().cost_analysis()["flops"] / 2 < 1.25 * products < 0.75 * definition
+
+
+@pytest.mark.parametrize("taps", TAPS)
+def test_it_pays_with_fewer_channels_where_tiles_cover_the_grid(taps):
+    """An odd grid has outputs made for nothing."""
+
+    def fewest(grid):
+        return next(c for c in range(1, 999) if filtering.pays((*taps, c, c), grid, jnp.float32))
+
+    assert fewest((16, 16)) == fewest((32, 16)) < fewest((15, 16)) < fewest((15, 15))

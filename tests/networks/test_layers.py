@@ -91,7 +91,7 @@ def test_gradients_on_a_cpu_have_the_layout_that_is_quick_in_a_loop_too(kernel_s
 )
 def test_wide_convolutions_on_a_cpu_are_filtered(function, kernel_size, stride, dtype, filtered):
     """By their products, one for each of so many sums; not where the sums would be rounded to few bits."""
-    arguments = jnp.zeros((2, 16, 16, 32), dtype), jnp.zeros((kernel_size, kernel_size, 32, 64), dtype)
+    arguments = jnp.zeros((2, 16, 16, 64), dtype), jnp.zeros((kernel_size, kernel_size, 64, 64), dtype)
     text = jax.export.export(jax.jit(lambda *a: function(*a, stride)), platforms=["cpu"])(*arguments).mlir_module()
     sums = (kernel_size // stride + 1) ** 2
     products = re.findall(rf"dot_general.*batching_dims = \[0\].*tensor<{sums}x", text)

@@ -1,14 +1,13 @@
 """A device's share of a batch in pieces: the same step."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import CODED, slow_but
 from helpers import assert_close, assert_refused, run, train
 
 from vqjax.training import pieces
-
-AUTOENCODER = (32, 32, 3)
 
 
 def agree(config, devices=1, steps=4):
@@ -40,15 +39,27 @@ def test_pieces_and_devices_together(small_config):
     agree(small_config, devices=2, steps=2)
 
 
-def test_their_number():
-    """As large as asked, at most; chosen so that a piece stays in the cache; one with batch norm."""
-    assert [pieces.number(m, 12, AUTOENCODER, {}) for m in (1, 4, 5, 12, 64)] == [12, 3, 3, 1, 1]
-    assert [pieces.number(0, share, AUTOENCODER, {}) for share in (1, 16, 24, 32, 96, 256)] == [1, 1, 1, 2, 6, 16]
-    assert pieces.number(0, 98, AUTOENCODER, {}) == 2
-    assert pieces.number(0, 128, (8, 8), {}) == 1
-    assert pieces.number(0, 4, (4, 64, 64, 3), {}) == 4
-    assert pieces.number(0, 2, (512, 512, 3), {}) == 2
-    assert pieces.number(0, 128, AUTOENCODER, {"batch_stats": {}}) == 1
+def asked_for(microbatch, share, extra=()):
+    """The pieces of a function whose product has 1 MiB for each example, within a jitted call."""
+    product = jax.jit(lambda x: jnp.tanh(x) @ jnp.ones((1, 2**18)))
+    batch = {"x": jax.ShapeDtypeStruct((share, 1), jnp.float32)}
+    return pieces.number(microbatch, jax.jit(lambda batch: product(batch["x"]).sum()), batch, dict.fromkeys(extra))
+
+
+@pytest.mark.parametrize("microbatch, number", [(1, 12), (4, 3), (5, 3), (12, 1), (64, 1)])
+def test_they_are_as_large_as_asked_at_most(microbatch, number):
+    assert asked_for(microbatch, 12) == number
+
+
+@pytest.mark.parametrize("share, number", [(1, 1), (64, 1), (65, 5), (96, 2), (190, 5), (256, 4)])
+def test_their_products_take_64_mib_at_most(share, number):
+    assert asked_for(0, share) == number
+    assert asked_for(0, share, ["batch_stats"]) == 1
+
+
+def test_an_example_is_not_divided(monkeypatch):
+    monkeypatch.setattr(pieces, "_BYTES", 2**16)
+    assert asked_for(0, 3) == 3
 
 
 def test_means_and_rows():

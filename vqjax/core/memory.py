@@ -5,9 +5,10 @@ import importlib.util
 
 from vqjax.core import cores
 
-# Of mallopt: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD. For one arena threads would wait, those that compile, too; by
-# itself glibc has so many that each thread would keep what it has freed.
-_SETTINGS = {-8: 2 * cores.count(), -4: 0, -1: 2**31 - 1}
+# Of mallopt: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD. For one arena threads would wait, those that
+# compile, too; by itself glibc has so many that each thread would keep what it has freed. The arena of a thread
+# consists of heaps of 64 MiB: an empty one is given back where M_TOP_PAD is free in the one before, here never.
+_SETTINGS = {-8: 2 * cores.count(), -4: 0, -1: 2**31 - 1, -2: 2**26}
 
 
 def keep() -> None:

@@ -23,7 +23,7 @@ _TILES = {2: ((1, -1, 0), (0, 1, 0), (0, -1, 1)), 3: ((1, 0, -1, 0), (0, 1, 1, 0
 _FILTERS = {2: ((1, 0), (1, 1), (0, 1)), 3: ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))}
 _OUTPUTS = {2: ((1, 1, 0), (0, 1, 1)), 3: ((1, 1, 1, 0), (0, 1, -1, -1))}
 # What it takes to gain by it, as measured on 2 cores, on grids that are not a single row:
-_CHANNELS = 16  # C O / (C + O): the sums grow with C + O, what they save with C O
+_SAVED = 20  # products that are saved, for each sum: these grow with C + O, those with C O
 _WORK = 750_000  # multiplications per image: with fewer it takes longer to compile than it saves
 
 _Taps = tuple[int, ...]  # of a kernel, down and across
@@ -35,8 +35,10 @@ def pays(shape: Sequence[int], grid: Sequence[int], dtype: jax.typing.DTypeLike)
     Not in other types than float32, whose rounding the sums would not bear.
     """
     taps, (c, o) = shape[:2], shape[2:]
+    done = math.prod(taps) * math.prod(grid)  # for each pair of channels
+    filtered = math.prod(m + 1 for m in taps) * math.prod(-(-size // 2) for size in grid)
     possible = set(taps) <= set(_TILES) and min(grid) > 1 and dtype == jnp.float32
-    return possible and c * o >= _CHANNELS * (c + o) and math.prod(shape) * math.prod(grid) >= _WORK
+    return possible and (done - filtered) * c * o >= _SAVED * filtered * (c + o) and done * c * o >= _WORK
 
 
 def correlated(x: jax.Array, kernel: jax.Array) -> jax.Array:

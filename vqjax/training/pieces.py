@@ -1,19 +1,22 @@
 """A device's share of a batch taken in pieces, whose gradients and means are added up.
 
-On a CPU what a piece needs stays in the cache, on a GPU a batch fits that else would not.
+On a CPU what a piece needs stays with the process, and much of it in the cache; on a GPU a batch fits that else would
+not.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Jaxpr, jaxprs_in_params
 
 from vqjax.core.config import InputError
 from vqjax.runs.devices import on_cpu
+from vqjax.runs.state import nbytes
 
-_POSITIONS = 16 * 32 * 32  # pixels, or codes, of a piece on a CPU, at least: see benchmarks/README.md
+_BYTES = 2**26  # of the products of a piece on a CPU, at most: see benchmarks/README.md
+_PRODUCTS = "dot_general", "conv_general_dilated"
 _WHOLE = "batch_stats"  # the collection of what takes statistics of the whole batch
 
 
@@ -25,31 +28,39 @@ def check(microbatch: int, variables: Mapping[str, Any]) -> None:
         )
 
 
-def number(microbatch: int, share: int, shape: Sequence[int], extra: Mapping[str, Any]) -> int:
+def number(microbatch: int, function: Callable[[Any], Any], batch: Mapping[str, Any], extra: Mapping[str, Any]) -> int:
     """How many pieces, of equal size, a device's share of a batch is taken in.
 
     Args:
-      microbatch: examples of a piece, at most; 0: chosen.
-      share: examples.
-      shape: of one of them, as the network takes it: (h, w), (H, W, C), (T, H, W, C).
+      microbatch: examples of a piece, at most; 0: chosen, by what the function's products and convolutions give.
+      function: jitted, of a batch; no matter what it gives.
+      batch: a device's share, a dict of arrays (B, ...).
       extra: the state's; with batch norm it is one piece.
     """
     if _WHOLE in extra:
         return 1
+    share = len(next(iter(batch.values())))
     if microbatch:
-        return next(count for count in range(1, share + 1) if not share % count and share // count <= microbatch)
-    if not on_cpu():
+        fewest = -(-share // microbatch)
+    elif on_cpu():
+        fewest = min(-(-_products(jax.make_jaxpr(function)(batch).jaxpr) // _BYTES), share)
+    else:
         return 1
-    positions = share * math.prod(shape[:-1] if len(shape) > 2 else shape)
-    fitting = max(1, positions // _POSITIONS)
-    return max(count for count in range(1, min(fitting, share) + 1) if not share % count)
+    return next(count for count in range(max(fewest, 1), share + 1) if not share % count)
+
+
+def _products(jaxpr: Jaxpr) -> int:
+    """Bytes of what its products and convolutions give."""
+    results = [var.aval for equation in jaxpr.eqns if equation.primitive.name in _PRODUCTS for var in equation.outvars]
+    inner = (each for equation in jaxpr.eqns for each in jaxprs_in_params(equation.params))
+    return nbytes(results) + sum(map(_products, inner))
 
 
 def mean(function: Callable[[Any], tuple[Any, Any]], batch: Any, count: int) -> tuple[Any, Any]:
     """What a function gives for a batch, by its pieces.
 
     Args:
-      function: a batch -> (a tree of means over it, a tree of its rows).
+      function: jitted, a batch -> (a tree of means over it, a tree of its rows).
       batch: a tree of arrays (B, ...).
       count: of the pieces; it divides B.
 

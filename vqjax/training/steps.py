@@ -75,12 +75,12 @@ def train_step(
             loss, metrics = task.objective(output, piece)
             return loss, (extra, metrics, task.vectors(output))
 
+        @jax.jit  # for nothing but that it is traced once for batches of the same shape
         def gradients(piece):
             (loss, (*means, vectors)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params, piece)
             return (grads, *means, loss), vectors
 
-        asked, share = task.config.get("microbatch", 0), batch["example"].size
-        count = pieces.number(asked, share, task.input_shape, state.extra) if guarded else 1
+        count = pieces.number(task.config.get("microbatch", 0), gradients, batch, state.extra) if guarded else 1
         means, vectors = pieces.mean(gradients, batch, count)
         grads, extra, metrics, loss = jax.lax.pmean(means, axes.BATCH)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
