@@ -17,7 +17,7 @@ from vqjax.core import cores
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MARKS = {  # what has happened -> how the line begins that says so
-    "first line": "vqjax ",
+    "first line": "starting JAX …",
     "step traced": "tracing the step",
     "first weights": "first weights",
     "first codes": "first codes",
@@ -39,6 +39,8 @@ def waits(arguments: Sequence[str], cache: Path) -> dict[str, float]:
         text=True,
     ) as process:
         assert process.stdout
+        if process.stdout.read(1):  # of a line that JAX's start ends
+            found["first line"] = time.perf_counter() - start
         for line in process.stdout:
             found |= {mark: time.perf_counter() - start for mark, begins in MARKS.items() if line.startswith(begins)}
             if [*MARKS][-1] in found:

@@ -3,14 +3,12 @@
 import gc
 import importlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
-
-from ml_collections import ConfigDict
 
 from vqjax.core import command, interrupts
 from vqjax.core.config import InputError, Natural, check_value, nearest
 from vqjax.core.flags import parse
+from vqjax.training.terminal import timed
 
 COMMANDS = {  # name -> what it does; each but `train` is a module of that name
     "train": "train what a config describes, or go on training it",
@@ -57,22 +55,22 @@ def train(arguments: Sequence[str]) -> int:
         raise InputError(f"{' and '.join(alone)}: expected one of them")
     check_value(options["profile"], Natural, "--profile")
 
-    from vqjax.runs import processes  # JAX starts here, after the flags are known to be right
+    # After the flags are known to be right; of several processes the first one says so.
+    with timed("starting JAX" if options["process"] < 1 else ""):
+        from vqjax.runs import processes
+        from vqjax.training import loop, trials
 
-    where = processes.place(*(options[name] for name in PROCESSES))
-    return processes.run(where, lambda: _train(given.config, given.workdir, **{name: options[name] for name in FLAGS}))
+    def run() -> int:
+        if interrupts.owned():
+            gc.freeze()  # what is imported lives to the end: it need not be looked through again and again
+        config, workdir, debug_nans = given.config, given.workdir, options["debug_nans"]
+        if options["smoke"]:
+            return trials.smoke(config, workdir, debug_nans)
+        if options["overfit"]:
+            return trials.overfit(config, workdir, options["overfit"], debug_nans)
+        return loop.train(config, workdir, debug_nans, options["profile"])
 
-
-def _train(config: ConfigDict, workdir: Path, smoke: bool, overfit: int, debug_nans: bool, profile: int) -> int:
-    from vqjax.training import loop, trials
-
-    if interrupts.owned():
-        gc.freeze()  # what is imported lives to the end: it need not be looked through again and again
-    if smoke:
-        return trials.smoke(config, workdir, debug_nans)
-    if overfit:
-        return trials.overfit(config, workdir, overfit, debug_nans)
-    return loop.train(config, workdir, debug_nans, profile)
+    return processes.run(processes.place(*(options[name] for name in PROCESSES)), run)
 
 
 def main(arguments: Sequence[str]) -> int | None:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from conftest import REPOSITORY
+from helpers import command
 
 from vqjax.core.command import status
 from vqjax.core.config import InputError
@@ -37,7 +38,18 @@ def test_a_platform_without_a_device_is_named():
     assert done.returncode == 2 and done.stderr == "error: JAX_PLATFORMS=abacus: JAX finds no such device\n"
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a fault"), AssertionError()])
+@pytest.mark.parametrize("lines", [1, 99_999])
+def test_a_command_ends_where_nobody_reads_what_it_prints(lines):
+    """As after `| head`: of a few lines at its end, of more in the middle."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = f"from vqjax.core.command import run; run(lambda _: [print('a line') for _ in range({lines})] and 0)"
+    done = command("-c", script, capture_output=False, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert done.returncode == 141 and done.stderr == ""
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a fault"), AssertionError(), BrokenPipeError()])
 def test_other_errors_keep_their_traceback(error):
     def main():
         raise error

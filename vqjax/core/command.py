@@ -54,16 +54,20 @@ def data_flags(flags: argparse.ArgumentParser) -> None:
 
 def status(main: Callable[[], int | None]) -> int:
     """What `main` returns, None being 0; 2 after an InputError, or an OSError that is of a place, and not the program's
-    fault, which are shown; and 130 if Ctrl-C stopped it.
+    fault, which are shown; 130 if Ctrl-C stopped it, 141 if nobody reads any more what it prints.
 
     Whatever it writes must appear whole or not at all.
     """
     try:
-        return main() or 0
+        returned = main() or 0
+        sys.stdout.flush()
+        return returned
     except (InputError, Unwritten) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            return 141
         if error.errno not in _PLACES or error.filename is None:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
@@ -75,6 +79,16 @@ def status(main: Callable[[], int | None]) -> int:
             raise
         print(f"error: JAX_PLATFORMS={platforms}: JAX finds no such device", file=sys.stderr)
         return 2
+
+
+def _unread() -> bool:
+    """Whether nobody reads any more what is printed, as after `| head`; from then on it is lost without a word."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        return True
+    return False
 
 
 def _without_device() -> str:
