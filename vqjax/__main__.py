@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from vqjax.core import command, interrupts
 from vqjax.core.config import InputError, Natural, check_value, nearest
 from vqjax.core.flags import parse
+from vqjax.core.places import place
 from vqjax.training.terminal import timed
 
 COMMANDS = {  # name -> what it does; each but `train` is a module of that name
@@ -55,8 +56,10 @@ def train(arguments: Sequence[str]) -> int:
         raise InputError(f"{' and '.join(alone)}: expected one of them")
     check_value(options["profile"], Natural, "--profile")
 
-    # After the flags are known to be right; of several processes the first one says so.
-    with timed("starting JAX" if options["process"] < 1 else ""):
+    where = place(*(options[name] for name in PROCESSES))
+
+    # The flags are right. Of several processes the first one says so, or each that a cluster has yet to number.
+    with timed("starting JAX" if where is None or where.process < 1 else ""):
         from vqjax.runs import processes
         from vqjax.training import loop, trials
 
@@ -70,7 +73,7 @@ def train(arguments: Sequence[str]) -> int:
             return trials.overfit(config, workdir, options["overfit"], debug_nans)
         return loop.train(config, workdir, debug_nans, options["profile"])
 
-    return processes.run(processes.place(*(options[name] for name in PROCESSES)), run)
+    return processes.run(where, run)
 
 
 def main(arguments: Sequence[str]) -> int | None:

@@ -10,6 +10,8 @@ import pytest
 from conftest import REPOSITORY, slow_but
 from helpers import TINY, assert_close, assert_refused, command, lines_of, on, saved
 
+from vqjax.core import command as commands
+from vqjax.core import places
 from vqjax.core.config import InputError
 from vqjax.runs import processes
 from vqjax.runs.devices import PARALLEL
@@ -129,18 +131,28 @@ def test_half_a_place_is_refused(given, monkeypatch):
     for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match="expected HOST:PORT of the first process"):
-        processes.place(*given)
+        places.place(*given)
 
 
 def test_a_place_comes_from_the_environment_too(monkeypatch):
-    assert processes.place("", 0, -1, False) is None
+    assert places.place("", 0, -1, False) is None
     for name, value in (("COORDINATOR_ADDRESS", "host:1"), ("NUM_PROCESSES", "2"), ("PROCESS_ID", "0")):
         monkeypatch.setenv(f"JAX_{name}", value)
-    assert processes.place("", 0, -1, False) == ("host:1", 2, 0)
-    assert processes.place("other:1", 4, 3, False) == ("other:1", 4, 3)
+    assert places.place("", 0, -1, False) == ("host:1", 2, 0)
+    assert places.place("other:1", 4, 3, False) == ("other:1", 4, 3)
     monkeypatch.setenv("JAX_PROCESS_ID", "first")
     with pytest.raises(InputError, match="JAX_PROCESS_ID=first"):
-        processes.place("", 0, -1, False)
+        places.place("", 0, -1, False)
+
+
+@pytest.mark.parametrize("status, at_once", [(0, False), (3, False), (143, False), (2, True), (commands.UNREAD, True)])
+def test_who_ends_alone_does_not_wait_for_the_others(status, at_once, monkeypatch):
+    """They may wait for it; with the other statuses all end together."""
+    ended = []
+    monkeypatch.setattr(processes, "_join", lambda where: None)
+    monkeypatch.setattr(processes.os, "_exit", ended.append)
+    assert processes.run(places.Place("host:1", 2, 0), lambda: status) == status
+    assert ended == [status] * at_once
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ _PLACES = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
     *(errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)),
 )
+UNREAD = 128 + 13  # the status where nobody reads any more what is printed, as of a program that SIGPIPE ends
 Main = Callable[[Sequence[str]], int | None]  # arguments, less the command's name -> the exit status, None being 0
 
 
@@ -54,7 +55,7 @@ def data_flags(flags: argparse.ArgumentParser) -> None:
 
 def status(main: Callable[[], int | None]) -> int:
     """What `main` returns, None being 0; 2 after an InputError, or an OSError that is of a place, and not the program's
-    fault, which are shown; 130 if Ctrl-C stopped it, 141 if nobody reads any more what it prints.
+    fault, which are shown; 130 if Ctrl-C stopped it; UNREAD.
 
     Whatever it writes must appear whole or not at all.
     """
@@ -67,7 +68,7 @@ def status(main: Callable[[], int | None]) -> int:
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _unread():
-            return 141
+            return UNREAD
         if error.errno not in _PLACES or error.filename is None:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)

@@ -13,7 +13,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,53 +21,11 @@ from jax.experimental import multihost_utils
 
 from vqjax.core import axes, command
 from vqjax.core.config import InputError
+from vqjax.core.places import Place
 from vqjax.runs.devices import Program, in_flight
 
 _HEARTBEAT = 30  # seconds after which a process that is not heard of counts as dead
 _TOGETHER = (0, 3)  # and those of signals: statuses with which all processes end
-
-
-class Place(NamedTuple):
-    """Where the others are, and which one this is.
-
-    Attributes:
-      coordinator: HOST:PORT of the first process; "": as the cluster says.
-      processes: how many there are; 0: as the cluster says.
-      process: the number of this one, from 0; -1: as the cluster says.
-    """
-
-    coordinator: str
-    processes: int
-    process: int
-
-
-def place(coordinator: str, processes: int, process: int, distributed: bool) -> Place | None:
-    """What the flags of a command say, or else the environment; None: a process of its own.
-
-    Raises InputError if only a part of it is said.
-    """
-    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS", "")
-    processes = processes or _number("JAX_NUM_PROCESSES", 0)
-    process = _number("JAX_PROCESS_ID", -1) if process < 0 else process
-    if distributed:
-        return Place(coordinator, processes, process)
-    if not coordinator and not processes and process < 0:
-        return None
-    if not coordinator or not 0 <= process < processes:
-        raise InputError(
-            f"--coordinator={coordinator} --processes={processes} --process={process}: expected HOST:PORT of the first "
-            "process, how many\nthere are, and the number of this one, from 0; or --distributed alone under SLURM, "
-            "Open MPI or Kubernetes"
-        )
-    return Place(coordinator, processes, process)
-
-
-def _number(name: str, default: int) -> int:
-    """Of the environment. Raises InputError if it is none."""
-    value = os.environ.get(name, "")
-    if value and not value.isdecimal():
-        raise InputError(f"{name}={value}: expected a whole number")
-    return int(value) if value else default
 
 
 def run(where: Place | None, train: Callable[[], int]) -> int:
@@ -88,7 +46,7 @@ def run(where: Place | None, train: Callable[[], int]) -> int:
     except Exception:
         traceback.print_exc()
     finally:
-        if status not in _TOGETHER and status < 128:
+        if status == command.UNREAD or status not in _TOGETHER and status < 128:
             # Not the usual end, at which JAX waits for the others, who may be waiting for this one.
             sys.stdout.flush()
             print(f"process {jax.process_index()} of {jax.process_count()} has ended", file=sys.stderr, flush=True)
