@@ -4,6 +4,7 @@ python -m benchmarks.start
 """
 
 import argparse
+import itertools
 import os
 import statistics
 import subprocess
@@ -16,8 +17,8 @@ from pathlib import Path
 from vqjax.core import cores
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-MARKS = {  # what has happened -> how the line begins that says so
-    "first line": "starting JAX …",
+MARKS = {  # what has happened -> how the line begins that says so first
+    "first line": "",
     "step traced": "tracing the step",
     "first weights": "first weights",
     "first codes": "first codes",
@@ -39,10 +40,10 @@ def waits(arguments: Sequence[str], cache: Path) -> dict[str, float]:
         text=True,
     ) as process:
         assert process.stdout
-        if process.stdout.read(1):  # of a line that JAX's start ends
-            found["first line"] = time.perf_counter() - start
-        for line in process.stdout:
-            found |= {mark: time.perf_counter() - start for mark, begins in MARKS.items() if line.startswith(begins)}
+        # The first line is seen as soon as it begins: JAX's start ends it.
+        for line in itertools.chain([process.stdout.read(1)], process.stdout):
+            now = time.perf_counter() - start
+            found = {mark: now for mark, begins in MARKS.items() if line.startswith(begins)} | found
             if [*MARKS][-1] in found:
                 process.kill()
                 return found
