@@ -26,7 +26,7 @@ import jax
 import torch
 
 from benchmarks import rows
-from vqjax.core.files import replacing
+from vqjax.system.files import replacing
 
 NAMES = ("cifar10_ema", "classifier_wide", "cifar10_prior", "cifar10_dalle")  # what matters most comes first
 WAYS = ("vqjax", "step", "eager", "compiled")  # the loop of train.py, its compiled step alone, the twin's two

@@ -29,9 +29,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from ml_collections import ConfigDict
 
 from benchmarks import rows
-from vqjax.core.files import replacing
-from vqjax.quantizers.search import nearest
+from vqjax.ops.search import nearest
 from vqjax.runs import devices
+from vqjax.system.files import replacing
 
 # The first of each is what the others are measured with; all devices that there are.
 AXES = {

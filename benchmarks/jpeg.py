@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from vqjax.data.sets import photos
-from vqjax.tasks.reconstruction import psnr, ssim
+from vqjax.inference.reconstruction import psnr, ssim
 
 
 def encoded(image: np.ndarray, quality: int) -> bytes:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 
 from benchmarks import rows
-from vqjax.core import memory
+from vqjax.system import memory
 from vqjax.training import profiling
 
 _NAME, _SHAPE = r"%([\w.\-]+)", r"\w+\[([\d,]*)\]"

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
 from vqjax.data import datasets
-from vqjax.tasks import generation
+from vqjax.inference import generation
 
 
 def main() -> None:

@@ -25,10 +25,10 @@ from benchmarks.torch_pixelcnn import PixelCNN
 from benchmarks.torch_resnet import ResNet18
 from configs import cifar10_dalle, cifar10_ema, classifier, mnist, prior
 from vqjax.data.batches import batches
+from vqjax.runs.accumulator import Window
 from vqjax.runs.devices import PARALLEL, Program
 from vqjax.runs.state import initial_state
-from vqjax.runs.window import Window
-from vqjax.tasks.contract import Task
+from vqjax.tasks.base import Task
 from vqjax.training import loop, optimizers
 from vqjax.training.steps import train_step
 

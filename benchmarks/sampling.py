@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from benchmarks.rows import described
 from benchmarks.torch_pixelcnn import PixelCNN as Twin
-from vqjax.networks.pixelcnn import PixelCNN
+from vqjax.networks.priors.pixelcnn import PixelCNN
 from vqjax.runs import devices
 from vqjax.runs.devices import PARALLEL
 from vqjax.tasks.sampling import ANCESTRAL, sample

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqjax.core import memory
-from vqjax.quantizers.kmeans import kmeans
-from vqjax.quantizers.search import nearest
+from vqjax.ops.kmeans import kmeans
+from vqjax.ops.search import nearest
+from vqjax.system import memory
 
 CHUNK = 512
 MOST = 2**28  # distances that argmin is measured with

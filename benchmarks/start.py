@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from vqjax.core import cores
+from vqjax.system import cores
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MARKS = {  # what has happened -> how the line begins that says so first

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import rows
-from vqjax.core import memory
 from vqjax.runs import devices
+from vqjax.system import memory
 
 
 def measure(

@@ -25,12 +25,13 @@ import numpy as np
 import pytest
 
 from configs import autoencoder, classifier, code_classifier, prior
-from vqjax.core.config import Data, build
+from vqjax.config.check import build
+from vqjax.config.schema import Data
 from vqjax.data import datasets
-from vqjax.data.sets.contract import OPTIONS, Dataset
+from vqjax.data.sets.base import OPTIONS, Dataset
 from vqjax.data.splits import Split
+from vqjax.networks.priors import PRIORS
 from vqjax.quantizers import QUANTIZERS
-from vqjax.tasks.prior import PRIORS
 from vqjax.training import loop
 
 pytest.register_assert_rewrite("helpers")

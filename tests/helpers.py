@@ -13,10 +13,10 @@ import orbax.checkpoint as ocp
 from conftest import REPOSITORY
 
 from vqjax.data.batches import batches
-from vqjax.networks import filtering
+from vqjax.ops import winograd
+from vqjax.runs.accumulator import Window
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.state import initial_state
-from vqjax.runs.window import Window
 from vqjax.runs.workdir import Workdir
 from vqjax.training import loop, optimizers
 from vqjax.training.steps import prepare_step, train_step
@@ -140,7 +140,7 @@ def as_on(monkeypatch, platform):
 def filter_narrow(monkeypatch):
     """Convolutions with few channels are by minimal filtering on a CPU, too."""
     for name in ("_SAVED", "_WORK"):
-        monkeypatch.setattr(filtering, name, 0)
+        monkeypatch.setattr(winograd, name, 0)
     jax.clear_caches()
 
 

@@ -11,11 +11,11 @@ import pytest
 from conftest import fake
 
 import vqjax
-from vqjax import convert, evaluate
-from vqjax.core.command import status
+from vqjax.commands import convert, evaluate
 from vqjax.data.datasets import DATASETS
+from vqjax.system.process import status
 from vqjax.tasks.stage1 import Stage1
-from vqjax.training.conversion import VQVAEImages
+from vqjax.training.import_weights import VQVAEImages
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional

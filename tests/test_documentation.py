@@ -17,11 +17,11 @@ from helpers import lines_of
 
 import vqjax
 from vqjax import __main__
-from vqjax.core.command import Parser
-from vqjax.core.flags import parse
+from vqjax.config.flags import parse
 from vqjax.data.datasets import DATASETS
 from vqjax.networks.encoders import DECODERS, ENCODERS
 from vqjax.quantizers import QUANTIZERS
+from vqjax.system.arguments import Parser
 from vqjax.tasks import TASKS
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -18,18 +18,22 @@ from helpers import on_one_device
 from ml_collections import ConfigDict
 
 from configs import autoencoder, classifier, code_classifier, prior
-from vqjax.core import axes
-from vqjax.core.config import Data, InputError, Multiple, Range, Run, section
+from vqjax.config.annotations import Multiple, Range
+from vqjax.config.check import section
+from vqjax.config.schema import Data, Run
 from vqjax.data.batches import batches
 from vqjax.networks.backbones import BACKBONES, HEADS
 from vqjax.networks.encoders import ENCODERS
 from vqjax.networks.likelihoods import LIKELIHOODS
+from vqjax.networks.priors import PRIORS
+from vqjax.ops import axes
 from vqjax.quantizers import QUANTIZERS
 from vqjax.runs import finite
 from vqjax.runs.state import check_fits, initial_state
+from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderFields
 from vqjax.tasks.classifier import ClassifierFields, CodeClassifierFields
-from vqjax.tasks.prior import PRIORS, PriorFields
+from vqjax.tasks.prior import PriorFields
 from vqjax.training import loop, optimizers
 from vqjax.training.steps import train_step
 

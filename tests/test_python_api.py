@@ -11,11 +11,12 @@ from PIL import Image
 
 import vqjax
 from configs import code_classifier, prior
-from vqjax.api import MODELS
 from vqjax.data import datasets
+from vqjax.inference import generation, inputs
+from vqjax.inference.api import MODELS
 from vqjax.runs.devices import PARALLEL, Mapper, Pmap
 from vqjax.runs.workdir import Workdir
-from vqjax.tasks import TASKS, generation, inputs
+from vqjax.tasks import TASKS
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 

@@ -16,8 +16,8 @@ from helpers import assert_same, on, run, saved
 from ml_collections import ConfigDict
 
 from configs import digits
-from vqjax.core.config import InputError
-from vqjax.core.flags import parse
+from vqjax.config.flags import parse
+from vqjax.system.errors import InputError
 from vqjax.training import loop
 
 

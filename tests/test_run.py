@@ -18,7 +18,7 @@ from helpers import ENVIRONMENT, TINY, assert_refused, command, lines_of, on, tr
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vqjax.core.command import status
+from vqjax.system.process import status
 
 # What a user has: one device, nothing compiled before.
 FRESH = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}

@@ -6,19 +6,20 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from vqjax.system.version import __version__
+
 if TYPE_CHECKING:
-    from vqjax.api import Classifier, Prior, Samples, Tokenizer, config, load
+    from vqjax.inference.api import Classifier, Prior, Samples, Tokenizer, config, load
     from vqjax.training.loop import train
 
-__version__ = "0.1.0"
-__all__ = ["Classifier", "Prior", "Samples", "Tokenizer", "config", "load", "train"]
+__all__ = ["Classifier", "Prior", "Samples", "Tokenizer", "__version__", "config", "load", "train"]
 
-_WHERE = {"train": "vqjax.training.loop"}  # the others are in vqjax.api
+_WHERE = {"train": "vqjax.training.loop"}  # the others are in vqjax.inference.api
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module(_WHERE.get(name, "vqjax.api")), name)
+        return getattr(importlib.import_module(_WHERE.get(name, "vqjax.inference.api")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -5,11 +5,13 @@ import importlib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from vqjax.core import command, interrupts
-from vqjax.core.config import InputError, Natural, check_value, nearest
-from vqjax.core.flags import parse
-from vqjax.core.places import place
-from vqjax.training.terminal import timed
+from vqjax.config.annotations import Natural
+from vqjax.config.check import check_value
+from vqjax.config.flags import parse
+from vqjax.system import process, signals
+from vqjax.system.cluster import place
+from vqjax.system.errors import InputError, nearest
+from vqjax.system.terminal import timed
 
 COMMANDS = {  # name -> what it does; each but `train` is a module of that name
     "train": "train what a config describes, or go on training it",
@@ -64,7 +66,7 @@ def train(arguments: Sequence[str]) -> int:
         from vqjax.training import loop, trials
 
     def run() -> int:
-        if interrupts.owned():
+        if signals.owned():
             gc.freeze()  # what is imported lives to the end: it need not be looked through again and again
         config, workdir, debug_nans = given.config, given.workdir, options["debug_nans"]
         if options["smoke"]:
@@ -86,12 +88,12 @@ def main(arguments: Sequence[str]) -> int | None:
     name, *rest = arguments
     if name not in COMMANDS:
         raise InputError(f"{name!r} is no command.{nearest(name, COMMANDS)}\nKnown: {', '.join(COMMANDS)}")
-    return (train if name == "train" else importlib.import_module(f"vqjax.{name}").main)(rest)
+    return (train if name == "train" else importlib.import_module(f"vqjax.commands.{name}").main)(rest)
 
 
 def entry() -> NoReturn:
     """The program `vqjax`."""
-    command.run(main)
+    process.run(main)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import pytest
 from conftest import REPOSITORY
 from helpers import command
 
-from vqjax.core.command import status
-from vqjax.core.config import InputError
+from vqjax.system.errors import InputError
+from vqjax.system.process import status
 
 
 @pytest.mark.parametrize(

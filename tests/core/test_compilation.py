@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from helpers import ENVIRONMENT, TINY, assert_same, train
 
-from vqjax.core import compilation
 from vqjax.runs import devices
+from vqjax.system import compilation
 from vqjax.training import loop
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"

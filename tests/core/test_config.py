@@ -3,7 +3,7 @@ from typing import Annotated
 import pytest
 from ml_collections import ConfigDict
 
-from vqjax.core import config as c
+from vqjax.config import check as c
 from vqjax.training import loop
 
 

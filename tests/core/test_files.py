@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 
-from vqjax.core.files import read_json, to_json, write_json
+from vqjax.system.files import read_json, to_json, write_json
 
 
 def test_what_is_not_finite_is_null(tmp_path):

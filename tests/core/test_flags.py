@@ -11,10 +11,10 @@ import pytest
 from conftest import REPOSITORY
 
 from vqjax.__main__ import COMMANDS, main
-from vqjax.core import loading
-from vqjax.core.command import status
-from vqjax.core.config import brief
-from vqjax.core.flags import parse
+from vqjax.config import loading
+from vqjax.config.display import brief
+from vqjax.config.flags import parse
+from vqjax.system.process import status
 
 NAMES = loading.names()
 RUNS = [name for name in NAMES if not name.startswith("ablation/")]

@@ -12,9 +12,10 @@ from helpers import train
 from ml_collections import ConfigDict
 
 from configs import autoencoder, classifier, prior
-from vqjax.core.config import InputError, section
-from vqjax.core.history import ADDED, MOVED, completed
+from vqjax.config.check import section
+from vqjax.config.history import ADDED, MOVED, completed
 from vqjax.runs.workdir import FORMAT, Workdir
+from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 from vqjax.training.evaluation import evaluate

@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from vqjax.core.interrupts import Interrupts
+from vqjax.system.signals import Interrupts
 
 HEEDING = """
 import signal

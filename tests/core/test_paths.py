@@ -9,11 +9,11 @@ import pytest
 
 import vqjax
 from vqjax.__main__ import COMMANDS
-from vqjax.core.config import InputError
-from vqjax.core.paths import local
 from vqjax.data import datasets
-from vqjax.data.sets.contract import given_path
+from vqjax.data.sets.base import given_path
 from vqjax.runs.workdir import Workdir
+from vqjax.system.errors import InputError
+from vqjax.system.paths import local
 from vqjax.tasks import complete
 from vqjax.training import loop
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from vqjax.core.platforms import by_platform, compiled_for
+from vqjax.ops.platforms import by_platform, compiled_for
 
 
 @jax.jit

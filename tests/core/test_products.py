@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import as_on
 
-from vqjax.core.products import Dense, product
+from vqjax.ops.matmul import Dense, product
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda"])

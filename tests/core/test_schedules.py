@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from vqjax.core.config import InputError, check_value
-from vqjax.core.schedules import SCHEDULES, Ramp
+from vqjax.config.check import check_value
+from vqjax.config.schedules import SCHEDULES, Ramp
+from vqjax.system.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqjax.core.config import InputError
 from vqjax.data import datasets
 from vqjax.data.sets import clips
+from vqjax.system.errors import InputError
 
 
 def film(frames=20, height=8, width=12, channels=3):

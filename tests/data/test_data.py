@@ -2,11 +2,11 @@ import jax
 import numpy as np
 import pytest
 
-from vqjax.core.config import InputError
 from vqjax.data import datasets
 from vqjax.data.augmentation import augment
 from vqjax.data.batches import batch_rows, batches, evaluation_batches
 from vqjax.data.splits import Split
+from vqjax.system.errors import InputError
 
 
 def split_of(size):

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from sets import config_of, folder, opened, picture, save
 
-from vqjax.core.config import InputError
 from vqjax.data import datasets
-from vqjax.data.sets import files
+from vqjax.data.sets import image_files
+from vqjax.system.errors import InputError
 
 
 def by_pixels(pixels, split):
@@ -60,7 +60,7 @@ def test_a_new_file_moves_no_other(root, kept):
 
 
 def test_the_shares_are_those_of_the_config(root):
-    found = {name: [files.fraction(f"a/{i}.png", name) for i in range(4000)] for name in ("test", "validation")}
+    found = {name: [image_files.fraction(f"a/{i}.png", name) for i in range(4000)] for name in ("test", "validation")}
     for values in found.values():
         assert abs(np.mean(np.array(values) < 0.1) - 0.1) < 0.02
     assert abs(np.corrcoef(found["test"], found["validation"])[0, 1]) < 0.05
@@ -159,8 +159,8 @@ def test_five_hundred_files_with_odd_and_bad_ones(root):
 def test_files_are_looked_at_once(root, monkeypatch):
     folder(root, 30)
     opened("folder", path=root)
-    probed, probe = [], files.images.probe
-    monkeypatch.setattr(files.images, "probe", lambda path: probed.append(path.name) or probe(path))
+    probed, probe = [], image_files.images.probe
+    monkeypatch.setattr(image_files.images, "probe", lambda path: probed.append(path.name) or probe(path))
     datasets._opened.cache_clear()
     opened("folder", path=root)
     assert probed == []

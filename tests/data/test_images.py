@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from sets import picture
 
-from vqjax.core.config import InputError
 from vqjax.data import images
+from vqjax.system.errors import InputError
 
 
 def saved(tmp_path, image, name="image.png", **options):

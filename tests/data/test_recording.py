@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from vqjax import record
-from vqjax.core.config import InputError
+from vqjax.commands import record
+from vqjax.system.errors import InputError
 
 SMALL = ["--clips", "3", "--frames", "2", "--size", "21x16"]
 

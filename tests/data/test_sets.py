@@ -18,9 +18,9 @@ from sets import (
     tiny_tfds,
 )
 
-from vqjax.core.config import InputError
 from vqjax.data import datasets
 from vqjax.data.splits import Split
+from vqjax.system.errors import InputError
 
 REAL = os.environ.get("TFDS_DATA_DIR", "../shared/tfds")
 

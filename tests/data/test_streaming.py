@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from sets import config_of, folder, opened, picture, save, tiny_tfds
 
-from vqjax.core.config import InputError
 from vqjax.data import datasets, streaming
 from vqjax.data.batches import batches, evaluation_batches
 from vqjax.data.splits import Split
+from vqjax.system.errors import InputError
 from vqjax.training import loop
 
 

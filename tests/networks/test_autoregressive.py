@@ -8,10 +8,10 @@ from conftest import SMALL_PRIORS, slow_but
 from helpers import as_on, filter_narrow
 
 from configs import prior as base
-from vqjax.core.config import build
-from vqjax.networks.autoregressive import Prior
-from vqjax.networks.pixelcnn import _Layer
-from vqjax.tasks.prior import PRIORS
+from vqjax.config.check import build
+from vqjax.networks.priors import PRIORS
+from vqjax.networks.priors.base import Prior
+from vqjax.networks.priors.pixelcnn import _Layer
 from vqjax.tasks.sampling import ANCESTRAL, noise, sample
 
 K, CLASSES = 11, 3

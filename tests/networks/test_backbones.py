@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from conftest import small_classifier
 
-from vqjax.core.config import build
+from vqjax.config.check import build
 from vqjax.networks.backbones import BACKBONES, HEADS, ResNet18, Small
-from vqjax.networks.layers import dropout, max_pool
+from vqjax.networks.layers import dropout
+from vqjax.ops.conv import max_pool
 
 
 def count(module, shape):

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqjax.core import axes
 from vqjax.networks.encoders import DECODERS, ENCODERS
-from vqjax.networks.layers import conv
+from vqjax.ops import axes
+from vqjax.ops.conv import conv
 from vqjax.quantizers import Identity
 from vqjax.tasks.models import Autoencoder
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 
 from configs import autoencoder
-from vqjax.core.config import build
+from vqjax.config.check import build
 from vqjax.networks.likelihoods import L1, LIKELIHOODS, MSE, LogitLaplace
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from conftest import small_autoencoder
 
-from vqjax.core.config import build
+from vqjax.config.check import build
 from vqjax.quantizers import QUANTIZERS
 
 

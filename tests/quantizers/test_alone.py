@@ -10,7 +10,7 @@ import pytest
 from conftest import CODED
 
 from configs import autoencoder
-from vqjax.core.config import build
+from vqjax.config.check import build
 from vqjax.quantizers import QUANTIZERS
 
 REQUIRED = {"fsq": {"levels": (3, 4)}, "none": {}, "gaussian": {}}  # beside code_dim; of the others, num_codes

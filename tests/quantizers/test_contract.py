@@ -11,9 +11,9 @@ from conftest import CODED, small_autoencoder
 from helpers import lines_of
 from quantizing import built, call
 
-from vqjax.core.config import Weight
+from vqjax.config.annotations import Weight
 from vqjax.quantizers import QUANTIZERS, Identity, Quantized, Quantizer
-from vqjax.quantizers.contract import straight_through
+from vqjax.quantizers.estimators import straight_through
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop

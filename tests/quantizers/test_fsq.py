@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqjax.core.config import InputError, build
+from vqjax.config.check import build
 from vqjax.quantizers import FSQ, QUANTIZERS
 from vqjax.quantizers.fsq import bound
+from vqjax.system.errors import InputError
 from vqjax.training import loop
 
 LEVELS = [(2,), (3,), (8,), (7, 5), (2, 3, 4), (8, 5, 5, 5), (1001, 1000)]

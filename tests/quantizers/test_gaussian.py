@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, assert_same, run, saved, stop_after
 
-from vqjax.core.schedules import Ramp
+from vqjax.config.schedules import Ramp
 from vqjax.quantizers import Gaussian
 from vqjax.quantizers.gaussian import kl_to_standard
 from vqjax.training import loop

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from quantizing import built
 
-from vqjax.core.config import InputError
-from vqjax.core.schedules import Ramp
+from vqjax.config.schedules import Ramp
 from vqjax.quantizers import Gumbel
 from vqjax.quantizers.gumbel import kl_to_uniform
+from vqjax.system.errors import InputError
 
 
 def gumbel(hard, temperature=1.0, kl_weight=1.0, diversity_weight=0.0, decay=0.9):

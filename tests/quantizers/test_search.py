@@ -7,10 +7,10 @@ import pytest
 from helpers import as_on
 from sklearn.cluster import KMeans
 
-from vqjax.core.config import InputError
-from vqjax.quantizers import kmeans as kmeans_module
-from vqjax.quantizers.kmeans import kmeans
-from vqjax.quantizers.search import means, nearest
+from vqjax.ops import kmeans as kmeans_module
+from vqjax.ops.kmeans import kmeans
+from vqjax.ops.search import means, nearest
+from vqjax.system.errors import InputError
 
 # Positions, codes, D: at once; a block of either; several, that they do not divide; tiles.
 SIZES = [(50, 11, 7), (2_048, 512, 16), (100, 5_001, 3), (600, 20_003, 5), (1_111, 2_049, 40), (10_000, 30, 1)]

@@ -5,11 +5,11 @@ import numpy as np
 import optax
 import pytest
 
-from vqjax.core.config import InputError
-from vqjax.core.files import Unwritten
 from vqjax.runs import pins
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir, plain
+from vqjax.system.errors import InputError
+from vqjax.system.files import Unwritten
 
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
 

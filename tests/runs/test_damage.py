@@ -8,9 +8,9 @@ import optax
 import pytest
 from helpers import assert_same
 
-from vqjax.core.config import InputError
 from vqjax.runs.checkpoints import Checkpoints
 from vqjax.runs.state import initial_state
+from vqjax.system.errors import InputError
 
 WINDOW = {"count": np.float64(2), "sums": {"loss": np.float64(0.1), "code_frequency": np.arange(3.0)}}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import command
 
-from vqjax.core import axes
+from vqjax.ops import axes
 from vqjax.runs import devices
 from vqjax.runs.devices import PARALLEL
 

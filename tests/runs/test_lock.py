@@ -10,8 +10,8 @@ import time
 import pytest
 from conftest import REPOSITORY
 
-from vqjax.core.config import InputError
-from vqjax.runs.lock import locked
+from vqjax.system.errors import InputError
+from vqjax.system.lock import locked
 from vqjax.training import loop
 
 HOLD = """

@@ -9,11 +9,11 @@ import pytest
 from helpers import rewrite
 from PIL import Image
 
-from vqjax import compare
-from vqjax.core.command import status
-from vqjax.core.config import InputError
+from vqjax.commands import compare
 from vqjax.runs import comparison
 from vqjax.runs.workdir import Workdir
+from vqjax.system.errors import InputError
+from vqjax.system.process import status
 from vqjax.training.evaluation import evaluate
 
 

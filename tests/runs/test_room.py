@@ -16,13 +16,13 @@ from helpers import assert_same
 from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
-from vqjax import compare, decode, evaluate, explore, export, reconstruct
-from vqjax.core.command import status
-from vqjax.core.files import Unwritten, filling, replacing, write_json
-from vqjax.data.codes import save_rows
+from vqjax.commands import compare, decode, evaluate, explore, export, reconstruct
+from vqjax.data.formats.npy import save_rows
 from vqjax.runs.checkpoints import Checkpoints
 from vqjax.runs.state import initial_state
 from vqjax.runs.writer import Writer
+from vqjax.system.files import Unwritten, filling, replacing, write_json
+from vqjax.system.process import status
 from vqjax.training import loop
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)

@@ -11,15 +11,15 @@ from helpers import assert_close, assert_same, covering, lines_of, rewrite, run,
 
 from configs import code_classifier
 from vqjax import tasks
-from vqjax.core import axes
-from vqjax.core.config import InputError
 from vqjax.data import datasets
 from vqjax.data.augmentation import augment
 from vqjax.data.batches import batches
 from vqjax.networks.backbones import BACKBONES, HEADS
+from vqjax.ops import axes
 from vqjax.quantizers import QUANTIZERS, Quantized
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
+from vqjax.system.errors import InputError
 from vqjax.tasks import models
 from vqjax.tasks.classifier import INPUTS
 from vqjax.tasks.stage1 import Stage1

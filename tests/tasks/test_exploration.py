@@ -15,11 +15,11 @@ from PIL import Image
 
 import vqjax
 from vqjax import __main__
-from vqjax.core.config import InputError
 from vqjax.data import datasets
 from vqjax.data.splits import Split
-from vqjax.tasks import exploration, generation
-from vqjax.tasks.exploration import EXPLORED, colours, describe, explore, sheet, typical_patches
+from vqjax.inference import exploration, generation
+from vqjax.inference.exploration import EXPLORED, colours, describe, explore, sheet, typical_patches
+from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 

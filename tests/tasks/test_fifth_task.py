@@ -10,7 +10,7 @@ from helpers import lines_of
 from vqjax.networks.likelihoods import unit
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks import TASKS
-from vqjax.tasks.contract import Pictures, Task
+from vqjax.tasks.base import Pictures, Task
 from vqjax.training import loop
 from vqjax.training.ablation import ablate
 from vqjax.training.evaluation import evaluate

@@ -7,12 +7,12 @@ import pytest
 from conftest import fake
 from PIL import Image
 
-from vqjax.core.config import InputError
 from vqjax.data import datasets
+from vqjax.inference import generation
+from vqjax.inference.export_codes import export_codes
 from vqjax.runs import plots
 from vqjax.runs.devices import PARALLEL
-from vqjax.tasks import generation
-from vqjax.tasks.exports import export_codes
+from vqjax.system.errors import InputError
 from vqjax.training import loop
 
 DEFAULTS = dict(num=12, classes=None, seed=0, batch=64, neighbours=False, stage1=None, step=None, out=None)

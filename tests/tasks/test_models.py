@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from conftest import CODED
 
-from vqjax.core import axes
 from vqjax.data import datasets
+from vqjax.ops import axes
 from vqjax.tasks import quantized
 from vqjax.training import loop
 

@@ -10,15 +10,15 @@ import pytest
 from helpers import assert_same
 from PIL import Image
 
-from vqjax.core.config import InputError
 from vqjax.data import datasets
+from vqjax.inference.export_codes import export_codes
+from vqjax.inference.generation import sample
 from vqjax.runs.workdir import Workdir
-from vqjax.tasks.exports import export_codes
-from vqjax.tasks.generation import sample
-from vqjax.tasks.inspection import inspect
+from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 from vqjax.training.evaluation import evaluate
+from vqjax.training.inspection import inspect
 
 
 def write_images(root, classes=("ant", "bee"), count=40, seed=0, size=(8, 8)):

@@ -9,11 +9,11 @@ from helpers import rewrite
 from PIL import Image
 
 from vqjax import tasks
-from vqjax.core.config import InputError
 from vqjax.data import datasets
 from vqjax.data.images import read_image
+from vqjax.inference.prediction import predict
 from vqjax.runs.workdir import Workdir
-from vqjax.tasks.prediction import predict
+from vqjax.system.errors import InputError
 from vqjax.training import loop
 
 

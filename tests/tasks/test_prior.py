@@ -12,16 +12,16 @@ import pytest
 from conftest import small_autoencoder, small_prior
 from helpers import assert_close, assert_same, lines_of, run, saved, stop_after
 
-from vqjax.core import axes
-from vqjax.core.config import InputError
 from vqjax.data.augmentation import augment
 from vqjax.data.batches import batches, evaluation_batches
 from vqjax.data.splits import Split
+from vqjax.inference import generation
+from vqjax.networks.priors import PRIORS
+from vqjax.ops import axes
 from vqjax.runs import pins
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
-from vqjax.tasks import generation
-from vqjax.tasks.prior import PRIORS
+from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop, optimizers
 from vqjax.training.evaluation import evaluate

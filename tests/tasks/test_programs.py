@@ -13,11 +13,11 @@ from safetensors.numpy import load_file
 
 import vqjax
 from configs import code_classifier
-from vqjax.core.config import InputError
-from vqjax.core.files import Unwritten
-from vqjax.export import main
+from vqjax.commands.export import main
+from vqjax.inference import export_programs
 from vqjax.runs.workdir import Workdir
-from vqjax.tasks import programs
+from vqjax.system.errors import InputError
+from vqjax.system.files import Unwritten
 from vqjax.training import loop
 
 SHORT = {"steps": 4, "batch_size": 16, "log_every": 2, "eval_every": 4, "save_every": 4}
@@ -91,7 +91,7 @@ def test_a_tokenizer_runs_elsewhere(runs, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["classifier", "code_classifier"])
 def test_a_classifier_runs_elsewhere(runs, tmp_path, name):
-    programs.export_programs("classifier", str(runs / name), str(tmp_path / "out"))
+    export_programs.export_programs("classifier", str(runs / name), str(tmp_path / "out"))
     classifier = vqjax.load(runs / name)
     ((found, first),) = elsewhere(tmp_path / "out", classify=IMAGES)
     assert found.dtype == np.float32 and found.shape == (7, 10)
@@ -104,7 +104,7 @@ def test_a_classifier_runs_elsewhere(runs, tmp_path, name):
 
 
 def test_the_weights_are_those_of_the_checkpoint(runs, tmp_path):
-    programs.export_programs("tokenizer", str(runs / "tokenizer"), str(tmp_path / "out"), step=4)
+    export_programs.export_programs("tokenizer", str(runs / "tokenizer"), str(tmp_path / "out"), step=4)
     weights = load_file(tmp_path / "out" / "weights.safetensors")
     task = vqjax.load(runs / "tokenizer")._task
     _, variables = Workdir(runs / "tokenizer").restore_variables(task.expected, 4)
@@ -136,7 +136,7 @@ def test_bad_input_is_refused_and_nothing_is_written(runs, tmp_path):
         ("tokenizer", runs / "tokenizer", "out", 3, "--step=3"),
     ):
         with pytest.raises((InputError, Unwritten), match=message):
-            programs.export_programs(kind, str(workdir), str(tmp_path / out), step)
+            export_programs.export_programs(kind, str(workdir), str(tmp_path / out), step)
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -145,12 +145,12 @@ def test_a_directory_appears_whole_or_not_at_all(runs, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched, pytest.raises(Unwritten, match="cannot be written to: No space left"):
-        patched.setattr(programs, "write_json", fail)
-        programs.export_programs("tokenizer", str(runs / "tokenizer"), str(tmp_path / "out"))
+        patched.setattr(export_programs, "write_json", fail)
+        export_programs.export_programs("tokenizer", str(runs / "tokenizer"), str(tmp_path / "out"))
     assert not any(tmp_path.iterdir())
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path / "out")  # empty: it is taken, as it is
-    assert len(list(programs.export_programs("tokenizer", str(runs / "tokenizer"), ".").iterdir())) == 4
+    assert len(list(export_programs.export_programs("tokenizer", str(runs / "tokenizer"), ".").iterdir())) == 4
 
 
 def test_pytorch_finds_the_same_codes(runs, tmp_path, monkeypatch):
@@ -164,7 +164,7 @@ def test_pytorch_finds_the_same_codes(runs, tmp_path, monkeypatch):
     config.model.deepmind.update({"weight_norm": True, "blocks": 2, "stages": 2})
     assert loop.train(config, tmp_path / "vq") == 0
     for run, shape in ((runs / "tokenizer", (7, 4, 4)), (tmp_path / "vq", (7, 2, 2))):  # the first is of "ema"
-        directory = programs.export_programs("tokenizer", str(run), str(tmp_path / f"{run.name}_out"))
+        directory = export_programs.export_programs("tokenizer", str(run), str(tmp_path / f"{run.name}_out"))
         codes = Tokenizer(directory)(torch.from_numpy(IMAGES)).numpy()
         assert codes.shape == shape and len(np.unique(codes)) > 1
         np.testing.assert_array_equal(codes, vqjax.load(run).encode(IMAGES))
@@ -172,7 +172,7 @@ def test_pytorch_finds_the_same_codes(runs, tmp_path, monkeypatch):
 
 def test_the_page_loads_a_program_and_the_weights(runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    programs.export_programs("tokenizer", str(runs / "tokenizer"), "digits_tokenizer")
+    export_programs.export_programs("tokenizer", str(runs / "tokenizer"), "digits_tokenizer")
     np.save("images.npy", IMAGES)
     page = (REPOSITORY / "docs" / "export.md").read_text()
     names = {}

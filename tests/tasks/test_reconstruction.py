@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqjax import reconstruct as command
-from vqjax.core.config import InputError
+from vqjax.commands import reconstruct as command
+from vqjax.inference import reconstruction
+from vqjax.inference.reconstruction import Reconstructor, reconstruct
 from vqjax.runs import metrics
-from vqjax.tasks import reconstruction
-from vqjax.tasks.reconstruction import Reconstructor, reconstruct
+from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 
 

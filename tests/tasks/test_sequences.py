@@ -12,12 +12,12 @@ from PIL import Image
 
 import vqjax
 from vqjax import __main__
-from vqjax.core.config import InputError
-from vqjax.core.files import read_json
-from vqjax.data import nanogpt, parquet
+from vqjax.data.formats import nanogpt, parquet
 from vqjax.data.splits import Split
-from vqjax.tasks.decoding import READERS, decode, read_exported
-from vqjax.tasks.exports import FORMATS, export_codes
+from vqjax.inference.decoding import READERS, decode, read_exported
+from vqjax.inference.export_codes import FORMATS, export_codes
+from vqjax.system.errors import InputError
+from vqjax.system.files import read_json
 from vqjax.tasks.stage1 import Stage1
 
 # format -> its file of the test split; nanoGPT's is the one that a run without a validation share is watched on

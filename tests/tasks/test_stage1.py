@@ -9,10 +9,11 @@ import pytest
 from helpers import assert_refused, command, rewrite
 
 from vqjax import tasks
-from vqjax.core.config import InputError
-from vqjax.data import codes, datasets
+from vqjax.data import datasets
+from vqjax.data.formats import npy
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.workdir import Workdir
+from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 from vqjax.training.evaluation import evaluate
@@ -75,7 +76,7 @@ def test_codes_of_another_stage1_are_not_used(stage1):
     frozen.read(frozen.config, "test")
     meta = stage1 / "codes" / "meta.json"
     rewrite(meta, fingerprint="0" * 64)
-    assert codes.read(stage1 / "codes", frozen.fingerprint, "test") is None
+    assert npy.read(stage1 / "codes", frozen.fingerprint, "test") is None
     frozen.read(frozen.config, "test")
     assert json.loads(meta.read_text())["fingerprint"] == frozen.fingerprint
 
@@ -89,14 +90,14 @@ def test_code_files(tmp_path, num_codes, dtype):
     for name, count in (("train", 7), ("test", 3)):
         array = rng.integers(0, num_codes, (count, 2, 3)).astype(dtype)
         parts = np.split(array.astype(np.int32), [1, 1])  # of any length and type
-        codes.write(tmp_path, description, name, parts, np.arange(count, dtype=np.int32))
-        read = codes.read(tmp_path, "f", name)
+        npy.write(tmp_path, description, name, parts, np.arange(count, dtype=np.int32))
+        read = npy.read(tmp_path, "f", name)
         np.testing.assert_array_equal(read.arrays["codes"], array)
         np.testing.assert_array_equal(read.arrays["label"], np.arange(count))
         np.testing.assert_array_equal(np.load(tmp_path / f"{name}_codes.npy"), array)
     with pytest.raises(ValueError, match="2 rows, expected 3"):
-        codes.write(tmp_path, description, "test", [array[:2]], np.arange(3))
-    np.testing.assert_array_equal(codes.read(tmp_path, "f", "test").arrays["codes"], array)
+        npy.write(tmp_path, description, "test", [array[:2]], np.arange(3))
+    np.testing.assert_array_equal(npy.read(tmp_path, "f", "test").arrays["codes"], array)
     meta = json.loads((tmp_path / "meta.json").read_text())
     assert meta["num_codes"] == num_codes and meta["splits"]["train"]["dtype"] == dtype
     assert {name: entry["count"] for name, entry in meta["splits"].items()} == {"train": 7, "test": 3}

@@ -8,12 +8,12 @@ import pytest
 from conftest import CODED
 from PIL import Image
 
-from vqjax.core.config import InputError
 from vqjax.data.augmentation import augment
+from vqjax.inference.export_codes import export_codes
 from vqjax.networks.likelihoods import centred
 from vqjax.runs.workdir import Workdir
+from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderTask
-from vqjax.tasks.exports import export_codes
 from vqjax.training import loop
 from vqjax.training.evaluation import evaluate
 

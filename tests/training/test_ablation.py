@@ -8,7 +8,7 @@ from conftest import small_autoencoder, small_classifier
 from ml_collections import ConfigDict
 
 from configs import code_classifier
-from vqjax.core.config import InputError
+from vqjax.system.errors import InputError
 from vqjax.training import ablation, loop
 
 

@@ -13,9 +13,9 @@ import pytest
 from conftest import slow_but
 
 from vqjax.data.batches import batches, evaluation_batches
+from vqjax.runs.accumulator import Window
 from vqjax.runs.devices import PARALLEL, ShardMap
 from vqjax.runs.state import initial_state
-from vqjax.runs.window import Window
 from vqjax.training import loop, optimizers
 from vqjax.training.steps import eval_step, train_step
 

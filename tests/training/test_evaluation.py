@@ -2,7 +2,7 @@
 
 import json
 
-from vqjax import evaluate
+from vqjax.commands import evaluate
 
 
 def test_a_checkpoint_that_is_named_is_evaluated_beside_the_runs_own_figures(stage1, capsys):

@@ -13,13 +13,13 @@ from PIL import Image
 
 import vqjax
 from vqjax import tasks
-from vqjax.core.config import InputError
+from vqjax.inference import generation, prediction
+from vqjax.inference.export_programs import export_programs
 from vqjax.runs import finite
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
-from vqjax.tasks import generation, prediction
+from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderTask
-from vqjax.tasks.programs import export_programs
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop, optimizers
 from vqjax.training.evaluation import evaluate

@@ -4,8 +4,8 @@ import optax
 import pytest
 from helpers import assert_same
 
-from vqjax.core.config import InputError
 from vqjax.runs.state import initial_state
+from vqjax.system.errors import InputError
 from vqjax.training import optimizers
 
 PARAMS = {

@@ -7,7 +7,7 @@ import pytest
 from conftest import CODED, slow_but
 from helpers import assert_close, assert_refused, run, train
 
-from vqjax.training import pieces
+from vqjax.training import microbatch
 
 
 def agree(config, devices=1, steps=4):
@@ -43,7 +43,7 @@ def asked_for(microbatch, share, extra=()):
     """The pieces of a function whose product has 1 MiB for each example, within a jitted call."""
     product = jax.jit(lambda x: jnp.tanh(x) @ jnp.ones((1, 2**18)))
     batch = {"x": jax.ShapeDtypeStruct((share, 1), jnp.float32)}
-    return pieces.number(microbatch, jax.jit(lambda batch: product(batch["x"]).sum()), batch, dict.fromkeys(extra))
+    return microbatch.number(microbatch, jax.jit(lambda batch: product(batch["x"]).sum()), batch, dict.fromkeys(extra))
 
 
 @pytest.mark.parametrize("microbatch, number", [(1, 12), (4, 3), (5, 3), (12, 1), (64, 1)])
@@ -58,14 +58,14 @@ def test_their_products_take_64_mib_at_most(share, number):
 
 
 def test_an_example_is_not_divided(monkeypatch):
-    monkeypatch.setattr(pieces, "_BYTES", 2**16)
+    monkeypatch.setattr(microbatch, "_BYTES", 2**16)
     assert asked_for(0, 3) == 3
 
 
 def test_means_and_rows():
     """A mean over the batch is one, and rows stay in their order."""
     batch = {"x": np.arange(12.0, dtype=np.float32).reshape(6, 2)}
-    function = jax.jit(lambda batch: pieces.mean(lambda piece: (piece["x"].mean(0), 2 * piece["x"]), batch, 3))
+    function = jax.jit(lambda batch: microbatch.mean(lambda piece: (piece["x"].mean(0), 2 * piece["x"]), batch, 3))
     means, rows = function(batch)
     np.testing.assert_allclose(means, [5, 6])
     np.testing.assert_array_equal(rows, 2 * batch["x"])

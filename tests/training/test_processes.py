@@ -10,11 +10,11 @@ import pytest
 from conftest import REPOSITORY, slow_but
 from helpers import TINY, assert_close, assert_refused, command, lines_of, on, saved
 
-from vqjax.core import command as commands
-from vqjax.core import places
-from vqjax.core.config import InputError
 from vqjax.runs import processes
 from vqjax.runs.devices import PARALLEL
+from vqjax.system import cluster
+from vqjax.system import process as commands
+from vqjax.system.errors import InputError
 
 SHORT = [*TINY, "--config.steps=10", "--config.eval_every=10", "--config.save_every=5"]
 LONG = [*TINY, "--config.steps=100000", "--config.eval_every=100000", "--config.save_every=100000"]
@@ -131,18 +131,18 @@ def test_half_a_place_is_refused(given, monkeypatch):
     for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match="expected HOST:PORT of the first process"):
-        places.place(*given)
+        cluster.place(*given)
 
 
 def test_a_place_comes_from_the_environment_too(monkeypatch):
-    assert places.place("", 0, -1, False) is None
+    assert cluster.place("", 0, -1, False) is None
     for name, value in (("COORDINATOR_ADDRESS", "host:1"), ("NUM_PROCESSES", "2"), ("PROCESS_ID", "0")):
         monkeypatch.setenv(f"JAX_{name}", value)
-    assert places.place("", 0, -1, False) == ("host:1", 2, 0)
-    assert places.place("other:1", 4, 3, False) == ("other:1", 4, 3)
+    assert cluster.place("", 0, -1, False) == ("host:1", 2, 0)
+    assert cluster.place("other:1", 4, 3, False) == ("other:1", 4, 3)
     monkeypatch.setenv("JAX_PROCESS_ID", "first")
     with pytest.raises(InputError, match="JAX_PROCESS_ID=first"):
-        places.place("", 0, -1, False)
+        cluster.place("", 0, -1, False)
 
 
 @pytest.mark.parametrize("status, at_once", [(0, False), (3, False), (143, False), (2, True), (commands.UNREAD, True)])
@@ -151,7 +151,7 @@ def test_who_ends_alone_does_not_wait_for_the_others(status, at_once, monkeypatc
     ended = []
     monkeypatch.setattr(processes, "_join", lambda where: None)
     monkeypatch.setattr(processes.os, "_exit", ended.append)
-    assert processes.run(places.Place("host:1", 2, 0), lambda: status) == status
+    assert processes.run(cluster.Place("host:1", 2, 0), lambda: status) == status
     assert ended == [status] * at_once
 
 

@@ -11,8 +11,8 @@ from conftest import CODED, REPOSITORY, slow_but
 from helpers import ENVIRONMENT, TINY, assert_same, lines_of, saved, stop_after, train
 
 from vqjax import tasks
-from vqjax.core.config import InputError
 from vqjax.runs.workdir import Workdir
+from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 from vqjax.training.introduction import rescheduled

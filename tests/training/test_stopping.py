@@ -10,8 +10,8 @@ import pytest
 from conftest import REPOSITORY, slow_but
 from helpers import ENVIRONMENT, TINY, assert_same, saved
 
+from vqjax.runs.accumulator import Window
 from vqjax.runs.checkpoints import Checkpoints
-from vqjax.runs.window import Window
 from vqjax.training import evaluation, loop
 
 

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
+from vqjax.system import terminal
 from vqjax.tasks.prior import PriorTask
-from vqjax.training import loop, terminal
+from vqjax.training import loop
 
 
 def test_a_run_says_what_it_does_in_lines_that_fit(small_config, tmp_path, capsys, monkeypatch):

@@ -10,11 +10,11 @@ import pytest
 from helpers import lines_of
 
 from vqjax.__main__ import FLAGS, main
-from vqjax.core.command import status
-from vqjax.core.config import InputError
-from vqjax.core.flags import parse
+from vqjax.config.flags import parse
 from vqjax.data import datasets
 from vqjax.runs.workdir import Workdir
+from vqjax.system.errors import InputError
+from vqjax.system.process import status
 from vqjax.training import loop, trials
 from vqjax.training.debugging import causes
 

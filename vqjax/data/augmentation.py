@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from vqjax.core.config import InputError
+from vqjax.system.errors import InputError
 
 
 def fields(config: ConfigDict, shape: tuple[int, ...]) -> dict[str, Any]:

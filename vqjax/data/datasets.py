@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from vqjax.core.config import Data, InputError, check_fields, check_name
-from vqjax.core.paths import local
+from vqjax.config.check import check_fields, check_name
+from vqjax.config.schema import Data
 from vqjax.data.sets import archives, arrays, layouts
+from vqjax.data.sets.base import Dataset
 from vqjax.data.sets.clips import ClipsDataset
-from vqjax.data.sets.contract import Dataset
 from vqjax.data.sets.folder import folder
 from vqjax.data.sets.photos import photos
 from vqjax.data.sets.tfds import TfdsDataset
 from vqjax.data.splits import Split
+from vqjax.system.errors import InputError
+from vqjax.system.paths import local
 
 Open = Callable[[Data], Dataset]
 TFDS = "tfds/"  # before the name of any set of TFDS

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from vqjax.core.config import InputError
-from vqjax.core.paths import local
+from vqjax.system.errors import InputError
+from vqjax.system.paths import local
 
 _GREY = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I")
 _MODES = (*_GREY, "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")

@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from vqjax.core.config import InputError, check_name
-from vqjax.core.files import replacing, write_json, writing
-from vqjax.core.paths import local
+from vqjax.config.check import check_name
 from vqjax.data.sets.clips import SPLITS
+from vqjax.system.errors import InputError
+from vqjax.system.files import replacing, write_json, writing
+from vqjax.system.paths import local
 
 _SKIP = 4  # frames of the console per frame that is kept, with one action
 _LONGEST = 18_000  # frames of the console in an episode: 5 minutes

@@ -11,9 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.core.config import Depth, Range, Rate, Width
+from vqjax.config.annotations import Depth, Range, Rate, Width
 from vqjax.networks.encoders import DeepMindEncoder
-from vqjax.networks.layers import BatchNorm, Conv, dropout, max_pool
+from vqjax.networks.layers import BatchNorm, Conv, dropout
+from vqjax.ops.conv import max_pool
 
 
 class _Normed(nn.Module):

@@ -7,8 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.core.config import Depth, Multiple, OneOf, Range, Width
-from vqjax.networks.layers import INITIALIZERS, BatchNorm, Conv, ConvTranspose, max_pool
+from vqjax.config.annotations import Depth, Multiple, OneOf, Range, Width
+from vqjax.networks.layers import INITIALIZERS, BatchNorm, Conv, ConvTranspose
+from vqjax.ops.conv import max_pool
 
 
 def _rematerialised(block: Callable, remat: bool) -> Callable:

@@ -12,7 +12,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from vqjax.core.config import PositiveWeight, Range
+from vqjax.config.annotations import PositiveWeight, Range
 
 
 def unit(images: jax.Array) -> jax.Array:

@@ -1,6 +1,6 @@
 """Vector quantizers: vectors to one of K codes and back."""
 
-from vqjax.quantizers.contract import Quantized, Quantizer
+from vqjax.quantizers.base import Quantized, Quantizer
 from vqjax.quantizers.ema import EMA
 from vqjax.quantizers.fsq import FSQ
 from vqjax.quantizers.gaussian import Gaussian

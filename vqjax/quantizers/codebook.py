@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqjax.core.config import Codes, Decay, Range, Weight
-from vqjax.quantizers.contract import Quantizer
-from vqjax.quantizers.kmeans import kmeans
+from vqjax.config.annotations import Codes, Decay, Range, Weight
+from vqjax.ops.kmeans import kmeans
+from vqjax.quantizers.base import Quantizer
 
 _KMEANS_VECTORS = 64, 20_000, 2  # encoder vectors that k-means looks at: for each code, at most, for each at least
 RAREST = 1e-8  # a running frequency below this no longer matters, and need not decay

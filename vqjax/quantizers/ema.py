@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vqjax.ops.search import means, nearest
+from vqjax.quantizers.base import Quantized
 from vqjax.quantizers.codebook import RAREST, Codebook
-from vqjax.quantizers.contract import Quantized, straight_through
-from vqjax.quantizers.search import means, nearest
+from vqjax.quantizers.estimators import straight_through
 
 
 class EMA(Codebook):

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqjax.core.config import InputError, Range
-from vqjax.core.products import Dense
-from vqjax.quantizers.contract import Quantized, Quantizer
+from vqjax.config.annotations import Range
+from vqjax.ops.matmul import Dense
+from vqjax.quantizers.base import Quantized, Quantizer
+from vqjax.system.errors import InputError
 
 _MOST_CODES = 2**18  # as many have their frequencies kept
 

@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vqjax.core.config import Width
-from vqjax.core.products import Dense
-from vqjax.core.schedules import Ramp
-from vqjax.quantizers.contract import Quantized, Quantizer
+from vqjax.config.annotations import Width
+from vqjax.config.schedules import Ramp
+from vqjax.ops.matmul import Dense
+from vqjax.quantizers.base import Quantized, Quantizer
 
 _LOG_VARIANCE = (-30.0, 20.0)  # the bounds of ln sigma^2: far from where it matters, and e^20 is still finite
 

@@ -6,10 +6,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.core.config import Codes, Decay, InputError, Range, Weight
-from vqjax.core.products import Dense, product
-from vqjax.core.schedules import Ramp
-from vqjax.quantizers.contract import Quantized, Quantizer, straight_through
+from vqjax.config.annotations import Codes, Decay, Range, Weight
+from vqjax.config.schedules import Ramp
+from vqjax.ops.matmul import Dense, product
+from vqjax.quantizers.base import Quantized, Quantizer
+from vqjax.quantizers.estimators import straight_through
+from vqjax.system.errors import InputError
 
 _COLDEST = 1e-3  # temperature
 _RAREST = 1e-8  # the logarithm of a running mean no longer falls below this

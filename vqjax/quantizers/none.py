@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vqjax.quantizers.contract import Quantized, Quantizer
+from vqjax.quantizers.base import Quantized, Quantizer
 
 
 class Identity(Quantizer):

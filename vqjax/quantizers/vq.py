@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vqjax.ops.search import nearest, shares
+from vqjax.quantizers.base import Quantized
 from vqjax.quantizers.codebook import Codebook
-from vqjax.quantizers.contract import Quantized, straight_through
-from vqjax.quantizers.search import nearest, shares
+from vqjax.quantizers.estimators import straight_through
 
 
 class VQ(Codebook):

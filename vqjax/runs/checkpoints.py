@@ -21,12 +21,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from vqjax.core.config import InputError, differences
-from vqjax.core.files import Unwritten, read_json, writing
-from vqjax.runs import finite, seal
+from vqjax.config.display import differences
+from vqjax.runs import checksums, finite
+from vqjax.runs.checkpoint_record import Saved
 from vqjax.runs.pins import pinned
-from vqjax.runs.saved import Saved
 from vqjax.runs.state import TrainState, zeros
+from vqjax.system.errors import InputError
+from vqjax.system.files import Unwritten, read_json, writing
 
 
 @functools.cache
@@ -153,9 +154,9 @@ class Checkpoints:
         # A figure that is not finite must not pass for the best: nothing compares as less than NaN.
         metrics = None if monitored is None or not np.isfinite(monitored) else {"monitored": float(monitored)}
         record: dict[str, Any] = {**{name: int(getattr(state, name)) for name in _COUNTS}, "metrics": metrics}
-        record["leaves"] = {name: seal.checksums(tree) for name, tree in items.items()}
+        record["leaves"] = {name: checksums.checksums(tree) for name, tree in items.items()}
         arguments = {name: _orbax().args.StandardSave(tree) for name, tree in items.items()}
-        arguments["record"] = _orbax().args.JsonSave(seal.sealed(record))
+        arguments["record"] = _orbax().args.JsonSave(checksums.sealed(record))
         self._settle()
         if not self._needed:  # the first of this run
             self._clear()
@@ -303,11 +304,11 @@ class Checkpoints:
                 raise ValueError("it has no record")
             restored = dict(self._manager.restore(step, args=_orbax().args.Composite(**arguments)).items())
             older = {**dict.fromkeys(_COUNTS, 0), "step": step}
-            record: dict[str, Any] = seal.opened(restored["record"]) if recorded else older
+            record: dict[str, Any] = checksums.opened(restored["record"]) if recorded else older
             if record["step"] != step:
                 raise ValueError(f"it is that of step {record['step']}")
             for name in items if recorded else ():
-                seal.verify(name, restored[name], record["leaves"][name])
+                checksums.verify(name, restored[name], record["leaves"][name])
         except Exception as error:  # of damaged files Orbax raises errors of many kinds
             reason = (str(error) or type(error).__name__).partition("\n")[0][:200]
             raise Damaged(f"{self.directory}/{step} cannot be read: {reason}") from error
@@ -328,7 +329,7 @@ def _wrong_figure(path: Path) -> str:
     except _BROKEN as error:
         return f"{file} cannot be read: {error}"
     try:
-        expected = seal.opened(read_json(record))["metrics"]
+        expected = checksums.opened(read_json(record))["metrics"]
     except _BROKEN:  # an older one without it; or it is said when the step is restored
         return ""
     return "" if found == expected else f"{path} cannot be read: its monitored figure is not what was saved"

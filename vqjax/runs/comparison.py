@@ -7,14 +7,14 @@ from typing import Any
 
 from flax import traverse_util
 
-from vqjax.core.config import InputError
-from vqjax.core.files import read_json, replacing, writing
-from vqjax.core.history import renamed
-from vqjax.core.paths import local
+from vqjax.config.history import renamed
 from vqjax.runs import plots
 from vqjax.runs.report import cell, markdown_table
 from vqjax.runs.workdir import Workdir, plain
 from vqjax.runs.writer import read_lines
+from vqjax.system.errors import InputError
+from vqjax.system.files import read_json, replacing, writing
+from vqjax.system.paths import local
 
 _SHOWN = ("accuracy", "nats_per_code", "psnr", "loss")  # of the plot: the first that all runs have
 

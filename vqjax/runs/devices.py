@@ -16,11 +16,12 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from vqjax.core import axes, cores
-from vqjax.core.config import InputError
-from vqjax.core.platforms import compiled_for
 from vqjax.data.batches import evaluation_batches
 from vqjax.data.splits import Split
+from vqjax.ops import axes
+from vqjax.ops.platforms import compiled_for, on_cpu
+from vqjax.system import cores
+from vqjax.system.errors import InputError
 
 
 class Program(abc.ABC):
@@ -129,11 +130,6 @@ def _first(tree: Any) -> Any:
 _IN_FLIGHT = 8
 
 PARALLEL: dict[str, type[Program]] = {"pmap": Pmap, "shard_map": ShardMap}
-
-
-def on_cpu() -> bool:
-    """Whether the devices are a CPU's."""
-    return jax.default_backend() == "cpu"
 
 
 def compiled_quickly(function: Callable, level: int = 1) -> Any:

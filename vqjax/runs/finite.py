@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqjax.core.config import InputError
+from vqjax.system.errors import InputError
 
 _SMALL = 2**16  # numbers, of which a copy costs less than another pass
 MOST = 5  # steps in a row that may be skipped; so many end the run

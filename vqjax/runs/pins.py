@@ -5,7 +5,7 @@ pins/<step>-<fingerprint>.json    {"runs": the workdirs of what was trained on i
 
 from pathlib import Path
 
-from vqjax.core.files import read_json, write_json
+from vqjax.system.files import read_json, write_json
 
 
 def pin(directory: Path, step: int, fingerprint: str, run: Path) -> None:

@@ -9,8 +9,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vqjax.core.files import replacing
 from vqjax.runs.metrics import perplexity
+from vqjax.system.files import replacing
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -19,10 +19,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vqjax.core import axes, command
-from vqjax.core.config import InputError
-from vqjax.core.places import Place
+from vqjax.ops import axes
 from vqjax.runs.devices import Program, in_flight
+from vqjax.system import process
+from vqjax.system.cluster import Place
+from vqjax.system.errors import InputError
 
 _HEARTBEAT = 30  # seconds after which a process that is not heard of counts as dead
 _TOGETHER = (0, 3)  # and those of signals: statuses with which all processes end
@@ -40,13 +41,13 @@ def run(where: Place | None, train: Callable[[], int]) -> int:
         sys.stdout = open(os.devnull, "w")  # all would say the same
     status = 1
     try:
-        status = command.status(train)
+        status = process.status(train)
     except jax.errors.JaxRuntimeError as error:
         print(f"error: {_lost(error)}", file=sys.stderr)
     except Exception:
         traceback.print_exc()
     finally:
-        if status == command.UNREAD or status not in _TOGETHER and status < 128:
+        if status == process.UNREAD or status not in _TOGETHER and status < 128:
             # Not the usual end, at which JAX waits for the others, who may be waiting for this one.
             sys.stdout.flush()
             print(f"process {jax.process_index()} of {jax.process_count()} has ended", file=sys.stderr, flush=True)

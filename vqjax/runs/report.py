@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from vqjax.core.config import brief
-from vqjax.core.files import read_json, replacing
+from vqjax.config.display import brief
 from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import read_lines
+from vqjax.system.files import read_json, replacing
 
 
 def write_report(workdir: Workdir) -> None:

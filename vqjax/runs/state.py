@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import optax
 
-from vqjax.core.config import InputError
+from vqjax.system.errors import InputError
 
 
 class TrainState(NamedTuple):

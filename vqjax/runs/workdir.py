@@ -20,12 +20,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from vqjax import __version__
-from vqjax.core.config import InputError, differences
-from vqjax.core.files import read_json, write_json, writing
-from vqjax.core.history import completed
-from vqjax.core.paths import local
+from vqjax.config.display import differences
+from vqjax.config.history import completed
 from vqjax.runs.checkpoints import Checkpoints, Unlike
+from vqjax.system.errors import InputError
+from vqjax.system.files import read_json, write_json, writing
+from vqjax.system.paths import local
+from vqjax.system.version import __version__
 
 FORMAT = 1  # of the workdir, see `vqjax.core.history`; a reader refuses a later one
 # What may differ when a run is resumed: how far, how often, on which devices, and where things lie.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vqjax.core.files import replacing, to_json, writing
+from vqjax.system.files import replacing, to_json, writing
 
 _SECONDS = "_seconds"  # ends the names of phases in timing.jsonl
 

@@ -6,13 +6,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vqjax.core.config import InputError, SecondStage, check_name, check_run
-from vqjax.core.paths import local
+from vqjax.config.check import check_name
+from vqjax.config.schema import SecondStage, check_run
 from vqjax.data import datasets
 from vqjax.runs.workdir import Workdir
+from vqjax.system.errors import InputError
+from vqjax.system.paths import local
 from vqjax.tasks.autoencoder import AutoencoderTask
+from vqjax.tasks.base import Task
 from vqjax.tasks.classifier import ClassifierTask, CodeClassifierTask
-from vqjax.tasks.contract import Task
 from vqjax.tasks.prior import PriorTask
 from vqjax.tasks.stage1 import Stage1
 

@@ -9,15 +9,17 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from vqjax.core.config import InputError, OneOf, Width, build, own_fields
+from vqjax.config.annotations import OneOf, Width
+from vqjax.config.check import build, own_fields
 from vqjax.data.splits import Split
 from vqjax.networks.encoders import DECODERS, ENCODERS
 from vqjax.networks.layers import DTYPES
 from vqjax.networks.likelihoods import LIKELIHOODS, unit
 from vqjax.quantizers import QUANTIZERS
 from vqjax.runs import metrics
+from vqjax.system.errors import InputError
 from vqjax.tasks import models
-from vqjax.tasks.contract import Pictures
+from vqjax.tasks.base import Pictures
 from vqjax.tasks.quantized import Quantized
 
 

@@ -11,15 +11,18 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from vqjax.core.config import InputError, OneOf, Rate, SecondStage, build, own_fields
+from vqjax.config.annotations import OneOf, Rate
+from vqjax.config.check import build, own_fields
+from vqjax.config.schema import SecondStage
 from vqjax.data import datasets
 from vqjax.data.splits import Split
 from vqjax.networks.backbones import BACKBONES, HEADS
 from vqjax.networks.layers import DTYPES
 from vqjax.networks.likelihoods import centred, unit
 from vqjax.quantizers import QUANTIZERS, Identity, Quantizer
+from vqjax.system.errors import InputError
 from vqjax.tasks import models
-from vqjax.tasks.contract import Pictures
+from vqjax.tasks.base import Pictures
 from vqjax.tasks.quantized import Quantized
 from vqjax.tasks.stage1 import Stage1
 

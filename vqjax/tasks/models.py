@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.networks.layers import BatchNorm
-from vqjax.quantizers.contract import Quantized, Quantizer
+from vqjax.quantizers.base import Quantized, Quantizer
 
 
 def over_frames(network: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

@@ -11,18 +11,17 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from vqjax.core.config import Decay, OneOf, SecondStage, build, own_fields
+from vqjax.config.annotations import Decay, OneOf
+from vqjax.config.check import build, own_fields
+from vqjax.config.schema import SecondStage
 from vqjax.data import datasets
 from vqjax.data.splits import Split
-from vqjax.networks.autoregressive import Prior
 from vqjax.networks.layers import DTYPES
-from vqjax.networks.pixelcnn import PixelCNN
+from vqjax.networks.priors import PRIORS, Prior
 from vqjax.runs import metrics
-from vqjax.tasks.contract import Pictures, Task, keys_of
+from vqjax.tasks.base import Pictures, Task, keys_of
 from vqjax.tasks.sampling import ANCESTRAL, Sampling, sample
 from vqjax.tasks.stage1 import Stage1
-
-PRIORS: dict[str, type[Prior]] = {"pixelcnn": PixelCNN}
 
 
 @dataclasses.dataclass(frozen=True)

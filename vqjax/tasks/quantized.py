@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from vqjax.core import axes
-from vqjax.core.config import InputError
+from vqjax.ops import axes
 from vqjax.runs.devices import compiled_quickly
+from vqjax.system.errors import InputError
 from vqjax.tasks import models
-from vqjax.tasks.contract import Task
+from vqjax.tasks.base import Task
 
 
 class Quantized(Task):

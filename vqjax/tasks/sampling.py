@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from vqjax.core.config import Natural, Range
-from vqjax.networks.autoregressive import Prior
+from vqjax.config.annotations import Natural, Range
+from vqjax.networks.priors.base import Prior
 
 
 @dataclasses.dataclass(frozen=True)

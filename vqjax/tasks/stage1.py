@@ -12,11 +12,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vqjax.core.config import InputError
-from vqjax.data import codes, datasets
+from vqjax.data import datasets
+from vqjax.data.formats import npy
 from vqjax.data.splits import Split
 from vqjax.runs import devices, pins
 from vqjax.runs.workdir import Workdir
+from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderTask
 
 _PLACES = ("data_dir", "path")  # fields of `config.data` that a second stage has from its first unless it has its own
@@ -236,7 +237,7 @@ class Stage1:
             return self._encode(config, name)
         directory, data_hash = self.kept, datasets.describe(config).hash(name)
         try:
-            split = codes.read(directory, self.fingerprint, name, data_hash)
+            split = npy.read(directory, self.fingerprint, name, data_hash)
         except InputError as error:
             raise InputError(f"{error}\nDelete {directory}, and the codes are made again") from error
         return self._encode(config, name, data_hash) if split is None else split
@@ -250,8 +251,8 @@ class Stage1:
         make = functools.partial(mapper.parts, encode, images, self._at_a_time, f"codes of {name}")
         if data_hash:
             try:
-                codes.write(self.kept, self.description, name, make(), label, data_hash)
-                kept = codes.read(self.kept, self.fingerprint, name, data_hash)
+                npy.write(self.kept, self.description, name, make(), label, data_hash)
+                kept = npy.read(self.kept, self.fingerprint, name, data_hash)
                 assert kept is not None
                 return kept
             except OSError as error:  # a stage 1 that others own can still be read

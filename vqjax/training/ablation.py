@@ -15,13 +15,13 @@ import jax
 from ml_collections import ConfigDict
 
 from vqjax import tasks
-from vqjax.core.config import InputError
-from vqjax.core.files import read_json, replacing
 from vqjax.data import datasets
 from vqjax.runs import devices, plots
 from vqjax.runs.report import cell, markdown_table
 from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import read_lines
+from vqjax.system.errors import InputError
+from vqjax.system.files import read_json, replacing
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 

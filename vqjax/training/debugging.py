@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from vqjax.core import axes
+from vqjax.ops import axes
 from vqjax.runs import finite
 from vqjax.runs.devices import Program
 from vqjax.runs.state import TrainState

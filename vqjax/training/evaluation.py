@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from vqjax import tasks
-from vqjax.core.files import write_json
 from vqjax.data import datasets
 from vqjax.data.batches import evaluation_batches
 from vqjax.data.splits import Split
@@ -16,7 +15,8 @@ from vqjax.runs import devices
 from vqjax.runs.metrics import Mean, recall, summarize
 from vqjax.runs.report import write_report
 from vqjax.runs.workdir import Workdir
-from vqjax.tasks.contract import Task
+from vqjax.system.files import write_json
+from vqjax.tasks.base import Task
 from vqjax.training.steps import eval_step
 
 PICTURES = 64  # images in a grid

@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 from vqjax.data import datasets
 from vqjax.data.splits import Split
 from vqjax.runs.state import TrainState
-from vqjax.tasks.contract import Task
+from vqjax.system.terminal import fitted
+from vqjax.tasks.base import Task
 from vqjax.training import optimizers
-from vqjax.training.terminal import fitted
 
 _NOTES = 20  # lines about the data
 

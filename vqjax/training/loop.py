@@ -14,30 +14,32 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vqjax import __version__, tasks
-from vqjax.core.config import brief, check_name
-from vqjax.core.files import read_json
-from vqjax.core.history import renamed
-from vqjax.core.interrupts import Interrupts, Stopped, stopped
+from vqjax import tasks
+from vqjax.config.check import check_name
+from vqjax.config.display import brief
+from vqjax.config.history import renamed
 from vqjax.data import datasets
 from vqjax.data.batches import batches
 from vqjax.runs import devices, finite, processes
+from vqjax.runs.accumulator import Window
 from vqjax.runs.checkpoints import Checkpoints
-from vqjax.runs.lock import locked
 from vqjax.runs.report import write_report
 from vqjax.runs.state import TrainState, check_fits, initial_state, zeros
-from vqjax.runs.window import Window
 from vqjax.runs.workdir import Facts, Workdir
 from vqjax.runs.writer import Writer, read_lines, seconds
-from vqjax.tasks.contract import Task
+from vqjax.system.files import read_json
+from vqjax.system.lock import locked
+from vqjax.system.signals import Interrupts, Stopped, stopped
+from vqjax.system.terminal import Progress, fitted, short, show, summary, timed
+from vqjax.system.version import __version__
+from vqjax.tasks.base import Task
 from vqjax.tasks.stage1 import Stage1
-from vqjax.training import debugging, optimizers, pieces, profiling
+from vqjax.training import debugging, optimizers, profiling
 from vqjax.training.clock import Clock
 from vqjax.training.evaluation import Evaluator
 from vqjax.training.introduction import introduce, rescheduled
 from vqjax.training.stepping import FromHost, Resident, Stepping, resident, shapes
 from vqjax.training.steps import prepare_step, train_step
-from vqjax.training.terminal import Progress, fitted, short, show, summary, timed
 
 _Pending = concurrent.futures.Future[jax.stages.Compiled]  # a program that a thread compiles
 
@@ -67,7 +69,7 @@ def check(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | N
         workdir.check(config)
     task = tasks.build(config, stage1, facts)
     if microbatch := config.get("microbatch", 0):
-        pieces.check(microbatch, task.expected)
+        microbatch.check(microbatch, task.expected)
     if not facts:
         task.check(datasets.describe(config).sizes["train"] - datasets.held_out(config))
     return task

@@ -9,17 +9,10 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from vqjax.core.config import (
-    Decay,
-    InputError,
-    Natural,
-    OneOf,
-    Range,
-    build,
-    check_value,
-    own_fields,
-)
-from vqjax.core.schedules import SCHEDULES, Ramp, Schedule
+from vqjax.config.annotations import Decay, Natural, OneOf, Range
+from vqjax.config.check import build, check_value, own_fields
+from vqjax.config.schedules import SCHEDULES, Ramp, Schedule
+from vqjax.system.errors import InputError
 
 Epsilon = Annotated[float, Range(1e-16, 1)]
 WeightDecay = Annotated[float, Range(0, 100)]

@@ -9,9 +9,10 @@ import numpy as np
 
 from vqjax.data.batches import batch_rows, share
 from vqjax.data.splits import Split
-from vqjax.runs.devices import Program, on_cpu
+from vqjax.ops.platforms import on_cpu
+from vqjax.runs.devices import Program
 from vqjax.runs.state import TrainState, nbytes, zeros
-from vqjax.tasks.contract import Task
+from vqjax.tasks.base import Task
 
 _MOST = 32  # steps of a call
 _SHARE = 0.25  # of what is free of a device's memory, for the data of a run

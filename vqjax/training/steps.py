@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vqjax.core import axes
-from vqjax.core.platforms import by_platform
+from vqjax.ops import axes
+from vqjax.ops.platforms import by_platform
 from vqjax.runs import finite
 from vqjax.runs.state import TrainState
-from vqjax.tasks.contract import Task
-from vqjax.training import pieces
+from vqjax.tasks.base import Task
+from vqjax.training import microbatch
 
 
 def _forget(optimizer: optax.GradientTransformation, opt_state: Any, old: Any, new: Any) -> Any:
@@ -80,8 +80,8 @@ def train_step(
             (loss, (*means, vectors)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params, piece)
             return (grads, *means, loss), vectors
 
-        count = pieces.number(task.config.get("microbatch", 0), gradients, batch, state.extra) if guarded else 1
-        means, vectors = pieces.mean(gradients, batch, count)
+        count = microbatch.number(task.config.get("microbatch", 0), gradients, batch, state.extra) if guarded else 1
+        means, vectors = microbatch.mean(gradients, batch, count)
         grads, extra, metrics, loss = jax.lax.pmean(means, axes.BATCH)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

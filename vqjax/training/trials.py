@@ -8,12 +8,14 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from vqjax.core.config import InputError, Positive, check_value
+from vqjax.config.annotations import Positive
+from vqjax.config.check import check_value
 from vqjax.runs import devices, pins
 from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import read_lines
+from vqjax.system.errors import InputError
+from vqjax.system.terminal import fitted
 from vqjax.training import loop
-from vqjax.training.terminal import fitted
 
 _SMOKE = {"steps": 4, "log_every": 2, "eval_every": 2, "save_every": 2}
 _IMAGES = 32  # of each split in a smoke test

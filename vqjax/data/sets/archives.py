@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from vqjax.core.config import Data, InputError
+from vqjax.config.schema import Data
 from vqjax.data.sets.arrays import ArrayDataset, Arrays
-from vqjax.data.sets.contract import Dataset, file_stamp, given_path
+from vqjax.data.sets.base import Dataset, file_stamp, given_path
+from vqjax.system.errors import InputError
 
 _DIGITS = tuple("0123456789")
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vqjax.core.config import Data, InputError, parse_size
+from vqjax.config.schema import Data, parse_size
 from vqjax.data import images
-from vqjax.data.sets.contract import Dataset, file_stamp, given_path
-from vqjax.data.sets.files import fraction
+from vqjax.data.sets.base import Dataset, file_stamp, given_path
+from vqjax.data.sets.image_files import fraction
 from vqjax.data.splits import Split
+from vqjax.system.errors import InputError
 
 _IMAGES, _LABELS = ("image", "images"), ("label", "labels")  # what the arrays of an .npz may be called
 _CLASSES = 2**16  # labels from there on are taken for something else

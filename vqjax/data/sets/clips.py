@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageSequence
 
-from vqjax.core.config import Data, InputError, parse_size
+from vqjax.config.schema import Data, parse_size
 from vqjax.data import images
 from vqjax.data.sets.arrays import ArrayDataset, Arrays, resized
-from vqjax.data.sets.contract import file_stamp, given_path
+from vqjax.data.sets.base import file_stamp, given_path
+from vqjax.system.errors import InputError
 
 SPLITS = ("train", "test")
 _LARGEST = 2**33  # bytes of frames that are held

@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from vqjax.core.config import Data, InputError
-from vqjax.data.sets.contract import given_path
-from vqjax.data.sets.files import ImageFiles
+from vqjax.config.schema import Data
+from vqjax.data.sets.base import given_path
+from vqjax.data.sets.image_files import ImageFiles
+from vqjax.system.errors import InputError
 
 # What the directory of a split may be called.
 SPLITS = {

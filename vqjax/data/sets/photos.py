@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vqjax.core.config import Data
+from vqjax.config.schema import Data
 from vqjax.data.sets.arrays import ArrayDataset
 
 NAMES = ("china", "flower")

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from vqjax.core.config import Data, InputError, parse_size
-from vqjax.core.paths import local
-from vqjax.data import decoded, images
-from vqjax.data.sets.contract import Dataset, file_stamp
+from vqjax.config.schema import Data, parse_size
+from vqjax.data import array_cache, images
+from vqjax.data.sets.base import Dataset, file_stamp
 from vqjax.data.splits import Split
+from vqjax.system.errors import InputError
+from vqjax.system.paths import local
 
 _CHUNK = 256  # images that are read at a time
 
@@ -117,7 +118,7 @@ class TfdsDataset(Dataset):
         def read() -> dict[str, np.ndarray]:
             return {"label": np.fromiter((each[self._label] for each in examples()), np.int32, self.sizes[name])}
 
-        return decoded.kept(f"{self.identity} {name} labels" * self.data.cache, read)[0]["label"]
+        return array_cache.kept(f"{self.identity} {name} labels" * self.data.cache, read)[0]["label"]
 
 
 class TfdsSource:

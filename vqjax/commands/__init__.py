@@ -1,0 +1,1 @@
+"""The commands: arguments, one call of the Python API, and what is printed."""

@@ -1,0 +1,22 @@
+"""Shows runs side by side: `python -m vqjax.compare --help`."""
+
+from collections.abc import Sequence
+
+from vqjax.system.arguments import parser
+from vqjax.system.process import run
+
+
+def main(arguments: Sequence[str]) -> None:
+    example = "python -m vqjax compare runs/digits runs/wide --out runs/comparison"
+    flags = parser("compare", "Show where the configs of runs differ, and their figures.", example)
+    flags.add_argument("runs", nargs="+", metavar="run", help="a workdir")
+    flags.add_argument("--out", default="comparison", help="a directory (default: comparison)")
+    given = flags.parse_args(arguments)
+
+    from vqjax.runs.comparison import compare  # pyplot starts here, after the arguments are known to be right
+
+    print(f"{compare(given.runs, given.out)}\nin {given.out}: comparison.md, comparison.png")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,26 @@
+"""Shows the data that a config describes, before anything is trained: `python -m vqjax.inspect --help`."""
+
+from collections.abc import Sequence
+
+from vqjax.config.flags import parse
+from vqjax.system.process import run
+
+
+def main(arguments: Sequence[str]) -> None:
+    given = parse(
+        arguments,
+        "inspect",
+        "Show the data of a config: how much, of what, how fast, and what is odd. Nothing is trained.",
+        "python -m vqjax inspect --config folder --config.data.path=photos",
+    )
+
+    from vqjax.training.inspection import inspect  # JAX starts here, after the flags are known to be right
+
+    picture = given.workdir.with_name(f"{given.workdir.name}-data.png")
+    for line in inspect(given.config, picture):
+        print(line, flush=True)
+    print(f"written to {picture}")
+
+
+if __name__ == "__main__":
+    run(main)

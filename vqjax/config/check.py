@@ -1,0 +1,115 @@
+"""From a ConfigDict to typed objects: every name, type and range is checked here, once.
+
+A choice in a config is a name plus one dict of fields per entry that may be chosen:
+
+    model.quantizer = "ema"
+    model.ema = dict(num_codes=512, decay=0.99, ...)
+    model.vq = dict(num_codes=512, ...)
+
+so that `--config.model.quantizer=vq` alone works. `build(QUANTIZERS, config, "model.quantizer")`
+takes the chosen entry of the table and calls it with its fields. An entry is a class or function with
+annotated parameters; the annotations are the whole schema, and `Range` adds the bounds.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from ml_collections import ConfigDict
+
+from vqjax.config.annotations import OneOf
+from vqjax.system.errors import InputError, nearest
+
+
+def check_name(table: Mapping[str, Any], name: Any, key: str) -> None:
+    """Raises InputError unless `name` is an entry of `table`."""
+    if not isinstance(name, str) or name not in table:
+        raise InputError(f"{key}={name!r} is unknown.{nearest(str(name), table)}\nKnown: {', '.join(table)}")
+
+
+def check_value(value: Any, hint: Any, key: str) -> Any:
+    """Returns `value` as its annotated type, or raises InputError.
+
+    An int becomes a float where one is asked for; a list, as JSON has it, a `tuple[kind, ...]`; a dict the dataclass
+    that is asked for, whose ValueError, if it raises one, is reported under the same key.
+    """
+    kind, *limits = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{key}={value!r}: expected tuple, got {type(value).__name__}")
+        return tuple(check_value(each, get_args(kind)[0], f"{key}[{i}]") for i, each in enumerate(value))
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        fields = check_fields(kind, value, key)
+        try:
+            return kind(**fields)
+        except ValueError as error:
+            raise InputError(f"{key}: {error}") from error
+    if kind is float and type(value) is int:
+        value = float(value)
+    if isinstance(kind, type) and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+        raise InputError(f"{key}={value!r}: expected {kind.__name__}, got {type(value).__name__}")
+    for limit in limits:
+        if value not in limit:
+            hint = nearest(value, limit.names) if isinstance(limit, OneOf) else ""
+            raise InputError(f"{key}={value!r}: expected {limit}.{hint}".rstrip("."))
+    return value
+
+
+def check_fields(entry: Callable, fields: Mapping[str, Any], key: str, given: Mapping[str, Any] = {}) -> dict[str, Any]:
+    """Checks `fields` against the annotated parameters of `entry`, less those in `given`.
+
+    Returns the fields as a plain dict. Raises InputError that names the key of an unknown or missing
+    field, a wrong type or a value out of range.
+    """
+    hints = get_type_hints(entry, include_extras=True)
+    parameters = inspect.signature(entry).parameters
+    hidden = {*given, "parent", "name"} if "parent" in parameters else {*given}  # Flax's own fields of every module
+    expected = {name: parameter for name, parameter in parameters.items() if name not in hidden}
+    for name in fields:
+        if name not in expected:
+            raise InputError(f"{key}.{name} is unknown.{nearest(name, expected)}\nKnown: {', '.join(expected)}")
+    for name, parameter in expected.items():
+        if name not in fields and parameter.default is inspect.Parameter.empty:
+            raise InputError(f"{key}.{name} is missing from the config")
+    return {name: check_value(value, hints[name], f"{key}.{name}") for name, value in fields.items()}
+
+
+def own_fields(kind: type, fields: ConfigDict, key: str, *tables: Mapping[str, Any]) -> Any:
+    """`kind` made of the fields of a section that belong to no entry of the tables, checked as by `check_fields`."""
+    own = {name: value for name, value in fields.items() if not any(name in table for table in tables)}
+    return kind(**check_fields(kind, own, key))
+
+
+def section(config: ConfigDict, path: str) -> ConfigDict:
+    """The part of `config` at a dotted path; InputError if there is none."""
+    for i, name in enumerate(path.split(".")):
+        if not isinstance(config, ConfigDict) or name not in config:
+            raise InputError(f"config.{'.'.join(path.split('.')[: i + 1])} is missing from the config")
+        config = config[name]
+    return config
+
+
+def build(table: Mapping[str, Callable], config: ConfigDict, path: str, **given: Any) -> Any:
+    """Calls the entry of `table` that `config` chooses at `path` with that entry's fields.
+
+    Args:
+      table: name -> class or function with annotated parameters.
+      config: the whole config.
+      path: dotted path of the choice, e.g. "model.quantizer"; the fields of an entry named `ema` are at
+        "model.ema".
+      **given: arguments that the program knows and the config does not.
+
+    Raises:
+      InputError: an unknown name (with the known ones), or a field that is unknown, missing, of a wrong
+        type or out of range.
+    """
+    name = section(config, path)
+    check_name(table, name, f"config.{path}")
+    parent = path.rpartition(".")[0]
+    where = f"{parent}.{name}" if parent else name
+    fields = section(config, where)
+    if not isinstance(fields, ConfigDict):
+        raise InputError(f"config.{where}={fields!r}: expected the fields of {name}, a dict")
+    fields = check_fields(table[name], fields.to_dict(), f"config.{where}", given)
+    return table[name](**fields, **given)

@@ -1,0 +1,175 @@
+"""The flags of the commands that take a config: --config, its fields as --config.<name>, and --workdir."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from vqjax.config import loading
+from vqjax.config.display import brief
+from vqjax.system.arguments import parser
+from vqjax.system.errors import InputError, nearest
+from vqjax.system.paths import local
+
+_FIELD = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]+)(?P<value>=.*)?", re.DOTALL)
+
+
+class Given(NamedTuple):
+    """What the command line says: the config, its fields set as the flags have it, and where to work."""
+
+    config: ConfigDict
+    workdir: Path
+    options: Mapping[str, int | bool | str] = {}
+
+
+def parse(
+    arguments: Sequence[str],
+    command: str,
+    description: str,
+    example: str,
+    options: Mapping[str, tuple[int | bool | str, str]] = {},
+) -> Given:
+    """What a command line says.
+
+    Args:
+      arguments: of the command.
+      command: its name; `ablate` takes a config of rows, the others the config of a run.
+      description, example: for --help.
+      options: other flags, {name: (default, help)}: of the default's type, switches where it is False.
+
+    Raises:
+      InputError: the config is missing or another command's, or a flag is wrong.
+      SystemExit: after --help.
+    """
+    settings, rest = _split(arguments)
+    known = parser(command, description, example)
+    known.add_argument("--config", metavar="FILE[:ARG]", help="a file, or the name of a config that comes with vqjax")
+    known.add_argument("--config.NAME", metavar="VALUE", help="sets a field; --config FILE --help lists the fields")
+    known.add_argument("--workdir", metavar="DIR", help="default: runs/<the config's name and argument>")
+    for name, (default, text) in options.items():
+        typed: dict[str, Any] = {"type": type(default), "metavar": "N" if isinstance(default, int) else name.upper()}
+        kind = {"action": "store_true"} if default is False else typed
+        known.add_argument(f"--{name}", default=default, help=text, **kind)
+    asked = [word for word in rest if word in ("-h", "--help")]
+    given, unknown = known.parse_known_args([word for word in rest if word not in asked])
+    if asked and not given.config:
+        known.parse_args(asked)
+    if unknown:
+        known.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if not given.config:
+        raise InputError(f"--config is missing: expected a file or one of\n{loading.listing()}")
+    file, argument = loading.find(given.config)
+    config = loading.load(file, argument)
+    _check_kind(config, given.config, command)
+    for key, _ in settings:
+        _check_field(config, key)
+    config = _set(config, [word for _, words in settings for word in words])
+    for key, _ in settings:
+        _check_chosen(config, key)
+    if asked:
+        print(f"The fields of {given.config}, each set with --config.<name>=<value>:\n\n{brief(config, every=True)}")
+        raise SystemExit(0)
+    workdir = local(given.workdir, "--workdir") if given.workdir else default_workdir(file, argument)
+    return Given(config, workdir, {name: getattr(given, name) for name in options})
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    """The fields that are set, each with its words as they stand, and the rest of the command line."""
+    settings: list[tuple[str, list[str]]] = []
+    rest: list[str] = []
+    words = [*arguments]
+    while words:
+        word, *words = words
+        if not (match := _FIELD.fullmatch(word)):
+            rest.append(word)
+            continue
+        value = [] if match["value"] or match["no"] or not words or words[0].startswith("--") else [words.pop(0)]
+        settings.append((match["key"], [word, *value]))
+    return settings, rest
+
+
+def _check_kind(config: ConfigDict, name: str, command: str) -> None:
+    """Raises InputError, which names the right command, if the config is another command's."""
+    rows = "task" not in config and len(config) and all(isinstance(row, ConfigDict) for row in config.values())
+    if rows and command != "ablate":
+        raise InputError(f"--config={name} has rows to compare: python -m vqjax ablate --config {name}")
+    if "task" in config and command == "ablate":
+        raise InputError(
+            f"--config={name} is the config of one run, expected rows: python -m vqjax train --config {name}"
+        )
+
+
+def _check_field(config: ConfigDict, key: str) -> None:
+    """Raises InputError unless the config has the field; says where it is, or what is called nearly so."""
+    part: Any = config
+    path = key.split(".")
+    for i, name in enumerate(path):
+        if not isinstance(part, ConfigDict):
+            raise InputError(f"--config.{key}: config.{'.'.join(path[:i])} is {part!r} and has no fields")
+        if name not in part:
+            inside = ".".join([*path[:i], ""])
+            places = [f"{inside}{place}" for place in _places(part, ".".join(path[i:]))]
+            if places:
+                raise InputError(f"--config.{key}: there is no such field; expected {' or '.join(places)}")
+            raise InputError(f"--config.{key}: there is no such field.{nearest(name, part)}\nKnown: {', '.join(part)}")
+        part = part[name]
+
+
+def _places(part: ConfigDict, key: str) -> list[str]:
+    """Where below a part of the config a key stands: in the chosen entries, or else in any."""
+    found = []
+    for name, below in part.items():
+        if isinstance(below, ConfigDict):
+            if _has(below, key):
+                found.append(f"{name}.{key}")
+            found += [f"{name}.{place}" for place in _places(below, key)]
+    chosen = {value for value in part.values() if isinstance(value, str)}
+    return [place for place in found if place.partition(".")[0] in chosen] or found
+
+
+def _has(part: Any, key: str) -> bool:
+    for name in key.split("."):
+        if not isinstance(part, ConfigDict) or name not in part:
+            return False
+        part = part[name]
+    return True
+
+
+def _check_chosen(config: ConfigDict, key: str) -> None:
+    """Raises InputError if the field belongs to an entry that the config does not choose, and so would do nothing."""
+    *path, name = key.split(".")
+    part = config
+    for i, each in enumerate(path):
+        chosen = [value for value in part.values() if isinstance(value, str) and value in part]
+        if chosen and each not in chosen:
+            instead = [".".join([*path[:i], other, *path[i + 1 :], name]) for other in chosen]
+            instead = [other for other in instead if _has(config, other)]
+            hint = f"expected {' or '.join(instead)}, or" if instead else "expected"
+            section = "".join(f"{other}." for other in path[:i])
+            raise InputError(
+                f"--config.{key}: {section}{each} is not chosen, the field would do nothing; {hint} "
+                f"{section}{each} to be chosen (now: {', '.join(dict.fromkeys(chosen))})"
+            )
+        part = part[each]
+
+
+def _set(config: ConfigDict, words: list[str]) -> ConfigDict:
+    """The config with the fields that `--config.<name>=<value>` set, each of the type that it has."""
+    values = flags.FlagValues()
+    argv = ["vqjax", *words]
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, lock_config=True, sys_argv=argv)
+    try:
+        values(argv)
+    except (flags.Error, ValueError, TypeError, KeyError) as error:
+        raise InputError("\n".join(str(error).strip().splitlines()[:3])) from error
+    return values.config
+
+
+def default_workdir(file: Path, argument: str) -> Path:
+    """runs/digits of configs/digits.py, runs/classifier-mnist of configs/classifier.py:mnist, and so in its folders."""
+    *folders, name = file.with_suffix("").parts
+    inside = folders[len(folders) - folders[::-1].index("configs") :] if "configs" in folders else []
+    return Path("runs", *inside, "-".join(filter(None, [name, argument.replace(",", "-")])))

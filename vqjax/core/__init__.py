@@ -1,1 +1,0 @@
-"""What everything else stands on: configs, flags, files, schedules."""

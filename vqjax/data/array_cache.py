@@ -1,0 +1,102 @@
+"""What is kept of a data set between commands, so that it is decoded once: arrays in the user's cache directory.
+
+<key>/meta.json     what the arrays are: shapes, dtypes, bytes, the hash of the data
+<key>/<name>.npy    each array, memory-mapped when it is read
+
+It may be deleted at any time. Where it lies: VQJAX_CACHE, else XDG_CACHE_HOME/vqjax/data, else ~/.cache/vqjax/data.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqjax.system.files import read_json, write_json
+from vqjax.system.paths import cache, local
+
+FORMAT = 1
+
+
+def directory() -> Path:
+    """Where decoded data is kept."""
+    if own := os.environ.get("VQJAX_CACHE"):
+        return local(own, "VQJAX_CACHE")
+    return cache() / "data"
+
+
+def kept(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> tuple[dict[str, np.ndarray], str]:
+    """Arrays that are made once, and then read from where they are kept.
+
+    Args:
+      key: of the source and of all that the arrays depend on; "": they are made each time.
+      make: gives them.
+
+    Returns:
+      The arrays, read only, and the hash of what is in them. If nothing can be written, they are those of `make`.
+    """
+    place = directory() / hashlib.sha256(key.encode()).hexdigest()[:32]
+    if key and (found := _read(place)) is not None:
+        return found
+    arrays = {name: np.ascontiguousarray(array) for name, array in make().items()}
+    digest = hash_of(arrays)
+    if key:
+        try:
+            _write(place, arrays, digest)
+            return _read(place) or (arrays, digest)
+        except OSError:  # a disk that is full or another's: then it is decoded again the next time
+            pass
+    return arrays, digest
+
+
+def hash_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over arrays with their names, shapes and dtypes, hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _read(place: Path) -> tuple[dict[str, np.ndarray], str] | None:
+    """What lies in a place; None if that is not whole. Only sizes are compared: it was checked when it was written."""
+    try:
+        meta: dict[str, Any] = read_json(place / "meta.json")
+        if meta["format"] != FORMAT:
+            return None
+        arrays = {}
+        for name, entry in meta["arrays"].items():
+            path = place / f"{name}.npy"
+            array = np.load(path, mmap_mode="r" if np.prod(entry["shape"]) else None, allow_pickle=False)
+            described = [path.stat().st_size, list(array.shape), array.dtype.str]
+            if described != [entry["bytes"], entry["shape"], entry["dtype"]]:
+                return None
+            arrays[name] = array.view(np.ndarray)
+        return arrays, str(meta["hash"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+        return None
+
+
+def _write(place: Path, arrays: Mapping[str, np.ndarray], digest: str) -> None:
+    """Writes arrays, and sees that they can be read again. Raises OSError."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
+    try:
+        entries = {}
+        for name, array in arrays.items():
+            path = temporary / f"{name}.npy"
+            np.save(path, array, allow_pickle=False)
+            entries[name] = {"bytes": path.stat().st_size, "shape": list(array.shape), "dtype": array.dtype.str}
+        write_json(temporary / "meta.json", {"format": FORMAT, "hash": digest, "arrays": entries})
+        written = _read(temporary)
+        if written is None or hash_of(written[0]) != digest:
+            raise OSError("what was written is not what is read")
+        shutil.rmtree(place, ignore_errors=True)  # of an earlier one that is not whole
+        os.replace(temporary, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Trained models in Python: loading one, and everything that can be done with it."""

@@ -1,0 +1,108 @@
+"""What a trained model has made, for other programs."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vqjax.data import datasets
+from vqjax.data.formats import nanogpt, npy, parquet
+from vqjax.data.splits import Split
+from vqjax.system.errors import InputError
+from vqjax.system.files import writing
+from vqjax.system.paths import local
+from vqjax.tasks.stage1 import Stage1
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A row of FORMATS.
+
+    Attributes:
+      write: (directory, `Stage1.description`, splits by name).
+      fingerprint: directory -> that of the stage 1 whose codes are there in this format; None if there are none.
+      check: of a description, raises InputError if the format has no room for such codes.
+      pair: the format holds "train" and "validation", or else "test", not one split.
+    """
+
+    write: Callable[[Path, Mapping[str, Any], Mapping[str, Split]], None]
+    fingerprint: Callable[[Path], str | None]
+    check: Callable[[Mapping[str, Any]], None] = lambda description: None
+    pair: bool = False
+
+
+def _write_numpy(directory: Path, description: Mapping[str, Any], splits: Mapping[str, Split]) -> None:
+    for name, split in splits.items():
+        npy.write(directory, description, name, [split.arrays["codes"]], split.arrays["label"])
+
+
+FORMATS = {
+    "numpy": Format(_write_numpy, npy.fingerprint),
+    "nanogpt": Format(nanogpt.write, nanogpt.fingerprint, nanogpt.check, pair=True),
+    "parquet": Format(parquet.write, parquet.fingerprint),
+}
+
+
+def export_codes(
+    workdir: str,
+    split: str | None,
+    out: str,
+    form: str = "numpy",
+    data_dir: str | None = None,
+    data_path: str | None = None,
+) -> Path:
+    """Writes codes and labels as described in `vqjax.data.codes`, `.nanogpt` and `.parquet`.
+
+    Args:
+      workdir: of a trained autoencoder.
+      split: train, test, or validation, the share that the run held out of train; None: train, or what the format has.
+      out: a directory; other splits of the same stage 1 may be there already, in the same format.
+      form: an entry of FORMATS.
+      data_dir, data_path: as of `datasets.located`.
+
+    Returns:
+      The directory.
+
+    Raises:
+      InputError: no trained autoencoder, no such split, the directory holds something else, or the format has no room.
+    """
+    kind = FORMATS[form]
+    if kind.pair and split:
+        raise InputError(f"--split={split}: --format={form} writes train, and validation or else test; leave it out")
+    stage1, directory = Stage1(workdir, "--workdir"), local(out, "--out")
+    if directory.resolve() == stage1.kept.resolve():
+        raise InputError(f"--out={out} is where stage 1 keeps its own codes: expected another directory")
+    if directory.exists() and not _usable(directory, kind, stage1.fingerprint):
+        raise InputError(f"--out={out}: expected codes of the same stage 1, in this format, an empty directory or none")
+    kind.check(stage1.description)
+    config = datasets.located(stage1.config, data_dir, data_path)
+    datasets.agree(config, stage1.facts)
+    splits = _pair(stage1, config) if kind.pair else _single(stage1, config, split or "train")
+    with writing(directory):
+        kind.write(directory, stage1.description, splits)
+    return directory
+
+
+def _single(stage1: Stage1, config: ConfigDict, name: str) -> dict[str, Split]:
+    splits = datasets.load(config, (name,), stage1.read)
+    if not splits:
+        raise InputError(f"--split={name}: {stage1.path} was trained with config.data.validation=0.0")
+    return splits
+
+
+def _pair(stage1: Stage1, config: ConfigDict) -> dict[str, Split]:
+    """What a model of the codes is trained on, and what it is watched on."""
+    splits = datasets.load(config, ("train", "validation"), stage1.read)
+    return splits if len(splits) == 2 else {**splits, **_single(stage1, config, "test")}
+
+
+def _usable(directory: Path, kind: Format, fingerprint: str) -> bool:
+    """Whether a directory is empty or has codes of the stage 1 with that fingerprint, in that format."""
+    if not directory.is_dir():
+        return False
+    try:
+        return not any(directory.iterdir()) or kind.fingerprint(directory) == fingerprint
+    except InputError:  # a meta.json of something else
+        return False

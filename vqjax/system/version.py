@@ -1,0 +1,3 @@
+"""Version of vqjax."""
+
+__version__ = "0.1.0"
