@@ -55,7 +55,7 @@ def by_pillow(file: Path) -> int:
 
 def stream(config, seconds: float) -> float:
     """Images a second of the training batches alone."""
-    found = batches(datasets.load(config, ("train",))["train"], config.batch_size, 0, True)
+    found = batches(datasets.load_splits(config, ("train",))["train"], config.batch_size, 0, True)
     for _ in range(4):
         next(found)  # the processes have started
     since = time.perf_counter()
@@ -98,7 +98,7 @@ def photographs(count: int, rounds: int) -> None:
 
 def _peak(path: str, count: int) -> None:
     """Prints the most memory of a process, without its workers, that streams so many batches of a folder."""
-    found = batches(datasets.load(folder(Path(path)), ("train",))["train"], BATCH, 0, True)
+    found = batches(datasets.load_splits(folder(Path(path)), ("train",))["train"], BATCH, 0, True)
     for _ in range(count):
         next(found)
     found.close()
@@ -127,7 +127,7 @@ def _start(name: str, data_dir: str, cache: bool) -> None:
     config = vqjax.config(name)
     config.data.update({"data_dir": data_dir, "cache": cache})
     since = time.perf_counter()
-    datasets.load(config)
+    datasets.load_splits(config)
     print(f"{time.perf_counter() - since:.2f} s")
 
 

@@ -26,7 +26,7 @@ import jax
 import torch
 
 from benchmarks import rows
-from vqjax.system.files import replacing
+from vqjax.system.files import atomic_write
 
 NAMES = ("cifar10_ema", "classifier_wide", "cifar10_prior", "cifar10_dalle")  # what matters most comes first
 WAYS = ("vqjax", "step", "eager", "compiled")  # the loop of train.py, its compiled step alone, the twin's two
@@ -210,7 +210,7 @@ def fill(report: dict[str, Any], place: Path, arguments: argparse.Namespace, end
 
 def save(report: Mapping[str, Any], out: Path) -> None:
     """Whole or not at all."""
-    with replacing(out) as path:
+    with atomic_write(out) as path:
         path.write_text(json.dumps(report, indent=1))
 
 

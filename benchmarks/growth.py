@@ -29,9 +29,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from ml_collections import ConfigDict
 
 from benchmarks import rows
-from vqjax.ops.search import nearest
+from vqjax.ops.search import nearest_codes
 from vqjax.runs import devices
-from vqjax.system.files import replacing
+from vqjax.system.files import atomic_write
 
 # The first of each is what the others are measured with; all devices that there are.
 AXES = {
@@ -98,7 +98,7 @@ def analysed(step: rows.Stepper) -> tuple[float, float]:
     positions = examples * height * width // 4**config.model.deepmind.stages
     num_codes, dim = config.model.ema.num_codes, config.model.code_dim
     vectors = (jax.ShapeDtypeStruct((count, dim), jnp.float32) for count in (positions, num_codes))
-    counted = _flops(jax.jit(nearest).lower(*vectors).compile())
+    counted = _flops(jax.jit(nearest_codes).lower(*vectors).compile())
     return taken, _flops(whole) - counted + 2 * positions * num_codes * dim
 
 
@@ -141,7 +141,7 @@ def draw(path: Path, name: str, growth: Growth) -> None:
         _plain(panel.yaxis, LogLocator(subs=(1, 2, 5) if max(values) > 4 * min(values) else range(1, 10)))
         panel.grid(alpha=0.3)
         panel.legend()
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
 
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="one short round of tiny sizes: only whether it works")
     given = parser.parse_args()
     axes, rounds, seconds = (TINY, 1, 0.0) if given.tiny else (AXES, given.rounds, given.seconds)
-    devices.use_cores(*axes["batch"])
+    devices.set_cpu_device_count(*axes["batch"])
     print(rows.described())
     print("| | sizes | ms a step | MiB of a device | GFLOP of a device | time ~ work^ | memory ~ work^ | ~ size^ |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--bits", type=float, required=True, help="per pixel")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    for name, image in zip(photos.NAMES, photos.halves(photos.photographs())[1]):
+    for name, image in zip(photos.NAMES, photos.split_left_right(photos.photographs())[1]):
         Image.fromarray(image).save(given.out / f"{name}.png")
         pixels = image.shape[0] * image.shape[1]
         files = {quality: encoded(image, quality) for quality in range(1, 96)}

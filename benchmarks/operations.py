@@ -101,10 +101,10 @@ def _summed(line: str, kind: str, left: tuple[int, ...], right: tuple[int, ...])
 def traced(step: rows.Stepper, steps: int) -> Mapping[str, tuple[float, float]]:
     """{operation: its milliseconds in a step, and how often it is done}, by JAX's profiler."""
     with tempfile.TemporaryDirectory() as place:
-        profiling.start(Path(place))
+        profiling.start_trace(Path(place))
         step(steps)
         jax.profiler.stop_trace()
-        (file,) = profiling.written(Path(place))
+        (file,) = profiling.trace_files(Path(place))
         events = json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
     durations: collections.defaultdict[str, list[float]] = collections.defaultdict(list)
     for event in events:
@@ -141,7 +141,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):  # before JAX starts: then what it leaves to other threads is measured, too
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    memory.keep()
+    memory.retain_freed_memory()
     print(rows.described())
     with tempfile.TemporaryDirectory() as place:
         for name in arguments.rows:

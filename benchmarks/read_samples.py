@@ -18,10 +18,10 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=1_000, help="samples, and test images (default: 1000)")
     parser.add_argument("--among", type=int, default=20_000, help="training images (default: 20000)")
     arguments = parser.parse_args()
-    prior, variables = generation.load(arguments.workdir)
+    prior, variables = generation.load_prior(arguments.workdir)
     asked = np.arange(arguments.num) % len(prior.class_names)
     _, samples = generation.generate(prior, variables, asked)
-    splits = datasets.load(prior.config, ("train", "test"))
+    splits = datasets.load_splits(prior.config, ("train", "test"))
     train, test = splits["train"][: arguments.among].arrays, splits["test"][: arguments.num].arrays
     reader = KNeighborsClassifier(3).fit(_flat(train["image"]), train["label"])
     for name, images, labels in (("samples", samples, asked), ("test images", test["image"], test["label"])):

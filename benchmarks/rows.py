@@ -25,8 +25,8 @@ from benchmarks.torch_pixelcnn import PixelCNN
 from benchmarks.torch_resnet import ResNet18
 from configs import cifar10_dalle, cifar10_ema, classifier, mnist, prior
 from vqjax.data.batches import batches
-from vqjax.runs.accumulator import Window
-from vqjax.runs.devices import PARALLEL, Program
+from vqjax.runs.accumulator import MetricsAccumulator
+from vqjax.runs.devices import PARALLEL, DeviceLayout
 from vqjax.runs.state import initial_state
 from vqjax.tasks.base import Task
 from vqjax.training import loop, optimizers
@@ -151,7 +151,7 @@ TINY = {
     "cifar10_ema": _narrow("cifar10_ema", lambda: DeepMind(3, 8, 32, 64, 512, 1.0), deepmind={"width": 8}),
     "cifar10_dalle": _narrow("cifar10_dalle", lambda: OpenAI(3, 8, 3, 64, 512), openai={"width": 8}),
     "cifar10_prior": _narrow(
-        "cifar10_prior", lambda: PixelCNN(512, CLASSES, 8, 2, 16), pixelcnn={"width": 8, "layers": 2, "head": 16}
+        "cifar10_prior", lambda: PixelCNN(512, CLASSES, 8, 2, 16), pixelcnn={"width": 8, "layers": 2, "head_width": 16}
     ),
     "classifier_wide": _narrow("classifier_wide", lambda: ResNet18(3, 4, 512, CLASSES), resnet18={"width": 4}),
 }
@@ -173,10 +173,10 @@ class Stepper:
     """
 
     def __init__(self, config: ConfigDict, devices: Any = None):
-        self.task = loop.check(config)
+        self.task = loop.build_task(config)
         splits = self.task.load()
         self.task.facts = self.task.describe(splits)
-        self.program: Program = PARALLEL[config.parallel](devices)
+        self.program: DeviceLayout = PARALLEL[config.parallel](devices)
         self.batch = next(batches(splits["train"], config.batch_size, 0, True))
         self.step, self.state = _compiled(self.task, self.program)
         lay = self.program.compile(lambda _, batch: batch, sharded=True)
@@ -184,7 +184,7 @@ class Stepper:
 
     def __call__(self, steps: int) -> float:
         """Takes steps, several in flight; the loss after the last."""
-        window = Window(self.program, None)
+        window = MetricsAccumulator(self.program, None)
         for _ in range(steps):
             self.state, metrics = self.step(self.state, self._laid)
             window.add(metrics)
@@ -200,9 +200,9 @@ class Stepper:
         return self.step.lower(self.state, self._laid).compile()
 
 
-def _compiled(task: Task, program: Program) -> tuple[Callable, Any]:
+def _compiled(task: Task, program: DeviceLayout) -> tuple[Callable, Any]:
     """The step, with the loop's keys, and the state before the first."""
-    optimizer, schedule = optimizers.make(task.config)
+    optimizer, schedule = optimizers.create_optimizer(task.config)
     init_key, _, *step_keys = jax.random.split(jax.random.key(task.config.seed), 4)
     step = program.compile(train_step(task, optimizer, schedule, *step_keys), donate=True)
     variables = jax.device_get(jax.jit(task.init)(init_key))
@@ -284,7 +284,7 @@ def loop_seconds(
     seconds: list[float] = []
     resumed = 0.0
 
-    class Measured(Window):
+    class Measured(MetricsAccumulator):
         """With it a round ends."""
 
         def close(self) -> dict[str, float]:

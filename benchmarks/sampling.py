@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--out", type=Path, default=Path("docs/images/sampling.png"))
     given = parser.parse_args()
-    devices.use_cores(*given.batches)
+    devices.set_cpu_device_count(*given.batches)
     counts = tuple(sorted({1, jax.device_count()}))
     print(f"{described()}; width {WIDTH}, {LAYERS} layers, K {K}")
     names = [f"{count} x cpu" for count in counts]

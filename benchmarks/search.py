@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqjax.ops.kmeans import kmeans
-from vqjax.ops.search import nearest
+from vqjax.ops.search import nearest_codes
 from vqjax.system import memory
 
 CHUNK = 512
@@ -50,10 +50,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kmeans", type=int, default=0, help="codes of k-means over 20,000 vectors; 0: not measured")
     given = parser.parse_args()
-    memory.keep()  # as the commands do
+    memory.retain_freed_memory()  # as the commands do
     z = jax.random.normal(jax.random.key(0), (given.positions, given.dim))
     codebook = jax.random.normal(jax.random.key(1), (given.codes, given.dim))
-    ways = {"nearest": nearest, "products": products}
+    ways = {"nearest": nearest_codes, "products": products}
     if given.positions * given.codes <= MOST:
         ways["argmin"] = plain
     compiled = {name: jax.jit(way).lower(z, codebook).compile() for name, way in ways.items()}

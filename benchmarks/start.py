@@ -65,7 +65,7 @@ def main() -> None:
             for cache, each in taken.items():
                 run = ["--config", arguments.config, "--workdir", f"{place}/{cache}"]
                 each.append(waits(run, Path(place, "cache")))
-    print(f"{arguments.config}, medians of {arguments.rounds}, {cores.count()} cores")
+    print(f"{arguments.config}, medians of {arguments.rounds}, {cores.num_cores()} cores")
     print(f"| | {' | '.join(MARKS)} |\n| --- {'| --- ' * len(MARKS)}|")
     for cache, each in taken.items():
         cells = []

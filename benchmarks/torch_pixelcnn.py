@@ -1,4 +1,4 @@
-"""The gated PixelCNN of vqjax/networks/pixelcnn.py in PyTorch, layer for layer, sampled in pytorch-vqvae's way."""
+"""The gated PixelCNN of vqjax.networks.priors in PyTorch, layer for layer, sampled in pytorch-vqvae's way."""
 
 import torch
 import torch.nn.functional as F

@@ -19,7 +19,7 @@ def measure(
 ) -> dict[str, list[float]]:
     """{what: seconds per step, round by round}."""
     config = rows.prepared(row, place, batch_size)
-    step = rows.Stepper(config, devices.of_batch(batch_size))
+    step = rows.Stepper(config, devices.devices_for_batch(batch_size))
     amsgrad = config.optimizer.name == "amsgrad"
     batch = step.batch
     others = {
@@ -49,8 +49,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of a round, about")
     arguments = parser.parse_args()
     sizes = [size for name in arguments.rows for size in rows.ROWS[name].batch_sizes]
-    memory.keep()  # as train.py does; PyTorch gains from it, too
-    devices.use_cores(*sizes)
+    memory.retain_freed_memory()  # as train.py does; PyTorch gains from it, too
+    devices.set_cpu_device_count(*sizes)
     print(rows.described())
     print(
         "| run, batch | train.py, ms a step | its step alone | torch | torch's time / ours (range) | beyond the step |"

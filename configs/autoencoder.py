@@ -8,7 +8,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         dict(
             task="autoencoder",  # what is trained
-            start="",  # workdir of a run whose weights this one starts from
+            init_from="",  # workdir of a run whose weights this one starts from
             seed=0,  # of the weights, the order and the noise
             steps=25_000,  # updates
             batch_size=32,  # global: the devices share it
@@ -34,7 +34,7 @@ def get_config() -> ConfigDict:
                 flip=False,  # mirror at random
                 crop=0,  # pixels of reflected border, then a random crop
                 resized_crop=0.0,  # least share of the area that is cut out at random and resized, if streamed; 0: off
-                enlarged=1.0,  # 1.25: held in memory a quarter larger than size, and the size cut out at random
+                oversize=1.0,  # 1.25: held in memory a quarter larger than size, and the size cut out at random
             ),
             model=dict(
                 code_dim=64,  # D, the numbers of a code's vector
@@ -66,9 +66,11 @@ def get_config() -> ConfigDict:
                     beta=1.0,  # of the commitment loss
                     decay=0.99,  # of the running means
                     kmeans=True,  # start from k-means of encoder vectors
-                    restart=0.01,  # codes used less than this share of 1 / K start again; 0: never
+                    dead_code_threshold=0.01,  # codes used less than this share of 1 / K start again; 0: never
                 ),
-                vq=dict(num_codes=512, beta=1.0, decay=0.99, kmeans=True, restart=0.01),  # as ema, by gradient
+                vq=dict(
+                    num_codes=512, beta=1.0, decay=0.99, kmeans=True, dead_code_threshold=0.01
+                ),  # as ema, by gradient
                 gumbel=dict(
                     num_codes=512,  # K
                     hard=True,  # forward one-hot, backward relaxed
@@ -92,9 +94,9 @@ def get_config() -> ConfigDict:
                 name="amsgrad",  # adam, amsgrad, adamw or sgd
                 learning_rate=3e-4,  # after the warm-up
                 schedule="constant",  # constant, linear, cosine or exponential
-                final=0.0,  # where the schedule ends
+                final_learning_rate=0.0,  # where the schedule ends
                 warmup=0,  # steps of linear rise
-                clip=0.0,  # global norm of the gradient; 0: no clipping
+                clip_norm=0.0,  # global norm of the gradient; 0: no clipping
                 codebook_rate=30.0,  # times the learning rate, for a codebook with a gradient
                 adam=dict(b1=0.9, b2=0.999, eps=1e-8),  # decays of the two moments
                 amsgrad=dict(b1=0.9, b2=0.999, eps=1e-8),  # the same

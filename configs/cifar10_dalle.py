@@ -19,5 +19,5 @@ def get_config():
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 2e-3
     config.optimizer.codebook_rate = 15.0
-    config.optimizer.clip = 5.0
+    config.optimizer.clip_norm = 5.0
     return config

@@ -51,7 +51,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
     config = ConfigDict(
         dict(
             task="classifier",  # what is trained
-            start="",  # workdir of a run whose weights this one starts from
+            init_from="",  # workdir of a run whose weights this one starts from
             seed=0,  # of the weights, the order and the noise
             steps=10_500,  # updates; so many are 30 epochs of CIFAR's 45,000
             batch_size=128,  # global: the devices share it
@@ -75,7 +75,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
                 flip=False,  # mirror at random
                 crop=0,  # pixels of reflected border, then a random crop
                 resized_crop=0.0,  # least share of the area that is cut out at random and resized, if streamed; 0: off
-                enlarged=1.0,  # 1.25: held in memory a quarter larger than size, and the size cut out at random
+                oversize=1.0,  # 1.25: held in memory a quarter larger than size, and the size cut out at random
             ),
             model=dict(
                 dtype="float32",  # or bfloat16, of the networks' computation; codebook, logits and loss are float32
@@ -89,7 +89,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
                 small=dict(width=32, stages=2),  # each halves the image and doubles the width
                 quantizer="ema",  # or vq, gumbel, fsq; without codes: none, a plain classifier, or gaussian
                 **quantizers,
-                quantize="one",  # the mean over positions; or grid: every position, before that mean
+                quantize="pooled",  # the mean over positions; or grid: every position, before that mean
                 head="pooled",  # or, of a grid, flattened, conv
                 pooled=dict(dropout=0.2),  # linear, on the mean over positions
                 flattened=dict(dropout=0.2),  # linear, on the whole grid

@@ -39,7 +39,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
         dict(
             task="code_classifier",  # what is trained
             stage1="",  # workdir of a trained autoencoder: it says what the data and the codes are
-            start="",  # workdir of a run whose weights this one starts from
+            init_from="",  # workdir of a run whose weights this one starts from
             seed=0,  # of the weights, the order and the noise
             steps=5_000,  # updates
             batch_size=128,  # global: the devices share it

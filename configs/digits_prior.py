@@ -15,5 +15,5 @@ def get_config():
     config.steps = 600
     config.optimizer.learning_rate = 2e-3
     config.eval_every = config.save_every = 100
-    config.model.pixelcnn.update(width=64, layers=4, head=128, dropout=0.6)
+    config.model.pixelcnn.update(width=64, layers=4, head_width=128, dropout=0.6)
     return config

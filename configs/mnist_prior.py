@@ -13,5 +13,5 @@ def get_config():
     config = prior.get_config()
     config.stage1 = "runs/mnist"
     config.steps = 2_000
-    config.model.pixelcnn.update(layers=8, head=256)
+    config.model.pixelcnn.update(layers=8, head_width=256)
     return config

@@ -9,12 +9,12 @@ def get_config() -> ConfigDict:
     """Every field of a prior's run; the optimizer's are those of stage 1."""
     optimizer = autoencoder.get_config().optimizer
     del optimizer.codebook_rate  # there is no codebook
-    optimizer.update({"name": "adam", "learning_rate": 1e-3, "schedule": "cosine", "clip": 1.0})
+    optimizer.update({"name": "adam", "learning_rate": 1e-3, "schedule": "cosine", "clip_norm": 1.0})
     return ConfigDict(
         dict(
             task="prior",  # what is trained
             stage1="",  # workdir of a trained autoencoder: it says what the data and the codes are
-            start="",  # workdir of a run whose weights this one starts from
+            init_from="",  # workdir of a run whose weights this one starts from
             seed=0,  # of the weights, the order and the noise
             steps=10_000,  # updates
             batch_size=64,  # global: the devices share it
@@ -38,13 +38,13 @@ def get_config() -> ConfigDict:
             ),
             model=dict(
                 dtype="float32",  # of the network's computation; logits and loss are always float32
-                average=0.999,  # decay of the average of the weights that is evaluated and sampled from; 0: none
+                ema_decay=0.999,  # decay of the average of the weights that is evaluated and sampled from; 0: none
                 class_conditional=True,  # every layer sees the label
                 prior="pixelcnn",  # the network
                 pixelcnn=dict(
                     width=64,  # channels of each stack
                     layers=15,  # the first 7 x 7 under mask A, the others 3 x 3 under mask B
-                    head=512,  # channels before the logits
+                    head_width=512,  # channels before the logits
                     dropout=0.1,  # share of the horizontal stack's activations
                 ),
             ),

@@ -1,6 +1,6 @@
 """The encoder and the codebook of an exported tokenizer in plain PyTorch: images to the same codes.
 
-    python -m vqjax.export tokenizer --workdir runs/digits --out digits_tokenizer
+    python -m vqjax export tokenizer --workdir runs/digits --out digits_tokenizer
     python examples/torch_encoder.py digits_tokenizer images.npy codes.npy
 
 For the encoder "deepmind" in float32 without batch norm, and the quantizers "ema" and "vq". It needs torch, numpy and

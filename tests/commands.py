@@ -42,7 +42,7 @@ README = lines(REPOSITORY / "README.md")
 ONLY_PARSED = {
     "git clone <address of this repository> vqjax && cd vqjax": "the network",
     "pip install -r requirements-dev.txt && python -m pytest": "the tests themselves",
-    "python -m vqjax.ablate --config configs/ablation/digits.py": "two minutes: test_quantizers_are_compared, slow",
+    "python -m vqjax ablate --config configs/ablation/digits.py": "two minutes: test_quantizers_are_compared, slow",
 }
 # Those that take more than a minute, or need what is not here, with what makes them shorter.
 _SMALL = ("steps=1", "model.deepmind.width=8", "model.deepmind.blocks=1", "model.ema.num_codes=16")

@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 
 from vqjax.data.batches import batches
 from vqjax.ops import winograd
-from vqjax.runs.accumulator import Window
+from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
@@ -88,14 +88,14 @@ def run(config, parallel="pmap", devices=8, steps=10, change=lambda step, batch:
     """Trains, on batches that `change` may change; returns the state as every device has it, the state, and the
     metrics of each step.
     """
-    task = loop.check(config)
+    task = loop.build_task(config)
     config, splits = task.config, task.load()
     task.facts = task.describe(splits)
-    optimizer, schedule = optimizers.make(config)
+    optimizer, schedule = optimizers.create_optimizer(config)
     keys = jax.random.split(jax.random.key(0), 4)
     training = lambda: batches(splits["train"], config.batch_size, 0, True)  # noqa: E731
     epoch = itertools.islice(training(), max(1, len(splits["train"]) // config.batch_size))
-    state = initial_state(task.initialise(jax.jit(task.init)(keys[0]), epoch, 0), optimizer)
+    state = initial_state(task.initialize(jax.jit(task.init)(keys[0]), epoch, 0), optimizer)
     program = PARALLEL[parallel](jax.devices()[:devices])
     update = program.compile(train_step(task, optimizer, schedule, *keys[2:]), donate=True)
     prepare = program.compile(prepare_step(task, keys[1]), sharded=True)
@@ -111,7 +111,7 @@ def run(config, parallel="pmap", devices=8, steps=10, change=lambda step, batch:
 
 def stop_after(monkeypatch, steps):
     """SIGTERM comes when the run that is next started has taken so many steps."""
-    add, taken = Window.add, []
+    add, taken = MetricsAccumulator.add, []
 
     def add_and_count(window, metrics, count=1):
         add(window, metrics, count)
@@ -119,7 +119,7 @@ def stop_after(monkeypatch, steps):
         if len(taken) - count < steps <= len(taken):
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(Window, "add", add_and_count)
+    monkeypatch.setattr(MetricsAccumulator, "add", add_and_count)
 
 
 def assert_refused(result, *messages):

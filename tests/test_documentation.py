@@ -17,7 +17,7 @@ from helpers import lines_of
 
 import vqjax
 from vqjax import __main__
-from vqjax.config.flags import parse
+from vqjax.config.flags import parse_flags
 from vqjax.data.datasets import DATASETS
 from vqjax.networks.encoders import DECODERS, ENCODERS
 from vqjax.quantizers import QUANTIZERS
@@ -108,7 +108,7 @@ def test_commands_of_training_have_flags_and_configs_that_exist(path, monkeypatc
     for line in TRAINING.findall(TEXTS[path].replace("\\\n", " ")):
         if "--help" not in line and "<" not in line:
             flags = {**__main__.FLAGS, **__main__.PROCESSES}
-            assert parse(shlex.split(line), "train", "", "", flags).config.steps > 0, line
+            assert parse_flags(shlex.split(line), "train", "", "", flags).config.steps > 0, line
 
 
 class _Parsed(Exception):

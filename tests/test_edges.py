@@ -29,7 +29,7 @@ from vqjax.networks.priors import PRIORS
 from vqjax.ops import axes
 from vqjax.quantizers import QUANTIZERS
 from vqjax.runs import finite
-from vqjax.runs.state import check_fits, initial_state
+from vqjax.runs.state import check_memory, initial_state
 from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderFields
 from vqjax.tasks.classifier import ClassifierFields, CodeClassifierFields
@@ -49,7 +49,7 @@ SECTIONS = {
             ("model.likelihood", "model."): LIKELIHOODS,
             ("optimizer.name", "optimizer."): optimizers.OPTIMIZERS,
         },
-        {"": Run, "data.": Data, "optimizer.": optimizers.Optimizer, "model.": AutoencoderFields},
+        {"": Run, "data.": Data, "optimizer.": optimizers.OptimizerConfig, "model.": AutoencoderFields},
     ),
     "prior": ({("model.prior", "model."): PRIORS}, {"model.": PriorFields}),
     "classifier": (
@@ -141,8 +141,8 @@ def fitting(config, key, value):
         value = min(value, DEEPEST)
     while True:
         set_field(config, key, value)
-        task = loop.check(config)
-        optimizer, schedule = optimizers.make(task.config)
+        task = loop.build_task(config)
+        optimizer, schedule = optimizers.create_optimizer(task.config)
         size = size_of(shapes_of(task, optimizer))
         if size <= CAP or not isinstance(value, int):
             return task, optimizer, schedule
@@ -157,7 +157,7 @@ def steps_of(task, optimizer, schedule, count, compiled):
     config = task.config
     training = lambda: batches(splits["train"], config.batch_size, config.seed, True)  # noqa: E731
     init = compiled(task.init)
-    state = initial_state(task.initialise(init(keys[0]), itertools.islice(training(), 8), config.seed), optimizer)
+    state = initial_state(task.initialize(init(keys[0]), itertools.islice(training(), 8), config.seed), optimizer)
     step = jax.vmap(train_step(task, optimizer, schedule, *keys[1:]), in_axes=(None, 0), axis_name=axes.BATCH)
     step = compiled(step)
     first = jax.device_get(state.params)
@@ -166,7 +166,7 @@ def steps_of(task, optimizer, schedule, count, compiled):
             batch = task.prepare({name: jax.numpy.asarray(x) for name, x in batch.items()}, keys[2], task.frozen)
         states, _ = step(state, {name: x[None] for name, x in batch.items()})
         state = jax.tree.map(lambda x: x[0], states)
-    evaluate = compiled(lambda variables, batch: task.objective(task.evaluate(variables, batch), batch)[0])
+    evaluate = compiled(lambda variables, batch: task.loss(task.apply_eval(variables, batch), batch)[0])
     return first, state, evaluate(state.variables, batch)
 
 
@@ -187,7 +187,7 @@ def check_edge(edge, stage1, compiled=lambda function: function):
         ramp.schedule = "linear"
     try:
         task, optimizer, schedule = fitting(config, key, value)
-        check_fits(shapes_of(task, optimizer))
+        check_memory(shapes_of(task, optimizer))
     except InputError as error:
         text = str(error)
         assert key in text or key.rpartition(".")[0] in text, text

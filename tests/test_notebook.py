@@ -43,6 +43,6 @@ def test_the_tour_runs_from_top_to_bottom(tmp_path, monkeypatch):
         results.append(shown("".join(cell["source"]), f"tour.ipynb, code cell {i + 1}", names))
     pictures = [result for result in results if isinstance(result, Image.Image)]
     assert len(pictures) >= 9 and all(min(picture.size) >= 64 for picture in pictures)
-    assert names["tokenizer"].figures["psnr"] > 18 and names["classifier"].figures["accuracy"] > 0.8
+    assert names["tokenizer"].metrics["psnr"] > 18 and names["classifier"].metrics["accuracy"] > 0.8
     assert (names["right"] > names["wrong"]).mean() > 0.9
     assert names["strip"].shape == (1, 8, 64) and (tmp_path / "runs" / "mine" / "eval.json").is_file()

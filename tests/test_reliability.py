@@ -16,7 +16,7 @@ from helpers import assert_same, on, run, saved
 from ml_collections import ConfigDict
 
 from configs import digits
-from vqjax.config.flags import parse
+from vqjax.config.flags import parse_flags
 from vqjax.system.errors import InputError
 from vqjax.training import loop
 
@@ -45,7 +45,7 @@ def misspelt(name, rng):
 def refusal(*words):
     """What the command line is answered, if it is refused before any data is read."""
     with pytest.raises(InputError) as refused:
-        loop.check(parse(["--config", "digits", *words], "train", "", "").config)
+        loop.build_task(parse_flags(["--config", "digits", *words], "train", "", "").config)
     assert len(str(refused.value).splitlines()) <= 5, refused.value
     return str(refused.value)
 
@@ -118,8 +118,8 @@ def test_nothing_that_a_file_says_is_executed():
 def busy(small_config):
     """A codebook with dead codes from the first steps on."""
     small_config.batch_size = 32
-    small_config.model.ema.update({"num_codes": 64, "restart": 0.5})
-    small_config.model.vq.update({"num_codes": 64, "restart": 0.5})
+    small_config.model.ema.update({"num_codes": 64, "dead_code_threshold": 0.5})
+    small_config.model.vq.update({"num_codes": 64, "dead_code_threshold": 0.5})
     return small_config
 
 

@@ -18,7 +18,7 @@ from helpers import ENVIRONMENT, TINY, assert_refused, command, lines_of, on, tr
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vqjax.system.process import status
+from vqjax.system.process import exit_status
 
 # What a user has: one device, nothing compiled before.
 FRESH = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
@@ -148,7 +148,7 @@ def ablation(digits):
     """The README's comparison of quantizers on digits."""
     folder = digits[0].parent.parent
     started = seconds_of_two_cores()
-    result = typed(next(line for line in README if "vqjax.ablate" in line), folder, FRESH)
+    result = typed(next(line for line in README if "vqjax ablate" in line), folder, FRESH)
     assert result.returncode == 0, result.stderr
     return folder / "runs" / "ablation" / "digits", result, seconds_of_two_cores() - started
 
@@ -176,7 +176,7 @@ def test_a_file_is_classified(ablation, tmp_path):
         image = Image.fromarray(np.round(255 * digits.images[1500 + i] / 16).astype(np.uint8))
         image.convert("RGB").resize((64, 64)).save(file)
     for name in ("one_ema", "codes"):
-        result = command("-m", "vqjax.predict", "--workdir", ablation[0] / name, *files)
+        result = command("-m", "vqjax", "predict", "--workdir", ablation[0] / name, *files)
         assert result.returncode == 0, result.stderr
         lines = result.stdout.splitlines()
         assert len(lines) == 10
@@ -186,7 +186,7 @@ def test_a_file_is_classified(ablation, tmp_path):
             right += predicted == str(label)
     assert right >= 14  # of 20
     assert_refused(
-        command("-m", "vqjax.predict", "--workdir", ablation[0] / "codes", REPOSITORY / "README.md"), "image"
+        command("-m", "vqjax", "predict", "--workdir", ablation[0] / "codes", REPOSITORY / "README.md"), "image"
     )
 
 
@@ -208,13 +208,13 @@ def test_evaluate_rewrites_eval_json(digits):
     workdir, _, _ = digits
     before = json.loads((workdir / "eval.json").read_text())
     (workdir / "eval.json").unlink()
-    result = command("-m", "vqjax.evaluate", "--workdir", workdir)
+    result = command("-m", "vqjax", "evaluate", "--workdir", workdir)
     assert result.returncode == 0, result.stderr
     after = json.loads((workdir / "eval.json").read_text())
     assert after.pop("split") == before.pop("split")
     assert after == pytest.approx(before, rel=1e-5)
     earlier = before["step"] - json.loads((workdir / "config.json").read_text())["save_every"]
-    result = command("-m", "vqjax.evaluate", "--workdir", workdir, "--step", earlier)
+    result = command("-m", "vqjax", "evaluate", "--workdir", workdir, "--step", earlier)
     assert result.returncode == 0 and f"evaluations/{earlier}/eval.json" in result.stdout
     assert json.loads((workdir / "evaluations" / str(earlier) / "eval.json").read_text())["step"] == earlier
     assert json.loads((workdir / "eval.json").read_text())["step"] == before["step"]
@@ -258,7 +258,7 @@ def test_bad_input_is_refused_in_a_few_lines_and_leaves_nothing(tmp_path, argume
 
 
 def test_evaluate_refuses_what_is_no_run(tmp_path):
-    assert_refused(command("-m", "vqjax.evaluate", "--workdir", tmp_path), "expected a run, found no config.json")
+    assert_refused(command("-m", "vqjax", "evaluate", "--workdir", tmp_path), "expected a run, found no config.json")
     assert not any(tmp_path.iterdir())
 
 
@@ -284,7 +284,7 @@ def test_sample_refuses_bad_input(digits, tmp_path):
 def test_exported_codes_are_what_plain_numpy_reads(digits, tmp_path):
     for split, count in (("test", 360), ("train", 1437)):
         arguments = ["--workdir", digits[0], "--split", split, "--out", tmp_path / "codes"]
-        result = command("-m", "vqjax.export", "codes", *arguments)
+        result = command("-m", "vqjax", "export", "codes", *arguments)
         assert result.returncode == 0, result.stderr
         codes = np.load(tmp_path / "codes" / f"{split}_codes.npy")
         assert codes.shape == (count, 4, 4) and codes.dtype == np.uint8
@@ -305,7 +305,7 @@ def test_export_refuses_bad_input(digits, digits_prior, tmp_path, capsys):
         (digits[0], "test", "full", "expected codes of the same stage 1, in this format, an empty directory or none"),
     ):
         export = Command("export", ["codes", "--workdir", str(workdir), "--split", split, "--out", str(tmp_path / out)])
-        assert status(lambda export=export: call(export)) == 2
+        assert exit_status(lambda export=export: call(export)) == 2
         said = capsys.readouterr()
         assert len((said.out + said.err).strip().splitlines()) <= 5 and "Traceback" not in said.err
         assert re.search(message, said.err)

@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 
 from vqjax.config.annotations import Natural
 from vqjax.config.check import check_value
-from vqjax.config.flags import parse
+from vqjax.config.flags import parse_flags
 from vqjax.system import process, signals
-from vqjax.system.cluster import place
-from vqjax.system.errors import InputError, nearest
+from vqjax.system.cluster import cluster_spec
+from vqjax.system.errors import InputError, did_you_mean
 from vqjax.system.terminal import timed
 
 COMMANDS = {  # name -> what it does; each but `train` is a module of that name
@@ -45,7 +45,7 @@ PROCESSES: dict[str, tuple[int | bool | str, str]] = {  # and those of each of s
 
 def train(arguments: Sequence[str]) -> int:
     """The command; not a module, so that `vqjax.train` can be a function."""
-    given = parse(
+    given = parse_flags(
         arguments,
         "train",
         "Train what a config describes. The same command again goes on from the latest checkpoint.",
@@ -58,7 +58,7 @@ def train(arguments: Sequence[str]) -> int:
         raise InputError(f"{' and '.join(alone)}: expected one of them")
     check_value(options["profile"], Natural, "--profile")
 
-    where = place(*(options[name] for name in PROCESSES))
+    where = cluster_spec(*(options[name] for name in PROCESSES))
 
     # The flags are right. Of several processes the first one says so, or each that a cluster has yet to number.
     with timed("starting JAX" if where is None or where.process < 1 else ""):
@@ -66,7 +66,7 @@ def train(arguments: Sequence[str]) -> int:
         from vqjax.training import loop, trials
 
     def run() -> int:
-        if signals.owned():
+        if signals.exit_allowed():
             gc.freeze()  # what is imported lives to the end: it need not be looked through again and again
         config, workdir, debug_nans = given.config, given.workdir, options["debug_nans"]
         if options["smoke"]:
@@ -87,13 +87,13 @@ def main(arguments: Sequence[str]) -> int | None:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        raise InputError(f"{name!r} is no command.{nearest(name, COMMANDS)}\nKnown: {', '.join(COMMANDS)}")
+        raise InputError(f"{name!r} is no command.{did_you_mean(name, COMMANDS)}\nKnown: {', '.join(COMMANDS)}")
     return (train if name == "train" else importlib.import_module(f"vqjax.commands.{name}").main)(rest)
 
 
 def entry() -> NoReturn:
     """The program `vqjax`."""
-    process.run(main)
+    process.run_command(main)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """CIFAR-10 with one code per image, end to end: the quantizers against none, on a narrow ResNet-18.
 
-python -m vqjax.ablate --config configs/ablation/cifar10.py
+python -m vqjax ablate --config configs/ablation/cifar10.py
 
 On a GPU, the whole network for 30 epochs: --config configs/ablation/cifar10.py:wide
 2 cores (Xeon, AVX-512), 91 min beside other jobs: test accuracy none 0.8001, EMA 0.7881 (510 codes), VQ 0.7897 (509),

@@ -20,7 +20,7 @@ def config_of(name, **data):
 
 
 def opened(name, **data):
-    return datasets.describe(config_of(name, **data))
+    return datasets.open_dataset(config_of(name, **data))
 
 
 def picture(seed, height=8, width=8, channels=3):

@@ -137,6 +137,6 @@ def test_the_config_says_what_is_read(small_config, tmp_path):
     ):
         small_config.data.update(fields)
         with pytest.raises(InputError, match=message):
-            datasets.check(small_config)
+            datasets.check_splits(small_config)
     small_config.data.size = "4x6"
-    assert datasets.facts(small_config)["image_shape"] == (4, 4, 6, 3)
+    assert datasets.dataset_facts(small_config)["image_shape"] == (4, 4, 6, 3)

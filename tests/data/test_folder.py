@@ -45,7 +45,7 @@ def test_a_new_file_moves_no_other(root, kept):
 
     def members(share):
         config = config_of("folder", path=root, validation=share, cache=kept)
-        return {name: by_pixels(pixels, split) for name, split in datasets.load(config).items()}
+        return {name: by_pixels(pixels, split) for name, split in datasets.load_splits(config).items()}
 
     pixels = folder(root, 60)
     before = {share: members(share) for share in (0.1, 0.4)}
@@ -60,7 +60,9 @@ def test_a_new_file_moves_no_other(root, kept):
 
 
 def test_the_shares_are_those_of_the_config(root):
-    found = {name: [image_files.fraction(f"a/{i}.png", name) for i in range(4000)] for name in ("test", "validation")}
+    found = {
+        name: [image_files.hash_to_unit(f"a/{i}.png", name) for i in range(4000)] for name in ("test", "validation")
+    }
     for values in found.values():
         assert abs(np.mean(np.array(values) < 0.1) - 0.1) < 0.02
     assert abs(np.corrcoef(found["test"], found["validation"])[0, 1]) < 0.05
@@ -72,12 +74,14 @@ def test_splits_are_used_as_they_are(root):
         found = folder(root / name, count, height=8 + len(name), width=8)
         pixels |= {f"{name}/{path}": image for path, image in found.items()}
     config = config_of("folder", path=root, size="8", validation=0.5)
-    splits = datasets.load(config)
+    splits = datasets.load_splits(config)
     assert {name: len(split) for name, split in splits.items()} == {"train": 12, "validation": 6, "test": 4}
     shutil.rmtree(root / "test")
     found = opened("folder", path=root, size="8")
     assert found.notes == ("there is no test: validation serves as that",)
-    np.testing.assert_array_equal(datasets.load(config)["test"].arrays["image"], splits["validation"].arrays["image"])
+    np.testing.assert_array_equal(
+        datasets.load_splits(config)["test"].arrays["image"], splits["validation"].arrays["image"]
+    )
     shutil.rmtree(root / "val")
     with pytest.raises(InputError, match="of which none is for test"):
         opened("folder", path=root, size="8", test=0.0)

@@ -19,15 +19,15 @@ def saved(tmp_path, image, name="image.png", **options):
 def test_16_bits_are_scaled_not_cut_off(tmp_path):
     levels = np.array([[0, 257, 32896, 65535]], np.uint16)
     file = saved(tmp_path, Image.fromarray(levels))
-    np.testing.assert_array_equal(images.decode(file, None, 1)[..., 0], [[0, 1, 128, 255]])
-    assert images.probe(file) == (1, 4, True)
+    np.testing.assert_array_equal(images.decode_image(file, None, 1)[..., 0], [[0, 1, 128, 255]])
+    assert images.probe_image(file) == (1, 4, True)
 
 
 def test_transparency_is_laid_over_white(tmp_path):
     pixels = np.zeros((1, 3, 4), np.uint8)
     pixels[0, :, 3] = 0, 255, 51
     file = saved(tmp_path, Image.fromarray(pixels))
-    np.testing.assert_array_equal(images.decode(file, None, 3)[0], [[255] * 3, [0] * 3, [204] * 3])
+    np.testing.assert_array_equal(images.decode_image(file, None, 3)[0], [[255] * 3, [0] * 3, [204] * 3])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -40,8 +40,8 @@ def test_an_image_is_turned_as_its_camera_says(tmp_path, orientation):
     exif[0x0112] = orientation
     file = saved(tmp_path, Image.fromarray(pixels), exif=exif)
     expected = eval(turned[orientation], {"x": pixels})
-    np.testing.assert_array_equal(images.decode(file, None, 1)[..., 0], expected)
-    assert images.probe(file)[:2] == expected.shape
+    np.testing.assert_array_equal(images.decode_image(file, None, 1)[..., 0], expected)
+    assert images.probe_image(file)[:2] == expected.shape
 
 
 @pytest.mark.parametrize(
@@ -53,15 +53,15 @@ def test_modes(tmp_path, mode, colours, grey):
     colour = 3 * (255 if mode == "1" else 204,) if grey else (204, 0, 51)
     image = Image.new("RGB", (8, 8), colour).convert(mode)
     file = saved(tmp_path, image, "image.tiff" if mode == "CMYK" else "image.png")
-    assert images.probe(file) == (8, 8, grey)
-    found = images.decode(file, None, colours)
+    assert images.probe_image(file) == (8, 8, grey)
+    found = images.decode_image(file, None, colours)
     assert found.shape == (8, 8, colours)
     assert np.abs(found.astype(int) - colour[:colours]).max() <= 1
 
 
 def test_a_grey_palette_is_grey(tmp_path):
     image = Image.fromarray(picture(0, channels=1)[..., 0]).quantize(16)
-    assert images.probe(saved(tmp_path, image)).grey
+    assert images.probe_image(saved(tmp_path, image)).grey
 
 
 @pytest.mark.parametrize("size", [(8, 8), (4, 12), (12, 4)])
@@ -80,11 +80,11 @@ def test_a_large_jpeg_is_read_at_a_fraction(tmp_path):
     """Of its size; what comes of it is nearly what comes of all its pixels."""
     smooth = Image.fromarray(picture(0, 12, 16)).resize((800, 600), Image.Resampling.BICUBIC)
     file = saved(tmp_path, smooth, "image.jpg", quality=95)
-    with images.opened(file, 128) as image:
+    with images.open_source(file, 128) as image:
         assert image.size == (200, 150)
     with Image.open(file) as image:
         expected = np.asarray(images.fit(image, (64, 64))).astype(float)
-    assert np.abs(images.decode(file, (64, 64), 3) - expected).mean() < 1
+    assert np.abs(images.decode_image(file, (64, 64), 3) - expected).mean() < 1
 
 
 def test_random_crops_lie_inside_and_keep_the_shape():
@@ -113,7 +113,7 @@ def test_what_is_no_image_says_why(tmp_path):
         ("", "a directory, expected a file"),
         ("float.tiff", "expected a picture of 8 or 16 bits per channel, found mode 'F'"),
     ):
-        for read in (images.probe, lambda file: images.decode(file, (8, 8), 3)):
+        for read in (images.probe_image, lambda file: images.decode_image(file, (8, 8), 3)):
             with pytest.raises(InputError, match=f"^{reason}$"):
                 read(tmp_path / name)
 
@@ -123,4 +123,4 @@ def test_a_bomb_is_not_opened(tmp_path, monkeypatch, pixels):
     file = saved(tmp_path, Image.new("L", (8, 8)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)
     with pytest.raises(InputError, match=f"^too large, expected at most {pixels} pixels$"):
-        images.probe(file)
+        images.probe_image(file)

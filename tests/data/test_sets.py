@@ -86,7 +86,7 @@ def test_mini_imagenet(tmp_path):
     assert all(found.class_names[label] in path for path, label in labels_of(found).items())
     as_they_are = opened("mini_imagenet", path=tmp_path, size="32", test=0.0)
     assert [path for path, _ in as_they_are._files["test"]] == sorted(expected["test"])
-    assert as_they_are.held_out(0.0) == 6 and as_they_are.sizes["train"] == 30
+    assert as_they_are.num_validation(0.0) == 6 and as_they_are.sizes["train"] == 30
 
 
 def test_food101(tmp_path):
@@ -207,12 +207,12 @@ def test_validation_of_tfds(tmp_path):
     """At the end of train; it is test where there is no other."""
     images = tiny_tfds(tmp_path / "three", splits=("train", "validation", "test"))
     found = opened("tfds/tiny", data_dir=str(tmp_path / "three"))
-    assert found.sizes == {"train": 18, "test": 9} and found.held_out(0.0) == 9
+    assert found.sizes == {"train": 18, "test": 9} and found.num_validation(0.0) == 9
     ends = {image.tobytes() for image in found.read("train").arrays["image"][9:]}
     assert ends == {image.tobytes() for image in images["validation"]}
     tiny_tfds(tmp_path / "two", splits=("train", "validation"))
     found = opened("tfds/tiny", data_dir=str(tmp_path / "two"))
-    assert found.sizes == {"train": 9, "test": 9} and found.held_out(0.0) == 0
+    assert found.sizes == {"train": 9, "test": 9} and found.num_validation(0.0) == 0
 
 
 def test_what_tfds_has_not_is_refused(tmp_path):
@@ -330,7 +330,7 @@ def test_what_is_not_what_was_said_is_refused(small_config, monkeypatch):
 
         monkeypatch.setitem(datasets.DATASETS, "other", Changed)
         with pytest.raises(InputError, match=message):
-            datasets.read(config_of("other"), "train")
+            datasets.read_split(config_of("other"), "train")
 
 
 def test_what_was_opened_is_kept_until_it_changes(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from conftest import small_classifier
 
 from vqjax.config.check import build
-from vqjax.networks.backbones import BACKBONES, HEADS, ResNet18, Small
+from vqjax.networks.backbones import BACKBONES, HEADS, ResNet18, SmallConvNet
 from vqjax.networks.layers import dropout
 from vqjax.ops.conv import max_pool
 
@@ -29,7 +29,7 @@ def built(table, path, name, **given):
 def test_images_give_features_or_a_reason(name, shape):
     backbone = built(BACKBONES, "backbone", name)
     (height, width), x = shape[:2], jnp.zeros((2, *shape))
-    if backbone.misfit(height, width):
+    if backbone.size_error(height, width):
         assert name != "resnet18" and (height % 2 or width % 2)
         return
     features = jax.eval_shape(lambda: backbone.init_with_output(jax.random.key(0), x, False))[0]
@@ -43,9 +43,12 @@ def test_misfits():
     config.model.deepmind.stages = 3
     config.model.backbone = "deepmind"
     backbone = build(BACKBONES, config, "model.backbone", dtype=jnp.float32)
-    assert backbone.misfit(28, 28) == "the stride 8 does not divide" and backbone.misfit(32, 24) is None
-    assert Small(4, 3).misfit(8, 7) == "after 3 stages nothing is left of" and Small(4, 3).misfit(8, 9) is None
-    assert ResNet18(4).misfit(1, 1) is None
+    assert backbone.size_error(28, 28) == "the stride 8 does not divide" and backbone.size_error(32, 24) is None
+    assert (
+        SmallConvNet(4, 3).size_error(8, 7) == "after 3 stages nothing is left of"
+        and SmallConvNet(4, 3).size_error(8, 9) is None
+    )
+    assert ResNet18(4).size_error(1, 1) is None
 
 
 def test_parameter_counts_by_hand():
@@ -60,7 +63,9 @@ def test_parameter_counts_by_hand():
     by_hand = layer(3, 3, 64) + stage(64, 64) + stage(64, 128) + stage(128, 256) + stage(256, 512)
     assert by_hand == 11_168_832  # ResNet-18 for CIFAR-10 has 11,173,962 with its 5,130 of the linear map
     assert count(ResNet18(64), (32, 32, 3)) == by_hand
-    assert count(Small(8, 2), (28, 28, 1)) == layer(3, 1, 8) + layer(3, 8, 8) + layer(3, 8, 16) + layer(3, 16, 16)
+    assert count(SmallConvNet(8, 2), (28, 28, 1)) == layer(3, 1, 8) + layer(3, 8, 8) + layer(3, 8, 16) + layer(
+        3, 16, 16
+    )
 
 
 def test_max_pool_by_hand():

@@ -42,7 +42,7 @@ def test_any_leading_shape_gives_what_the_grid_gives(name, train):
     def of(z):
         """Without noise, so that training draws nothing that depends on the shape."""
         quantized, after = quantizer.apply(variables, z, train, mutable=["codebook"])
-        refreshed = quantizer.apply(variables, z, jax.random.key(2), method="refresh", mutable=True)[1]
+        refreshed = quantizer.apply(variables, z, jax.random.key(2), method="after_update", mutable=True)[1]
         return quantized, after, refreshed
 
     (expected, *collections) = of(z)
@@ -65,7 +65,7 @@ def test_noise_has_a_key_for_each_row_of_the_first_axis(name, shape):
     quantizer, z = alone(name), jax.random.normal(jax.random.key(0), (6, *shape))
     variables = quantizer.init(jax.random.key(1), z, False)
     keys = jax.random.split(jax.random.key(2), 6)
-    draw = lambda z, keys: quantizer.apply(variables, z, True, noise=keys, mutable=["codebook"])[0].z_q  # noqa: E731
+    draw = lambda z, keys: quantizer.apply(variables, z, True, keys=keys, mutable=["codebook"])[0].z_q  # noqa: E731
     whole = draw(z, keys)
     np.testing.assert_allclose(draw(z[4:], keys[4:]), whole[4:], atol=1e-5)
     assert np.abs(draw(z, keys[::-1]) - whole).max() > 1e-3
@@ -77,8 +77,8 @@ class Theirs(nn.Module):
     quantizer: nn.Module
 
     @nn.compact
-    def __call__(self, x, noise=None):
-        quantized = self.quantizer(nn.Dense(self.quantizer.code_dim)(x), train=True, noise=noise)
+    def __call__(self, x, keys=None):
+        quantized = self.quantizer(nn.Dense(self.quantizer.code_dim)(x), train=True, keys=keys)
         return nn.Dense(x.shape[-1])(quantized.z_q), quantized
 
 

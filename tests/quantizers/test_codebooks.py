@@ -8,7 +8,7 @@ from quantizing import call
 
 from vqjax.quantizers import EMA, VQ
 
-FIELDS = dict(code_dim=2, num_codes=3, beta=0.25, kmeans=False, restart=0.0, decay=0.9)
+FIELDS = dict(code_dim=2, num_codes=3, beta=0.25, kmeans=False, dead_code_threshold=0.0, decay=0.9)
 CODEBOOK = np.array([[0.0, 0.0], [1.0, 1.0], [4.0, 0.0]], np.float32)
 # Nearest codes by hand: 1 (distances 1.0, 0.2, 9.8 squared), 0, 2, 1.
 Z = np.array([[[[1.0, 0.6], [0.2, -0.4]], [[3.0, 0.0], [1.0, 2.0]]]], np.float32)
@@ -115,20 +115,20 @@ def test_bfloat16_vectors_meet_a_float32_codebook(quantizer):
 
 @pytest.mark.parametrize("quantizer", CODEBOOKS)
 def test_restart_replaces_dead_codes_and_only_those(quantizer):
-    quantizer = quantizer(**{**FIELDS, "restart": 0.5})
+    quantizer = quantizer(**{**FIELDS, "dead_code_threshold": 0.5})
     variables = with_codebook(quantizer, np.array([[0, 0], [1, 1], [1000, 0]], np.float32))
     for _ in range(20):
         _, updated = call(quantizer, variables, Z, train=True)
         variables = {**variables, **updated}
     before = quantizer.apply(variables, method="codebook")
-    _, after = quantizer.apply(variables, jnp.asarray(Z), jax.random.key(0), method="refresh", mutable=True)
+    _, after = quantizer.apply(variables, jnp.asarray(Z), jax.random.key(0), method="after_update", mutable=True)
     codebook = quantizer.apply(after, method="codebook")
     np.testing.assert_array_equal(codebook[:2], before[:2])
     assert np.min(np.abs(Z.reshape(-1, 2) - codebook[2]).sum(-1)) < 1e-5  # one of the batch's vectors
     np.testing.assert_allclose(after["codebook"]["frequency"][2], 1 / 3)
     # It survives the next step, update and refresh included.
     _, updated = call(quantizer, after, Z, train=True)
-    _, again = quantizer.apply({**after, **updated}, Z, jax.random.key(1), method="refresh", mutable=True)
+    _, again = quantizer.apply({**after, **updated}, Z, jax.random.key(1), method="after_update", mutable=True)
     assert again["codebook"]["frequency"][2] >= 0.9 / 3
 
 
@@ -138,7 +138,7 @@ def _train(quantizer, variables, batches):
     def step(variables, given):
         z, key = given
         _, updated = quantizer.apply(variables, z, True, mutable=["codebook"])
-        variables = quantizer.apply({**variables, **updated}, z, key, method="refresh", mutable=True)[1]
+        variables = quantizer.apply({**variables, **updated}, z, key, method="after_update", mutable=True)[1]
         return variables, quantizer.apply(variables, method="codebook")
 
     keys = jax.random.split(jax.random.key(0), len(batches))
@@ -148,7 +148,7 @@ def _train(quantizer, variables, batches):
 def _moved(quantizer, side, used, shape):
     """Codes on the points of a cube, batches of its first `used` points: which codes have moved after each step."""
     points = np.indices((side, side, side)).reshape(3, -1).T.astype(np.float32)
-    quantizer = quantizer(**{**FIELDS, "code_dim": 3, "num_codes": side**3, "decay": 0.99, "restart": 0.01})
+    quantizer = quantizer(**{**FIELDS, "code_dim": 3, "num_codes": side**3, "decay": 0.99, "dead_code_threshold": 0.01})
     batches = points[np.random.default_rng(0).integers(0, used, shape)]
     _, codebooks = _train(quantizer, with_codebook(quantizer, points), batches)
     return np.abs(codebooks - points).max(-1) > 0.5
@@ -175,7 +175,7 @@ def test_restarts_bring_nearly_all_codes_into_use(quantizer):
     rng = np.random.default_rng(0)
     centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], np.float32)
     z = centres[rng.integers(0, 4, (1_000, 256))] + rng.normal(size=(1_000, 256, 2))
-    quantizer = quantizer(**{**FIELDS, "num_codes": 64, "decay": 0.95, "restart": 0.01})
+    quantizer = quantizer(**{**FIELDS, "num_codes": 64, "decay": 0.95, "dead_code_threshold": 0.01})
     variables = with_codebook(quantizer, 5 + rng.normal(size=(64, 2)).astype(np.float32) / 100)
     used = lambda v: jnp.sum(call(quantizer, v, z[-1])[0].metrics["code_frequency"] > 0)  # noqa: E731
     assert used(variables) < 32
@@ -186,14 +186,14 @@ def test_restarts_bring_nearly_all_codes_into_use(quantizer):
 @pytest.mark.parametrize("quantizer", CODEBOOKS)
 def test_restarted_codes_are_distinct_vectors_and_the_rest_follow(quantizer):
     """16 dead codes of 18, and batches of 8 vectors of which 6 differ."""
-    quantizer = quantizer(**{**FIELDS, "num_codes": 18, "decay": 0.5, "restart": 0.1})
+    quantizer = quantizer(**{**FIELDS, "num_codes": 18, "decay": 0.5, "dead_code_threshold": 0.1})
     codebook = np.concatenate([[[0, 0], [1, 1]], np.full((16, 2), 1_000) + np.arange(16)[:, None]]).astype(np.float32)
     variables = with_codebook(quantizer, codebook)
     frequency = jnp.where(jnp.arange(18) < 2, 0.5, 1e-6)
     variables["codebook"]["frequency"] = frequency
     if "mean" in variables["codebook"]:
         variables["codebook"]["mean"] = codebook * frequency[:, None]
-    refresh = jax.jit(lambda *given: quantizer.apply(*given, method="refresh", mutable=True)[1])
+    refresh = jax.jit(lambda *given: quantizer.apply(*given, method="after_update", mutable=True)[1])
     rng, alive = np.random.default_rng(0), [2]
     for step in range(3):
         z = rng.normal(size=(8, 2)).astype(np.float32)
@@ -212,7 +212,7 @@ def test_restarted_codes_are_distinct_vectors_and_the_rest_follow(quantizer):
 def test_initialise_puts_the_codebook_on_the_centres(quantizer):
     quantizer = quantizer(**{**FIELDS, "kmeans": True})
     vectors = np.array([[0, 0], [5, 5], [9, 0]] * 10, np.float32)
-    _, variables = quantizer.apply(with_codebook(quantizer), vectors, 0, method="initialise", mutable=True)
+    _, variables = quantizer.apply(with_codebook(quantizer), vectors, 0, method="initialize", mutable=True)
     codebook = quantizer.apply(variables, method="codebook")
     np.testing.assert_allclose(sorted(map(tuple, np.round(codebook, 4))), [(0, 0), (5, 5), (9, 0)])
     assert quantizer.initial_vectors and not quantizer.copy(kmeans=False).initial_vectors
@@ -220,7 +220,7 @@ def test_initialise_puts_the_codebook_on_the_centres(quantizer):
 
 @pytest.mark.parametrize("quantizer", CODEBOOKS)
 def test_one_code_and_one_dimension(quantizer):
-    quantizer = quantizer(**{**FIELDS, "num_codes": 1, "code_dim": 1, "restart": 0.01})
+    quantizer = quantizer(**{**FIELDS, "num_codes": 1, "code_dim": 1, "dead_code_threshold": 0.01})
     variables = with_codebook(quantizer, np.array([[2.0]], np.float32))
     quantized, _ = call(quantizer, variables, Z[..., :1], train=True)
     assert np.all(quantized.codes == 0) and np.all(quantized.metrics["code_frequency"] == 1)

@@ -153,7 +153,7 @@ def test_a_new_quantizer_is_trained_resumed_and_has_a_second_stage(signs_config,
     _, figures = evaluate(Workdir(tmp_path / "first"))
     assert figures["codes_used"] > 1 and figures["perplexity"] <= 16
     stage1 = Stage1(tmp_path / "first")
-    assert stage1.num_codes == 16 and stage1.traits["codes"] == "grid"
+    assert stage1.num_codes == 16 and stage1.table_columns["codes"] == "grid"
     prior_config.stage1 = str(tmp_path / "first")
     assert loop.train(prior_config, tmp_path / "second") == 0
     figures = json.loads((tmp_path / "second" / "eval.json").read_text())
@@ -161,5 +161,5 @@ def test_a_new_quantizer_is_trained_resumed_and_has_a_second_stage(signs_config,
 
 
 def test_a_new_quantizer_is_built_into_a_classifier(classifier_config, tmp_path):
-    classifier_config.model.update({"quantizer": "signs", "signs": SIGNS, "backbone": "small", "quantize": "one"})
-    assert loop.check(classifier_config).module.quantizer.num_codes == 2**4
+    classifier_config.model.update({"quantizer": "signs", "signs": SIGNS, "backbone": "small", "quantize": "pooled"})
+    assert loop.build_task(classifier_config).module.quantizer.num_codes == 2**4

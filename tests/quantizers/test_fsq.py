@@ -173,7 +173,7 @@ def test_wrong_levels_are_refused_by_their_key(small_config, levels, message):
     with small_config.ignore_type():
         small_config.model.fsq.levels = levels
     with pytest.raises(InputError, match=f"config.model.fsq.{message}"):
-        loop.check(small_config)
+        loop.build_task(small_config)
 
 
 def test_a_list_as_json_has_it_is_a_tuple(small_config):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, assert_same, run, saved, stop_after
 
-from vqjax.config.schedules import Ramp
+from vqjax.config.schedules import ScheduleConfig
 from vqjax.quantizers import Gaussian
 from vqjax.quantizers.gaussian import kl_to_standard
 from vqjax.training import loop
@@ -16,7 +16,7 @@ NOISE = jax.random.split(jax.random.key(2), 3)
 
 
 def gaussian(start=1.0, end=1.0):
-    return Gaussian(5, 2, Ramp("linear", start, end, 1.0))
+    return Gaussian(5, 2, ScheduleConfig("linear", start, end, 1.0))
 
 
 def variables_of():

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from quantizing import built
 
-from vqjax.config.schedules import Ramp
+from vqjax.config.schedules import ScheduleConfig
 from vqjax.quantizers import Gumbel
 from vqjax.quantizers.gumbel import kl_to_uniform
 from vqjax.system.errors import InputError
 
 
 def gumbel(hard, temperature=1.0, kl_weight=1.0, diversity_weight=0.0, decay=0.9):
-    ramp = lambda value: Ramp("constant", value, value, 1.0)  # noqa: E731
+    ramp = lambda value: ScheduleConfig("constant", value, value, 1.0)  # noqa: E731
     return Gumbel(2, 5, hard, 0.0, ramp(temperature), ramp(kl_weight), diversity_weight, decay)
 
 
@@ -109,7 +109,9 @@ def test_diversity_against_a_direct_sum():
 
 
 def test_gumbel_schedules_follow_the_run_and_evaluation_is_at_its_end():
-    quantizer = Gumbel(2, 5, True, 0.0, Ramp("linear", 1.0, 0.5, 0.5), Ramp("linear", 0.0, 2.0, 1.0), 0.0, 0.9)
+    quantizer = Gumbel(
+        2, 5, True, 0.0, ScheduleConfig("linear", 1.0, 0.5, 0.5), ScheduleConfig("linear", 0.0, 2.0, 1.0), 0.0, 0.9
+    )
     z, noise = jnp.ones((1, 2, 2, 2)), jax.random.split(jax.random.key(0), 1)
     variables = quantizer.init(jax.random.key(1), z, False)
     for progress, temperature, weight in ((0.0, 1.0, 0.0), (0.25, 0.75, 0.5), (0.75, 0.5, 1.5)):
@@ -123,7 +125,10 @@ def test_gumbel_schedules_follow_the_run_and_evaluation_is_at_its_end():
 @pytest.mark.parametrize("end", ["start", "end"])
 def test_a_temperature_of_zero_is_refused(end):
     values = {"start": 1.0, "end": 1.0, end: 0.0}
-    temperature, weight = Ramp("linear", values["start"], values["end"], 1.0), Ramp("constant", 0, 0, 1.0)
+    temperature, weight = (
+        ScheduleConfig("linear", values["start"], values["end"], 1.0),
+        ScheduleConfig("constant", 0, 0, 1.0),
+    )
     quantizer = Gumbel(2, 5, True, 0.0, temperature, weight, 0.0, 0.9)
     with pytest.raises(InputError, match=rf"config.model.gumbel.temperature.{end}=0.0: expected at least 0.001"):
         quantizer.check("config.model.gumbel")

@@ -7,9 +7,9 @@ import pytest
 
 from vqjax.runs import pins
 from vqjax.runs.state import initial_state
-from vqjax.runs.workdir import Workdir, plain
+from vqjax.runs.workdir import Workdir, to_plain
 from vqjax.system.errors import InputError
-from vqjax.system.files import Unwritten
+from vqjax.system.files import WriteError
 
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
 
@@ -53,11 +53,11 @@ def test_the_latest_two_and_the_best_are_kept(workdir):
     with workdir.checkpoints(create=True) as checkpoints:
         for step, figure in ((1, 3.0), (2, 1.0), (3, 2.0), (4, None), (5, 4.0), (6, None)):
             checkpoints.save(state_of(step), {"count": np.float64(0), "sums": {}}, figure)
-        checkpoints.settled()
+        checkpoints.wait_until_finished()
     expected = jax.eval_shape(lambda: state_of(0).variables)
     with workdir.checkpoints() as checkpoints:
         assert sorted(int(path.name) for path in checkpoints.directory.iterdir()) == [2, 5, 6]
-        assert (checkpoints.latest, checkpoints.chosen) == (6, 2)
+        assert (checkpoints.latest, checkpoints.best_or_latest) == (6, 2)
         step, variables = checkpoints.restore_variables(expected)
         assert step == 2
         jax.tree.map(np.testing.assert_array_equal, variables, state_of(2).variables)
@@ -68,28 +68,28 @@ def test_the_latest_two_and_the_best_are_kept(workdir):
 
 def test_without_a_figure_the_latest_is_chosen(workdir):
     with workdir.checkpoints(create=True) as checkpoints:
-        assert checkpoints.latest is checkpoints.chosen is None
+        assert checkpoints.latest is checkpoints.best_or_latest is None
         with pytest.raises(InputError, match="expected a checkpoint, found none"):
             checkpoints.restore_variables(state_of(0).variables)
         checkpoints.save(state_of(7), {"count": np.float64(0), "sums": {}})
-        checkpoints.settled()
-        assert checkpoints.chosen == 7
+        checkpoints.wait_until_finished()
+        assert checkpoints.best_or_latest == 7
 
 
 def test_a_figure_that_is_not_finite_is_never_the_best(workdir):
     with workdir.checkpoints(create=True) as checkpoints:
         for step, figure in enumerate((3.0, 1.0, np.nan, np.inf, np.nan), start=1):
             checkpoints.save(state_of(step), {"count": np.float64(0), "sums": {}}, figure)
-        checkpoints.settled()
-        assert (checkpoints.latest, checkpoints.chosen) == (5, 2)
+        checkpoints.wait_until_finished()
+        assert (checkpoints.latest, checkpoints.best_or_latest) == (5, 2)
 
 
 def test_of_figures_that_are_not_finite_none_is_chosen(workdir):
     with workdir.checkpoints(create=True) as checkpoints:
         for step, figure in enumerate((np.nan, np.inf, np.nan), start=1):
             checkpoints.save(state_of(step), {"count": np.float64(0), "sums": {}}, figure)
-        checkpoints.settled()
-        assert checkpoints.chosen == checkpoints.latest == 3 and not checkpoints._best_known
+        checkpoints.wait_until_finished()
+        assert checkpoints.best_or_latest == checkpoints.latest == 3 and not checkpoints._best_known
 
 
 def test_reading_makes_no_directory(workdir):
@@ -107,7 +107,7 @@ def test_a_broken_file_is_named(workdir, name, read):
 
 def test_a_path_that_cannot_be_written_to(small_config, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(Unwritten, match="cannot be written to: Not a directory"):
+    with pytest.raises(WriteError, match="cannot be written to: Not a directory"):
         Workdir(tmp_path / "file" / "run").create(small_config, {})
 
 
@@ -135,7 +135,7 @@ def test_another_shape_or_dtype_is_refused(workdir):
 
 
 def test_the_workdir_describes_itself(workdir, small_config):
-    assert workdir.config().to_dict() == plain(small_config)  # JSON has no tuples
+    assert workdir.config().to_dict() == to_plain(small_config)  # JSON has no tuples
     facts = workdir.facts()
     assert facts["variance"] == 0.1 and facts["format"] == 1
     assert {"jax", "flax", "orbax-checkpoint"} <= set(facts["versions"]) and facts["git_commit"]
@@ -188,7 +188,7 @@ def test_pinned_checkpoints_are_kept(workdir):
     with workdir.checkpoints(create=True) as checkpoints:
         for step in range(1, 7):
             checkpoints.save(state_of(step), {"count": np.float64(0), "sums": {}})
-            checkpoints.settled()
+            checkpoints.wait_until_finished()
             if step in (1, 4):
                 pins.pin(workdir.path / "pins", step, f"f{step}", workdir.path / "prior")
         (workdir.path / "pins" / "1-f1.json").write_text("{")

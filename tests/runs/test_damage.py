@@ -99,8 +99,8 @@ def test_training_goes_on_after_a_fallback(directory):
     with Checkpoints(directory) as checkpoints:
         assert checkpoints.restore(TARGET)[0].step == 2 and checkpoints.latest == 2
         checkpoints.save(state_of(3), WINDOW, 0.5)
-        checkpoints.settled()
-        assert checkpoints.latest == checkpoints.chosen == 3
+        checkpoints.wait_until_finished()
+        assert checkpoints.latest == checkpoints.best_or_latest == 3
     assert restored(directory)[0].step == 3
 
 
@@ -126,7 +126,7 @@ def test_readers_fall_back_and_change_nothing(directory, capsys):
     before = sorted(directory.rglob("*"))
     expected = TARGET.variables
     with Checkpoints(directory) as checkpoints:
-        assert checkpoints.chosen == 2
+        assert checkpoints.best_or_latest == 2
         step, variables = checkpoints.restore_variables(expected)
         assert step == 3
         assert_same(variables, state_of(3).variables)

@@ -65,4 +65,4 @@ def test_a_number_of_devices_that_is_asked_for_stands(environment):
 def test_a_later_batch_takes_as_many_devices_as_divide_it(monkeypatch):
     """Of those that nobody asked for: a second run in the same process may have another batch."""
     monkeypatch.setattr(devices, "_asked", False)
-    assert [len(devices.of_batch(size)) for size in (16, 12, 7)] == [8, 6, 7]
+    assert [len(devices.devices_for_batch(size)) for size in (16, 12, 7)] == [8, 6, 7]

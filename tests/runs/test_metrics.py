@@ -8,7 +8,7 @@ from vqjax.runs import metrics
 def test_perplexity_is_derived_after_averaging():
     """Two batches on disjoint halves of 8 codes: 4 each, 8 together."""
     first, second = np.repeat([0.25, 0.0], 4), np.repeat([0.0, 0.25], 4)
-    mean = metrics.Mean()
+    mean = metrics.RunningMean()
     for frequency in (first, second):
         assert metrics.perplexity(frequency) == pytest.approx(4)
         mean.add({"code_frequency": frequency, "mse": 0.01 * frequency[0]})
@@ -23,11 +23,11 @@ def test_one_code_has_perplexity_one():
 
 
 def test_mean_goes_on_from_its_state():
-    whole, part = metrics.Mean(), metrics.Mean()
+    whole, part = metrics.RunningMean(), metrics.RunningMean()
     rows = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     for i, row in enumerate(rows):
         if i == 2:
-            part = metrics.Mean(part.state)
+            part = metrics.RunningMean(part.state)
         for mean in (whole, part):
             mean.add({"x": row}, count=2)
     np.testing.assert_array_equal(whole.means()["x"], part.means()["x"])

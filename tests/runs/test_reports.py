@@ -13,7 +13,7 @@ from vqjax.commands import compare
 from vqjax.runs import comparison
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
-from vqjax.system.process import status
+from vqjax.system.process import exit_status
 from vqjax.training.evaluation import evaluate
 
 
@@ -53,7 +53,7 @@ def test_runs_side_by_side(stage1, tmp_path, capsys):
     rewrite(other / "config.json", model=config["model"])
     rewrite(other / "eval.json", psnr=30.5)
     words = [str(stage1), str(other), "--out", str(tmp_path / "both")]
-    assert status(lambda: compare.main(words)) == 0
+    assert exit_status(lambda: compare.main(words)) == 0
     text = (tmp_path / "both" / "comparison.md").read_text()
     found, figures = table(text), json.loads((stage1 / "eval.json").read_text())
     assert found[""] == ["stage1", "other"]
@@ -69,7 +69,7 @@ def test_figures_that_were_called_otherwise_stand_beside_those_of_now(stage1, tm
     other = shutil.copytree(stage1, tmp_path / "other")
     rewrite(stage1 / "eval.json", bits_per_dim=5.5)
     rewrite(other / "eval.json", bits_per_dim_given_codes=5.25)
-    text = comparison.compare([str(stage1), str(other)], tmp_path / "out")
+    text = comparison.compare_runs([str(stage1), str(other)], tmp_path / "out")
     assert table(text)["bits_per_dim_given_codes"] == ["5.500", "5.250"] and "| bits_per_dim |" not in text
 
 
@@ -86,5 +86,5 @@ def test_what_cannot_be_compared_is_refused(stage1, tmp_path, make, message):
     other = shutil.copytree(stage1, tmp_path / "other")
     (other / "eval.json").write_text("{")
     with pytest.raises(InputError, match=message):
-        comparison.compare([*map(str, make(stage1, other))], tmp_path / "out")
+        comparison.compare_runs([*map(str, make(stage1, other))], tmp_path / "out")
     assert not (tmp_path / "out").exists()

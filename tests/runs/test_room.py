@@ -21,8 +21,8 @@ from vqjax.data.formats.npy import save_rows
 from vqjax.runs.checkpoints import Checkpoints
 from vqjax.runs.state import initial_state
 from vqjax.runs.writer import Writer
-from vqjax.system.files import Unwritten, filling, replacing, write_json
-from vqjax.system.process import status
+from vqjax.system.files import WriteError, atomic_directory, atomic_write, write_json
+from vqjax.system.process import exit_status
 from vqjax.training import loop
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
@@ -86,27 +86,27 @@ def test_a_file_appears_whole_or_not_at_all(name, tmp_path, capsys):
     path.write_text("as it was")
 
     def main():
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             FILES[name](temporary)
 
     with room(1_000):
-        assert status(main) == 2
+        assert exit_status(main) == 2
     assert_told(capsys, f"{path} cannot be written to: ", " free")
     assert contents(tmp_path) == {path: b"as it was"}
-    assert status(main) == 0 and len(contents(tmp_path)[path]) > 1_000
+    assert exit_status(main) == 0 and len(contents(tmp_path)[path]) > 1_000
 
 
 def test_a_directory_where_a_file_should_be(tmp_path, capsys):
     for name in ("a.json", "metrics.jsonl", "tensorboard"):
         (tmp_path / name).mkdir()
-    assert status(lambda: write_json(tmp_path / "a.json", {})) == 2
+    assert exit_status(lambda: write_json(tmp_path / "a.json", {})) == 2
     assert_told(capsys, f"{tmp_path / 'a.json'} cannot be written to: Is a directory")
-    assert status(lambda: Writer(tmp_path, 0)) == 2
+    assert exit_status(lambda: Writer(tmp_path, 0)) == 2
     assert_told(capsys, f"{tmp_path / 'metrics.jsonl'}: Is a directory")
     for name in ("metrics.jsonl", "tensorboard"):
         (tmp_path / name).rmdir()
     (tmp_path / "tensorboard").touch()
-    assert status(lambda: Writer(tmp_path, 0)) == 2
+    assert exit_status(lambda: Writer(tmp_path, 0)) == 2
     assert_told(capsys, f"{tmp_path / 'tensorboard'} cannot be written to: File exists")
 
 
@@ -115,15 +115,15 @@ def test_an_error_that_is_no_places_keeps_its_traceback():
         raise BrokenPipeError(32, "Broken pipe")
 
     with pytest.raises(BrokenPipeError):
-        status(main)
+        exit_status(main)
 
 
 @pytest.mark.parametrize("write", ["figures", "tensorboard"])
 def test_figures_on_a_full_disk_are_an_error_and_no_wait(write, tmp_path):
-    with Writer(tmp_path, 0) as writer, room(2_000), pytest.raises(Unwritten, match="cannot be written to"):
+    with Writer(tmp_path, 0) as writer, room(2_000), pytest.raises(WriteError, match="cannot be written to"):
         for step in range(100):
             if write == "figures":
-                writer.figures(step, "test", {})
+                writer.metrics(step, "test", {})
             else:
                 writer.pictures(step, "test", [], NOISE[0] / NOISE[0].sum())
 
@@ -137,9 +137,9 @@ def test_what_a_killed_command_has_left_is_removed_by_the_next(tmp_path):
     others = [tmp_path / f".a[1].tmp{subprocess.os.getppid()}.npz", tmp_path / f".b.tmp{gone.pid}.npz"]
     for other in others:
         other.touch()
-    with replacing(tmp_path / "a[1].npz") as temporary:
+    with atomic_write(tmp_path / "a[1].npz") as temporary:
         temporary.touch()
-    with filling(tmp_path / "run"):
+    with atomic_directory(tmp_path / "run"):
         pass
     assert {*tmp_path.iterdir()} == {*others, tmp_path / "a[1].npz", tmp_path / "run"}
 
@@ -156,17 +156,17 @@ def test_a_checkpoint_on_a_full_disk_leaves_the_one_before(tmp_path, capsys):
     def main():
         with Checkpoints(tmp_path / "checkpoints", create=True) as checkpoints:
             checkpoints.save(state_of(2), WINDOW)
-            checkpoints.settled()
+            checkpoints.wait_until_finished()
             with room(10_000):
                 checkpoints.save(state_of(3), WINDOW)
-                checkpoints.settled()
+                checkpoints.wait_until_finished()
 
-    assert status(main) == 2
+    assert exit_status(main) == 2
     assert_told(capsys, f"{tmp_path / 'checkpoints'} cannot be written to: File too large", "40,0", " needed, ", "free")
     with Checkpoints(tmp_path / "checkpoints", create=True) as checkpoints:
         assert_same(checkpoints.restore(target)[0], state_of(2))
         checkpoints.save(state_of(3), WINDOW)
-        checkpoints.settled()
+        checkpoints.wait_until_finished()
         assert_same(checkpoints.restore(target)[0], state_of(3))
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"2", "3"}
 
@@ -176,7 +176,7 @@ def test_a_checkpoint_on_a_full_disk_leaves_the_one_before(tmp_path, capsys):
 def test_a_run_on_a_full_disk_goes_on_when_there_is_room(small_config, stage1, capsys, no_cache):
     small_config.update({"steps": 9, "eval_every": 9, "save_every": 1})
     with room((stage1 / "config.json").stat().st_size + 200):
-        assert status(lambda: loop.train(small_config, stage1)) == 2
+        assert exit_status(lambda: loop.train(small_config, stage1)) == 2
     assert_told(capsys, f"{stage1 / 'checkpoints'} cannot be written to: File too large", "free")
     assert loop.train(small_config, stage1) == 0
     assert "going on from step 6" in capsys.readouterr().out
@@ -203,7 +203,7 @@ def test_every_command_tells_of_a_full_disk(name, trained_stage1, stage1, tmp_pa
     command, words = COMMANDS[name]
     before = contents(tmp_path)
     with room(150):
-        assert status(lambda: command.main([str(places.get(word, word)) for word in words])) == 2
+        assert exit_status(lambda: command.main([str(places.get(word, word)) for word in words])) == 2
     assert_told(capsys, "cannot be written to: File too large", " free")
     after = contents(tmp_path)
     assert {path: after[path] for path in before} == before  # nothing that was there has changed

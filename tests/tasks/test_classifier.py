@@ -30,31 +30,31 @@ from vqjax.training.steps import train_step
 PAIRS = {  # backbones and quantizers, with one code and with a grid
     "small": ("gumbel", "grid"),
     "resnet18": ("ema", "grid"),
-    "deepmind": ("vq", "one"),
+    "deepmind": ("vq", "pooled"),
 }
 
 
 def test_the_objective_by_hand(classifier_config):
     """Probabilities 1/2, 1/4 and 8 times 1/32, label 1, a tenth of it spread over all ten classes."""
     classifier_config.model.label_smoothing = 0.1
-    task = loop.check(classifier_config)
+    task = loop.build_task(classifier_config)
     p = np.array([[1 / 2, 1 / 4, *[1 / 32] * 8]])
     output = models.Classified(jnp.log(p), None, Quantized(None, None, 0.25, {"commitment_loss": 0.25}))
-    loss, metrics = task.objective(output, {"label": np.array([1])})
+    loss, metrics = task.loss(output, {"label": np.array([1])})
     smoothed = 0.9 * np.log(4) + 0.01 * (np.log(2) + np.log(4) + 8 * np.log(32))
     np.testing.assert_allclose([loss, metrics["loss"]], smoothed + 0.25, rtol=1e-6)
     np.testing.assert_allclose(metrics["cross_entropy"], np.log(4), rtol=1e-6)
     assert (metrics["accuracy"], metrics["top5"], metrics["commitment_loss"]) == (0, 1, 0.25)
     np.testing.assert_array_equal(
-        task.assess(output, {"label": np.array([1])})["confusion"], np.eye(10)[[1]].T @ np.eye(10)[[0]]
+        task.eval_metrics(output, {"label": np.array([1])})["confusion"], np.eye(10)[[1]].T @ np.eye(10)[[0]]
     )
 
 
 def test_top5_looks_at_five(classifier_config):
-    task = loop.check(classifier_config)
+    task = loop.build_task(classifier_config)
     logits = jnp.tile(-jnp.arange(10.0), (10, 1))  # class 0 first, class 9 last
     output = models.Classified(logits, None, Quantized(None, None, 0.0, {}))
-    metrics = task.objective(output, {"label": np.arange(10)})[1]
+    metrics = task.loss(output, {"label": np.arange(10)})[1]
     np.testing.assert_allclose([metrics["accuracy"], metrics["top5"]], [0.1, 0.5], rtol=1e-6)
 
 
@@ -62,18 +62,18 @@ def test_top5_looks_at_five(classifier_config):
 def test_one_code_or_a_grid(classifier_config, quantizer):
     """One: the mean over positions is quantized. Grid: every position is, and the mean is that of the quantized."""
     classifier_config.model.quantizer = quantizer
-    for quantize, grid in (("one", (1, 1)), ("grid", (4, 4))):
+    for quantize, grid in (("pooled", (1, 1)), ("grid", (4, 4))):
         classifier_config.model.quantize = quantize
-        task = loop.check(classifier_config)
+        task = loop.build_task(classifier_config)
         variables = jax.jit(task.init)(jax.random.key(0))
         batch = task.load(("test",))["test"][:8].arrays
-        output = task.evaluate(variables, batch)
+        output = task.apply_eval(variables, batch)
         features = BACKBONES["small"](4, 1).apply(
             {name: value["backbone"] for name, value in variables.items() if "backbone" in value},
             task.inputs(batch),
             False,
         )
-        z = features.mean((1, 2), keepdims=True) if quantize == "one" else features
+        z = features.mean((1, 2), keepdims=True) if quantize == "pooled" else features
         z = z / np.sqrt(1 + 1e-5)  # batch norm at its first running statistics
         np.testing.assert_allclose(output.z, z, atol=1e-6)
         z_q = output.quantized.z_q
@@ -94,7 +94,7 @@ def test_eight_devices_are_one(classifier_config, backbone):
     By gradient descent: Adam turns the rounding of gradients that are 0 into steps, and before any bias is learned the
     scale of the features, which are normalised, has such a gradient.
     """
-    quantizer, quantize = PAIRS.get(backbone, ("ema", "one"))
+    quantizer, quantize = PAIRS.get(backbone, ("ema", "pooled"))
     classifier_config.optimizer.name = "sgd"
     classifier_config.model.update({"backbone": backbone, "quantizer": quantizer, "quantize": quantize})
     _, eight, history = run(classifier_config, "shard_map", devices=8, steps=3)
@@ -110,13 +110,13 @@ def test_eight_devices_are_one(classifier_config, backbone):
 def test_bfloat16_is_of_the_networks_alone(classifier_config, backbone, head):
     """Half precision inside; parameters, statistics, what is quantized, logits and losses in float32."""
     classifier_config.model.update({"dtype": "bfloat16", "backbone": backbone, "head": head, "quantize": "grid"})
-    task = loop.check(classifier_config)
+    task = loop.build_task(classifier_config)
     variables = jax.eval_shape(task.init, jax.random.key(0))
     batch = {"image": np.zeros((4, 8, 8, 1), np.uint8), "label": np.arange(4), "example": np.arange(4)}
 
     def step(variables, batch):
-        output, extra = task.train(variables, batch, 0, jax.random.key(1))
-        return (output.logits, output.z), extra, task.objective(output, batch)
+        output, extra = task.apply_train(variables, batch, 0, jax.random.key(1))
+        return (output.logits, output.z), extra, task.loss(output, batch)
 
     program = jax.make_jaxpr(step, axis_env=[(axes.BATCH, 1)])(variables, batch)
     assert "bf16" in str(program)
@@ -138,10 +138,10 @@ def test_a_run_writes_what_describes_it(classifier_config, tmp_path):
     }
     assert figures["split"] == "test" and scores[figures["step"]] == max(scores.values())
 
-    task = tasks.trained(Workdir(workdir))
-    variables = Workdir(workdir).restore_variables(task.expected)[1]
+    task = tasks.load_task(Workdir(workdir))
+    variables = Workdir(workdir).restore_variables(task.abstract_variables)[1]
     test = task.load(("test",))["test"]
-    logits = np.asarray(task.evaluate(variables, test.arrays).logits)
+    logits = np.asarray(task.apply_eval(variables, test.arrays).logits)
     order, labels = np.argsort(-logits, axis=1), test.arrays["label"]
     np.testing.assert_allclose(figures["accuracy"], np.mean(order[:, 0] == labels), rtol=1e-6)
     np.testing.assert_allclose(figures["top5"], np.mean(np.any(order[:, :5] == labels[:, None], axis=1)), rtol=1e-6)
@@ -180,11 +180,11 @@ def test_on_a_frozen_stage_1_eight_devices_are_one(code_classifier_config, input
 
 def test_what_a_head_sees_of_stage_1(code_classifier_config):
     """Code vectors, the same from kept codes as from images; the encoder's vectors before quantization; pixels."""
-    test = datasets.load(loop.check(code_classifier_config).config, ("test",))["test"][:8]
+    test = datasets.load_splits(loop.build_task(code_classifier_config).config, ("test",))["test"][:8]
     seen = {}
     for inputs in INPUTS:
         code_classifier_config.model.inputs = inputs
-        task = loop.check(code_classifier_config)
+        task = loop.build_task(code_classifier_config)
         batch = {**test.arrays, "example": np.arange(8)}
         seen[inputs] = np.asarray(task.prepare(batch, None, task.frozen)["features"])
     stage1, images = task.stage1, test.arrays["image"]
@@ -195,7 +195,7 @@ def test_what_a_head_sees_of_stage_1(code_classifier_config):
     np.testing.assert_allclose(seen["pixels"], images / 127.5 - 1, atol=1e-6)
 
     code_classifier_config.model.inputs = "codes"
-    task = loop.check(code_classifier_config)
+    task = loop.build_task(code_classifier_config)
     kept = task.load(("test",))["test"][:8].arrays
     assert set(kept) == {"codes", "label"}
     np.testing.assert_array_equal(task.prepare(kept, None, task.frozen)["features"], seen["codes"])
@@ -203,7 +203,7 @@ def test_what_a_head_sees_of_stage_1(code_classifier_config):
 
 def test_augmentation_comes_before_stage_1(code_classifier_config):
     code_classifier_config.data.update({"flip": True, "crop": 1})
-    task = loop.check(code_classifier_config)
+    task = loop.build_task(code_classifier_config)
     splits = task.load()
     assert "image" in splits["train"].arrays and "codes" in splits["test"].arrays
     batch, key = next(batches(splits["train"], 16, 0, True)), jax.random.key(3)
@@ -214,7 +214,10 @@ def test_augmentation_comes_before_stage_1(code_classifier_config):
 
 
 def test_neither_state_nor_step_holds_stage_1(code_classifier_config):
-    task, (optimizer, schedule) = loop.check(code_classifier_config), optimizers.make(code_classifier_config)
+    task, (optimizer, schedule) = (
+        loop.build_task(code_classifier_config),
+        optimizers.create_optimizer(code_classifier_config),
+    )
     state = initial_state(task.init(jax.random.key(0)), optimizer)
     batch = {"features": np.zeros((4, *task.stage1.grid, task.stage1.code_dim), np.float32)}
     batch |= {"label": np.zeros(4, np.int32), "example": np.arange(4)}
@@ -243,9 +246,9 @@ def test_a_run_on_a_frozen_stage_1(code_classifier_config, stage1, tmp_path, inp
     [
         ("model.backbone", "resnet", "config.model.backbone='resnet' is unknown. Did you mean \"resnet18\"?"),
         ("model.head", "linear", "config.model.head='linear' is unknown"),
-        ("model.head", "conv", "config.model.head='conv': config.model.quantize='one' leaves it one position"),
+        ("model.head", "conv", "config.model.head='conv': config.model.quantize='pooled' leaves it one position"),
         ("model.quantizer", "non", "config.model.quantizer='non' is unknown. Did you mean \"none\"?"),
-        ("model.quantize", "all", "config.model.quantize='all': expected one of one, grid"),
+        ("model.quantize", "all", "config.model.quantize='all': expected one of pooled, grid"),
         ("model.label_smoothing", 1.0, "config.model.label_smoothing=1.0: expected at least 0 and at most 0.99"),
         (
             "model.small.stages",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from helpers import lines_of
 
-from vqjax.networks.likelihoods import unit
+from vqjax.networks.likelihoods import to_unit
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks import TASKS
 from vqjax.tasks.base import Pictures, Task
@@ -18,7 +18,7 @@ from vqjax.training.evaluation import evaluate
 
 class Darken(nn.Module):
     @nn.compact
-    def __call__(self, x, train, progress=1.0, noise=None):
+    def __call__(self, x, train, progress=1.0, keys=None):
         return nn.Conv(x.shape[-1], (3, 3))(x)
 
 
@@ -32,14 +32,14 @@ class Darkening(Task):
         self.module = Darken()
 
     def inputs(self, batch):
-        return unit(batch["image"])
+        return to_unit(batch["image"])
 
-    def objective(self, output, batch):
+    def loss(self, output, batch):
         loss = jnp.mean((output - self.inputs(batch) / 2) ** 2)
         return loss, {"loss": loss}
 
     def images(self, variables, batch):
-        return {"darkened": Pictures(jnp.clip(self.evaluate(variables, batch), 0, 1))}
+        return {"darkened": Pictures(jnp.clip(self.apply_eval(variables, batch), 0, 1))}
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 from vqjax.training.evaluation import evaluate
-from vqjax.training.inspection import inspect
+from vqjax.training.inspection import inspect_data
 
 
 def write_images(root, classes=("ant", "bee"), count=40, seed=0, size=(8, 8)):
@@ -85,14 +85,14 @@ def test_without_labels(small_config, prior_config, classifier_config, code_clas
     assert np.load(file)["images"].shape == (3, 8, 8, 1)
     for config in (with_data(classifier_config, own), code_classifier_config):
         with pytest.raises(InputError, match="labels"):
-            loop.check(config)
+            loop.build_task(config)
 
 
 def test_a_run_starts_from_the_weights_of_another(small_config, trained_stage1, tmp_path, capsys):
     """Step 0 has them, the codebook too; a run of another shape is refused before anything is written."""
     write_images(tmp_path / "photos")
     with_data(small_config, {"name": "folder", "path": str(tmp_path / "photos")})
-    small_config.start, small_config.steps = str(trained_stage1), 1
+    small_config.init_from, small_config.steps = str(trained_stage1), 1
     small_config.optimizer.update({"name": "sgd", "learning_rate": 1e-9})
     assert loop.train(small_config, tmp_path / "tuned") == 0
     assert "starting from its weights, step 6" in capsys.readouterr().out
@@ -105,11 +105,11 @@ def test_a_run_starts_from_the_weights_of_another(small_config, trained_stage1, 
     assert loop.train(small_config, tmp_path / "killed") == 0
     assert_same(after, Stage1(tmp_path / "killed").variables["params"])
     small_config.model.deepmind.width = 12
-    with pytest.raises(InputError, match=r"config.start=.*stage1"):
+    with pytest.raises(InputError, match=r"config.init_from=.*stage1"):
         loop.train(small_config, tmp_path / "wider")
     assert not (tmp_path / "wider" / "config.json").exists()
-    small_config.start = str(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"config.start=.*nowhere"):
+    small_config.init_from = str(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"config.init_from=.*nowhere"):
         loop.train(small_config, tmp_path / "other")
 
 
@@ -139,8 +139,8 @@ def test_kept_codes_are_those_of_the_data(small_config, tmp_path):
     assert loop.train(small_config, tmp_path / "own") == 0
     stage1 = Stage1(tmp_path / "own")
     for path in ("a", "b", "a"):
-        config = datasets.located(stage1.config, data_path=str(tmp_path / path))
-        images = datasets.read(config, "test").arrays["image"]
+        config = datasets.with_data_paths(stage1.config, data_path=str(tmp_path / path))
+        images = datasets.read_split(config, "test").arrays["image"]
         expected = stage1.encode(stage1.variables, images)
         np.testing.assert_array_equal(stage1.read(config, "test").arrays["codes"], expected)
 
@@ -159,13 +159,13 @@ def test_a_run_goes_on_only_with_its_own_images(small_config, tmp_path):
 def test_where_tfds_is_now(small_config, tmp_path, monkeypatch, capsys):
     small_config.data.data_dir = str(tmp_path / "gone")
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
-    assert datasets.located(small_config).data.data_dir == str(tmp_path / "gone")
+    assert datasets.with_data_paths(small_config).data.data_dir == str(tmp_path / "gone")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert datasets.located(small_config).data.data_dir == ""
+    assert datasets.with_data_paths(small_config).data.data_dir == ""
     assert f"TFDS_DATA_DIR={tmp_path} instead" in capsys.readouterr().out
-    assert datasets.located(small_config, data_dir="given").data.data_dir == str(Path("given").absolute())
+    assert datasets.with_data_paths(small_config, data_dir="given").data.data_dir == str(Path("given").absolute())
     (tmp_path / "gone").mkdir()
-    assert datasets.located(small_config).data.data_dir == str(tmp_path / "gone")
+    assert datasets.with_data_paths(small_config).data.data_dir == str(tmp_path / "gone")
 
 
 def test_what_inspect_says(small_config, tmp_path):
@@ -177,9 +177,9 @@ def test_what_inspect_says(small_config, tmp_path):
     (root / "ant" / "bad.png").write_text("no image")
     with_data(small_config, {"name": "folder", "path": str(root), "test": 0.5, "validation": 0.2})
     small_config.model.ema.num_codes = 2_000
-    lines = [*inspect(small_config, tmp_path / "out" / "samples.png")]
+    lines = [*inspect_data(small_config, tmp_path / "out" / "samples.png")]
     text = "\n".join(lines)
-    train, validation, test = (len(split) for split in datasets.load(small_config).values())
+    train, validation, test = (len(split) for split in datasets.load_splits(small_config).values())
     assert lines[0] == f"folder: {train} train, {validation} validation, {test} test images"
     assert "9 x 9 pixels, 1 channel, in memory" in text and "2 classes, in train: ant" in text
     assert "bad.png: not an image that can be read" in text
@@ -188,7 +188,9 @@ def test_what_inspect_says(small_config, tmp_path):
     with Image.open(tmp_path / "out" / "samples.png") as picture:
         assert picture.width > 64
     small_config.data.size = "8"
-    assert any("has 2,000 codes: expected at most" in line for line in inspect(small_config, tmp_path / "samples.png"))
+    assert any(
+        "has 2,000 codes: expected at most" in line for line in inspect_data(small_config, tmp_path / "samples.png")
+    )
 
 
 def test_inspect_tells_one_class_and_one_colour(small_config, tmp_path):
@@ -196,6 +198,6 @@ def test_inspect_tells_one_class_and_one_colour(small_config, tmp_path):
         (tmp_path / "grey").mkdir(exist_ok=True)
         Image.new("L", (8, 8), 7).save(tmp_path / "grey" / f"{i}.png")
     with_data(small_config, {"name": "folder", "path": str(tmp_path)})
-    lines = [*inspect(small_config, tmp_path / "samples.png")]
+    lines = [*inspect_data(small_config, tmp_path / "samples.png")]
     assert any(line.startswith("odd: ") and "one class only, grey" in line for line in lines)
     assert "odd: all pixels of train are alike" in lines

@@ -30,17 +30,19 @@ from vqjax.training.steps import train_step
 
 def test_the_likelihood_by_hand(prior_config):
     """Two codes, probabilities 1/2 and 1/8: (ln 2 + ln 8) / 2 nats per code, over 8 x 8 pixels."""
-    task = loop.check(prior_config)
+    task = loop.build_task(prior_config)
     K = task.module.num_codes
     logits = np.full((1, 1, 2, K), -np.inf, np.float32)
     logits[0, 0, 0, [3, 4]] = 5.0
     logits[0, 0, 1, :8] = -1.0
     batch = {"codes": np.array([[[3, 7]]], np.uint8)}
-    loss, metrics = task.objective(jnp.asarray(logits), batch)
+    loss, metrics = task.loss(jnp.asarray(logits), batch)
     nats = (np.log(2) + np.log(8)) / 2
     np.testing.assert_allclose([loss, metrics["nats_per_code"]], nats, rtol=1e-6)
     np.testing.assert_allclose(metrics["bits_per_dim_of_codes"], nats / np.log(2) * np.prod(task.grid) / 64, rtol=1e-6)
-    np.testing.assert_allclose(task.assess(jnp.asarray(logits), batch)["nats_by_position"], [[np.log(2), np.log(8)]])
+    np.testing.assert_allclose(
+        task.eval_metrics(jnp.asarray(logits), batch)["nats_by_position"], [[np.log(2), np.log(8)]]
+    )
 
 
 @pytest.mark.slow
@@ -62,7 +64,7 @@ def test_what_an_image_costs_is_its_codes_and_its_pixels_given_them(tmp_path):
 
 def test_order_0_entropies_by_hand(prior_config):
     """Six positions, all 0 but one that is 0 or 5 with equal chances: 5 is one code in twelve."""
-    task = loop.check(prior_config)
+    task = loop.build_task(prior_config)
     task.grid = (2, 3)
     codes = np.zeros((4, 2, 3), np.uint8)
     codes[::2, 1, 0] = 5
@@ -106,28 +108,28 @@ def test_a_run_writes_what_describes_it(prior_config, stage1, tmp_path):
 
 def test_the_average_of_the_weights_by_hand(prior_config):
     """It moves by 1 - min(decay, (1 + t) / (10 + t)) towards the weights, and is what evaluation applies."""
-    prior_config.model.average = 0.15
-    task = loop.check(prior_config)
+    prior_config.model.ema_decay = 0.15
+    task = loop.build_task(prior_config)
     weights = lambda x: {"w": np.float32(x)}  # noqa: E731
     variables = {"params": weights(2.0), "average": weights(1.0)}
     for step, decay in ((0, 0.1), (1, 0.15), (50, 0.15)):
-        after = task.refresh(variables, None, None, step, None)
+        after = task.after_update(variables, None, None, step, None)
         np.testing.assert_allclose(after["average"]["w"], 2 - decay, rtol=1e-6)
         assert after["params"]["w"] == 2
     assert task.weights(variables) == {"params": weights(1.0)}
 
-    prior_config.model.average = 0.0
-    task = loop.check(prior_config)
+    prior_config.model.ema_decay = 0.0
+    task = loop.build_task(prior_config)
     assert set(task.init(jax.random.key(0))) == {"params"}
     assert task.weights({"params": weights(2.0)}) == {"params": weights(2.0)}
 
 
 def test_the_average_of_the_weights_is_what_is_evaluated_and_sampled_from(prior_config):
-    task = loop.check(prior_config)
+    task = loop.build_task(prior_config)
     one, two = (task.init(jax.random.key(seed))["params"] for seed in (0, 1))
     one, two = (jax.tree.map(lambda x: 3 * x, params) for params in (one, two))
     batch = next(evaluation_batches(task.load(("test",))["test"][:16], 16))
-    for use in (task.evaluate, functools.partial(task.sample, seed=0)):
+    for use in (task.apply_eval, functools.partial(task.sample, seed=0)):
         found = use({"params": one, "average": two}, batch)
         np.testing.assert_array_equal(found, use({"params": two}, batch))
         assert np.any(found != use({"params": one}, batch))
@@ -156,7 +158,7 @@ def test_eight_devices_are_one(prior_config, name, parallel, augmented):
 
 def test_codes_on_the_fly_are_those_of_the_augmented_images(prior_config):
     prior_config.data.update({"flip": True, "crop": 1})
-    task = loop.check(prior_config)
+    task = loop.build_task(prior_config)
     splits = task.load()
     batch = next(batches(splits["train"], 16, 0, True))
     key = jax.random.key(3)
@@ -166,7 +168,7 @@ def test_codes_on_the_fly_are_those_of_the_augmented_images(prior_config):
     assert np.any(prepared["codes"] != batch["codes"])
     # Without augmentation they are those of the images themselves, and stage 1 is not needed for a step.
     prior_config.data.update({"flip": False, "crop": 0})
-    task = loop.check(prior_config)
+    task = loop.build_task(prior_config)
     kept = next(batches(task.load()["train"], 16, 0, True))
     np.testing.assert_array_equal(kept["codes"], batch["codes"])
     assert task.frozen == {} and set(kept) == {"codes", "label", "example"}
@@ -174,7 +176,7 @@ def test_codes_on_the_fly_are_those_of_the_augmented_images(prior_config):
 
 def test_neither_state_nor_step_holds_stage_1(prior_config):
     prior_config.data.flip = True
-    task, (optimizer, schedule) = loop.check(prior_config), optimizers.make(prior_config)
+    task, (optimizer, schedule) = loop.build_task(prior_config), optimizers.create_optimizer(prior_config)
     state = initial_state(task.init(jax.random.key(0)), optimizer)
     keys = jax.random.split(jax.random.key(1))
     batch = {"codes": np.zeros((4, *task.grid), np.int32), "label": np.zeros(4, np.int32), "example": np.arange(4)}
@@ -219,7 +221,7 @@ def test_what_a_prior_stands_on_is_kept_while_stage_1_is_trained_on(
     assert loop.train(prior_config, tmp_path / "prior") == 0
     assert loop.train(small_config, stage1) == 0
 
-    task, _ = generation.load(tmp_path / "prior")
+    task, _ = generation.load_prior(tmp_path / "prior")
     assert (task.stage1.step, task.stage1.fingerprint) == (6, pinned.fingerprint)
     jax.tree.map(np.testing.assert_array_equal, task.stage1.variables, pinned.variables)
     assert Stage1(stage1).step == 16
@@ -231,7 +233,7 @@ def test_what_a_prior_stands_on_is_kept_while_stage_1_is_trained_on(
     prior_config.steps = 6
     for use in (
         lambda path: evaluate(Workdir(path)),
-        generation.load,
+        generation.load_prior,
         lambda path: loop.train(prior_config, path),
     ):
         with pytest.raises(InputError, match="has been retrained since this run was .* of the steps 14, 16, has"):
@@ -246,12 +248,12 @@ def test_another_stage_1_is_not_called_retrained(prior_config, small_config, sta
     small_config.update({"seed": 1, "steps": 2})
     assert loop.train(small_config, tmp_path / "other") == 0
     with pytest.raises(InputError, match="--stage1=.*other is another run than the one that this run was trained on"):
-        generation.load(tmp_path / "prior", tmp_path / "other")
+        generation.load_prior(tmp_path / "prior", tmp_path / "other")
     facts = json.loads((tmp_path / "prior" / "run.json").read_text())
     del facts["stage1_run"]  # as in runs that are older
     (tmp_path / "prior" / "run.json").write_text(json.dumps(facts))
     with pytest.raises(InputError, match="has been retrained since .*, or is another run: none of its checkpoints"):
-        generation.load(tmp_path / "prior", tmp_path / "other")
+        generation.load_prior(tmp_path / "prior", tmp_path / "other")
 
 
 def test_a_stage_1_that_cannot_be_written_to_is_not_pinned(prior_config, stage1, tmp_path, capsys):
@@ -259,7 +261,7 @@ def test_a_stage_1_that_cannot_be_written_to_is_not_pinned(prior_config, stage1,
     prior_config.steps = 2
     assert loop.train(prior_config, tmp_path / "prior") == 0
     assert "step 6 is not pinned in" in capsys.readouterr().out
-    assert generation.load(tmp_path / "prior")[0].stage1.step == 6
+    assert generation.load_prior(tmp_path / "prior")[0].stage1.step == 6
 
 
 @pytest.mark.slow
@@ -286,7 +288,7 @@ def test_a_stage_1_that_has_moved_is_found_by_its_new_path(prior_config, stage1,
     [
         ("data.name", "mnist", "config.data.name='mnist', but config.stage1=.* was trained on 'digits'"),
         ("model.prior", "pixelcn", "config.model.prior='pixelcn' is unknown. Did you mean \"pixelcnn\"?"),
-        ("model.average", 1.0, "config.model.average=1.0: expected at least 0 and at most 0.999999"),
+        ("model.ema_decay", 1.0, "config.model.ema_decay=1.0: expected at least 0 and at most 0.999999"),
         ("model.pixelcnn.layers", 0, "config.model.pixelcnn.layers=0: expected at least 1"),
         ("model.pixelcnn.dropout", 1.0, "config.model.pixelcnn.dropout=1.0"),
         ("stage1", "nowhere", "config.stage1=nowhere: expected the workdir of a trained autoencoder"),
@@ -301,7 +303,7 @@ def test_bad_input_is_refused(prior_config, tmp_path, field, value, message):
 
 
 def test_pictures_show_the_same_classes_side_by_side(prior_config):
-    task = loop.check(prior_config)
+    task = loop.build_task(prior_config)
     test = task.load(("test",))["test"]
     variables = jax.device_get(jax.jit(task.init)(jax.random.key(0)))
     batch = next(evaluation_batches(test[:10], 10))

@@ -20,11 +20,11 @@ from vqjax.training.evaluation import evaluate
 
 
 def test_encode_and_decode_are_the_autoencoders(stage1):
-    frozen, task = Stage1(stage1), tasks.trained(Workdir(stage1))
-    variables = Workdir(stage1).restore_variables(task.expected)[1]
+    frozen, task = Stage1(stage1), tasks.load_task(Workdir(stage1))
+    variables = Workdir(stage1).restore_variables(task.abstract_variables)[1]
     jax.tree.map(np.testing.assert_array_equal, frozen.variables, variables)
-    images = datasets.read(frozen.config, "test").arrays["image"][:8]
-    output = task.evaluate(variables, {"image": images})
+    images = datasets.read_split(frozen.config, "test").arrays["image"][:8]
+    output = task.apply_eval(variables, {"image": images})
     found = frozen.encode(variables, images)
     np.testing.assert_array_equal(found, output.quantized.codes)
     assert found.shape == (8, *frozen.grid) and frozen.num_codes == task.module.quantizer.num_codes
@@ -59,7 +59,7 @@ def test_codes_are_computed_once(stage1, monkeypatch, parallel):
     frozen = Stage1(stage1)
     frozen.config.parallel = parallel
     first = frozen.read(frozen.config, "test")
-    images = datasets.read(frozen.config, "test")
+    images = datasets.read_split(frozen.config, "test")
     np.testing.assert_array_equal(first.arrays["codes"], frozen.encode(frozen.variables, images.arrays["image"]))
     np.testing.assert_array_equal(first.arrays["label"], images.arrays["label"])
     assert first.arrays["codes"].dtype == np.uint8 and len(first) == 360
@@ -76,7 +76,7 @@ def test_codes_of_another_stage1_are_not_used(stage1):
     frozen.read(frozen.config, "test")
     meta = stage1 / "codes" / "meta.json"
     rewrite(meta, fingerprint="0" * 64)
-    assert npy.read(stage1 / "codes", frozen.fingerprint, "test") is None
+    assert npy.read_codes(stage1 / "codes", frozen.fingerprint, "test") is None
     frozen.read(frozen.config, "test")
     assert json.loads(meta.read_text())["fingerprint"] == frozen.fingerprint
 
@@ -90,14 +90,14 @@ def test_code_files(tmp_path, num_codes, dtype):
     for name, count in (("train", 7), ("test", 3)):
         array = rng.integers(0, num_codes, (count, 2, 3)).astype(dtype)
         parts = np.split(array.astype(np.int32), [1, 1])  # of any length and type
-        npy.write(tmp_path, description, name, parts, np.arange(count, dtype=np.int32))
-        read = npy.read(tmp_path, "f", name)
+        npy.write_codes(tmp_path, description, name, parts, np.arange(count, dtype=np.int32))
+        read = npy.read_codes(tmp_path, "f", name)
         np.testing.assert_array_equal(read.arrays["codes"], array)
         np.testing.assert_array_equal(read.arrays["label"], np.arange(count))
         np.testing.assert_array_equal(np.load(tmp_path / f"{name}_codes.npy"), array)
     with pytest.raises(ValueError, match="2 rows, expected 3"):
-        npy.write(tmp_path, description, "test", [array[:2]], np.arange(3))
-    np.testing.assert_array_equal(npy.read(tmp_path, "f", "test").arrays["codes"], array)
+        npy.write_codes(tmp_path, description, "test", [array[:2]], np.arange(3))
+    np.testing.assert_array_equal(npy.read_codes(tmp_path, "f", "test").arrays["codes"], array)
     meta = json.loads((tmp_path / "meta.json").read_text())
     assert meta["num_codes"] == num_codes and meta["splits"]["train"]["dtype"] == dtype
     assert {name: entry["count"] for name, entry in meta["splits"].items()} == {"train": 7, "test": 3}
@@ -163,7 +163,7 @@ def test_a_damaged_checkpoint_is_refused(stage1, tmp_path, damage):
     for path in stage1.glob(f"checkpoints/6/model/**/{pattern}"):
         spoil(path)
     refused = f"{stage1}/checkpoints/6 cannot be read"
-    assert_refused(command("-m", "vqjax.export", "codes", "--workdir", stage1, "--out", tmp_path / "out"), refused)
+    assert_refused(command("-m", "vqjax", "export", "codes", "--workdir", stage1, "--out", tmp_path / "out"), refused)
     assert not (tmp_path / "out").exists()
     often = command("-c", READ_OFTEN, stage1)
     assert often.stdout.count(refused) == 50 and often.stdout.count("step 4\n") == 50 and often.stderr == ""

@@ -10,7 +10,7 @@ from PIL import Image
 
 from vqjax.data.augmentation import augment
 from vqjax.inference.export_codes import export_codes
-from vqjax.networks.likelihoods import centred
+from vqjax.networks.likelihoods import to_signed
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderTask
@@ -32,19 +32,19 @@ def clips_config(small_config, tmp_path):
 def test_a_clip_is_its_frames(clips_config, quantizer):
     """Codes, output and figures of clips are those of their frames as images."""
     clips_config.model.quantizer = quantizer
-    task = loop.check(clips_config)
+    task = loop.build_task(clips_config)
     assert task.input_shape == (3, 8, 6, 3) and task.grid == (3, 4, 3)
     variables = task.init(jax.random.key(0))
     clips = task.load(("test",))["test"].arrays["image"]
     images = clips.reshape(-1, 8, 6, 3)
     task.facts = {**task.facts, "variance": 0.1}
-    found, alone = (task.module.apply(variables, centred(x), False) for x in (clips, images))
+    found, alone = (task.module.apply(variables, to_signed(x), False) for x in (clips, images))
     assert found.quantized.codes.shape == (len(clips), 3, 4, 3) and found.z.shape == (len(clips), 3, 4, 3, 8)
     np.testing.assert_array_equal(found.quantized.codes.reshape(-1, 4, 3), alone.quantized.codes)
     np.testing.assert_allclose(found.output.reshape(images.shape), alone.output, atol=1e-5)
     for of_clips, of_images in zip(
-        ({**task.objective(o, {"image": x})[1], **task.assess(o, {"image": x})} for o, x in [(found, clips)]),
-        ({**task.objective(o, {"image": x})[1], **task.assess(o, {"image": x})} for o, x in [(alone, images)]),
+        ({**task.loss(o, {"image": x})[1], **task.eval_metrics(o, {"image": x})} for o, x in [(found, clips)]),
+        ({**task.loss(o, {"image": x})[1], **task.eval_metrics(o, {"image": x})} for o, x in [(alone, images)]),
     ):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), of_clips, of_images)
 
@@ -80,11 +80,11 @@ def test_a_run_on_a_film(clips_config, classifier_config, tmp_path):
 
     classifier_config.data.update(clips_config.data)
     with pytest.raises(InputError, match="config.task='classifier': expected images, .*'clips' are clips of 3 frames"):
-        loop.check(classifier_config)
+        loop.build_task(classifier_config)
     second = prior.get_config()
     second.stage1 = str(workdir)
     with pytest.raises(InputError, match="was trained on clips of 3 frames: a second stage expects images"):
-        loop.check(second)
+        loop.build_task(second)
 
 
 def test_the_stride_must_divide_frames(clips_config):

@@ -50,7 +50,7 @@ def test_a_stopped_ablation_goes_on_where_it_stopped(rows, tmp_path, monkeypatch
         "grid",
         "codes",
     )
-    assert (end_to_end["stages"], end_to_end["codes"], end_to_end["inputs"]) == ("end to end", "one", "pixels")
+    assert (end_to_end["stages"], end_to_end["codes"], end_to_end["inputs"]) == ("end to end", "pooled", "pixels")
     for row in (codes, end_to_end):
         assert row["dataset"] == "digits" and 0 <= float(row["accuracy"]) <= float(row["top5"]) <= 1
         assert int(row["codes_used"]) <= 16 and row["seed"] == "0"

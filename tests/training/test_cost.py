@@ -13,7 +13,7 @@ import pytest
 from conftest import slow_but
 
 from vqjax.data.batches import batches, evaluation_batches
-from vqjax.runs.accumulator import Window
+from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.devices import PARALLEL, ShardMap
 from vqjax.runs.state import initial_state
 from vqjax.training import loop, optimizers
@@ -45,10 +45,10 @@ def cost(program, function, *arguments):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_step_costs_what_it_did(name, request):
     """The step of training and that of evaluation, on one device."""
-    task, program = loop.check(request.getfixturevalue(name)), ShardMap(jax.devices()[:1])
+    task, program = loop.build_task(request.getfixturevalue(name)), ShardMap(jax.devices()[:1])
     config, splits = task.config, task.load()
     task.facts = task.describe(splits)
-    optimizer, schedule = optimizers.make(config)
+    optimizer, schedule = optimizers.create_optimizer(config)
     keys = jax.random.split(jax.random.key(0), 2)
     state = jax.eval_shape(lambda: initial_state(task.init(keys[0]), optimizer))
     training, evaluation = (
@@ -83,7 +83,7 @@ def compiled():
 def test_a_run_compiles_once_and_copies_once_a_step(small_config, tmp_path, monkeypatch, compiled):
     """After the first step, evaluation and save nothing is compiled; of a step at most batch and metrics are copied."""
     small_config.update({"steps": 16, "log_every": 16, "eval_every": 4, "save_every": 4, "parallel": "shard_map"})
-    add, copied, steps = Window.add, [], []
+    add, copied, steps = MetricsAccumulator.add, [], []
     for name in ("shard", "collect"):
         copy = getattr(ShardMap, name)
         monkeypatch.setattr(ShardMap, name, lambda *given, name=name, copy=copy: copied.append(name) or copy(*given))
@@ -94,7 +94,7 @@ def test_a_run_compiles_once_and_copies_once_a_step(small_config, tmp_path, monk
         if len(steps) in (9, 11):  # between two evaluations: what is not said to be copied must not be
             jax.config.update("jax_transfer_guard", "disallow" if len(steps) == 9 else "allow")
 
-    monkeypatch.setattr(Window, "add", add_and_watch)
+    monkeypatch.setattr(MetricsAccumulator, "add", add_and_watch)
     try:
         assert loop.train(small_config, tmp_path / "run") == 0
     finally:

@@ -47,12 +47,14 @@ PIXEL = (0, 3, 3, 0)  # of an image that only the first of eight devices has
 def test_a_step_that_is_not_finite_changes_nothing(small_config, parallel, value, where):
     """Params, moments, EMA codebook and batch statistics are those before it, on every device."""
     small_config.model.deepmind.batch_norm = True
-    small_config.model.ema.update({"restart": 0.9, "decay": 0.7})
+    small_config.model.ema.update({"dead_code_threshold": 0.9, "decay": 0.7})
     _, before, _ = run(small_config, parallel, steps=3, change=spoiling((), 0))
     replicas, after, history = run(small_config, parallel, steps=4, change=spoiling((3,), value, where))
     assert [bool(metrics["skipped"]) for metrics in history] == [False, False, False, True]
-    assert (after.step, after.skipped, after.in_a_row) == (4, 1, 1)
-    assert_same(after._replace(step=before.step, skipped=before.skipped, in_a_row=before.in_a_row), before)
+    assert (after.step, after.skipped, after.consecutive_skips) == (4, 1, 1)
+    assert_same(
+        after._replace(step=before.step, skipped=before.skipped, consecutive_skips=before.consecutive_skips), before
+    )
     for leaf in jax.tree.leaves(replicas):
         copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
         assert len(copies) == 8 and all(np.array_equal(copy, copies[0]) for copy in copies)
@@ -60,7 +62,7 @@ def test_a_step_that_is_not_finite_changes_nothing(small_config, parallel, value
 
 def test_a_state_that_is_not_finite_is_not_kept(small_config, monkeypatch):
     """Where loss and gradients are; nor one whose squares are not."""
-    refresh, spoils = AutoencoderTask.refresh, [("params", np.inf), ("codebook", np.nan), ("params", 1e25)]
+    refresh, spoils = AutoencoderTask.after_update, [("params", np.inf), ("codebook", np.nan), ("params", 1e25)]
 
     def spoiled(task, variables, vectors, gather, step, key):
         refreshed = refresh(task, variables, vectors, gather, step, key)
@@ -69,7 +71,7 @@ def test_a_state_that_is_not_finite_is_not_kept(small_config, monkeypatch):
             refreshed = {**refreshed, collection: ruined}
         return refreshed
 
-    monkeypatch.setattr(AutoencoderTask, "refresh", spoiled)
+    monkeypatch.setattr(AutoencoderTask, "after_update", spoiled)
     _, state, history = run(small_config, devices=1, steps=5)
     assert [bool(metrics["skipped"]) for metrics in history] == [False, True, True, True, False]
     assert (state.step, state.skipped) == (5, 3) and finite.all_finite(state)
@@ -82,7 +84,7 @@ def test_the_norm_is_that_of_all_numbers(shapes):
     rng = np.random.default_rng(0)
     tree = {str(i): jnp.float32(rng.normal(size=shape)) for i, shape in enumerate(shapes)} | {"count": jnp.int32(9)}
     expected = np.sqrt(sum(np.sum(np.float64(tree[str(i)]) ** 2) for i in range(len(shapes))))
-    np.testing.assert_allclose(finite.norm(tree), expected, rtol=1e-6)
+    np.testing.assert_allclose(finite.global_norm(tree), expected, rtol=1e-6)
     assert finite.finite_norm(tree)
     for i in range(len(shapes)):
         for value in (np.nan, np.inf, -np.inf):
@@ -93,8 +95,8 @@ def test_the_norm_is_that_of_all_numbers(shapes):
 def test_what_an_optimizer_keeps_is_finite_where_the_norm_is(small_config, name):
     """With the largest gradients of which that is so: the guard does not look at it."""
     small_config.optimizer.name = name
-    small_config.optimizer.clip = 0.0
-    optimizer, _ = optimizers.make(loop.check(small_config).config)
+    small_config.optimizer.clip_norm = 0.0
+    optimizer, _ = optimizers.create_optimizer(loop.build_task(small_config).config)
     params = {"kernel": jnp.ones(2)}
     gradients, state = {"kernel": jnp.array([1.8e19, 0.0])}, optimizer.init(params)
     assert finite.finite_norm(gradients) and not finite.finite_norm({"kernel": jnp.array([1.9e19, 0.0])})
@@ -105,11 +107,11 @@ def test_what_an_optimizer_keeps_is_finite_where_the_norm_is(small_config, name)
 
 def test_five_in_a_row_are_not_forgotten(small_config):
     """Though good ones follow before anybody looks."""
-    bad = range(1, 1 + finite.MOST)
+    bad = range(1, 1 + finite.MAX_SKIPPED_IN_A_ROW)
     _, state, _ = run(small_config, devices=1, steps=8, change=spoiling(bad, np.nan))
-    assert state.skipped == 5 and state.in_a_row >= finite.MOST
+    assert state.skipped == 5 and state.consecutive_skips >= finite.MAX_SKIPPED_IN_A_ROW
     _, state, _ = run(small_config, devices=1, steps=8, change=spoiling({*bad} - {3}, np.nan))
-    assert (state.step, state.skipped, state.in_a_row) == (8, 4, 0)
+    assert (state.step, state.skipped, state.consecutive_skips) == (8, 4, 0)
 
 
 @pytest.fixture
@@ -117,14 +119,14 @@ def spoil(monkeypatch):
     """Makes the loss of some steps, counted from 0, NaN."""
 
     def spoil(*steps):
-        train = AutoencoderTask.train
+        train = AutoencoderTask.apply_train
 
         def spoiled(task, variables, batch, step, noise):
             output, extra = train(task, variables, batch, step, noise)
             loss = jnp.where(jnp.isin(step, jnp.array(steps)), jnp.nan, output.quantized.loss)
             return output._replace(quantized=output.quantized._replace(loss=loss)), extra
 
-        monkeypatch.setattr(AutoencoderTask, "train", spoiled)
+        monkeypatch.setattr(AutoencoderTask, "apply_train", spoiled)
 
     return spoil
 
@@ -150,7 +152,7 @@ def test_skips_are_logged_and_counted_and_survive_a_stop(small_config, spoil, tm
         stop_after(patch, 2)
         assert loop.train(small_config, tmp_path / "cut") == 143
     state = json.loads((tmp_path / "cut" / "checkpoints" / "2" / "record" / "metadata").read_text())
-    assert (state["skipped"], state["in_a_row"]) == (1, 1)
+    assert (state["skipped"], state["consecutive_skips"]) == (1, 1)
     assert loop.train(small_config, tmp_path / "cut") == 0
     assert_same(saved(tmp_path / "cut"), saved(tmp_path / "whole"))
     for name in ("metrics.jsonl", "checkpoints/6/record/metadata"):
@@ -178,13 +180,15 @@ def test_five_in_a_row_end_the_run(small_config, spoil, tmp_path, capsys):
 def test_a_rate_that_destroys_the_weights_ends_the_run(request, tmp_path, capsys, fixture):
     config = request.getfixturevalue(fixture)
     config.steps = 12
-    config.optimizer.update({"name": "sgd", "learning_rate": 1e6, "schedule": "constant", "warmup": 0, "clip": 0.0})
+    config.optimizer.update(
+        {"name": "sgd", "learning_rate": 1e6, "schedule": "constant", "warmup": 0, "clip_norm": 0.0}
+    )
     assert loop.train(config, tmp_path / "run") == 3
     assert len(capsys.readouterr().err.strip().splitlines()) <= 5
     for item in saved(tmp_path / "run")[1].values():
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(item))
     lines = strictly(tmp_path / "run" / "metrics.jsonl")
-    assert sum(line.get("skipped", 0) for line in lines) >= finite.MOST
+    assert sum(line.get("skipped", 0) for line in lines) >= finite.MAX_SKIPPED_IN_A_ROW
 
 
 @pytest.mark.slow
@@ -207,8 +211,10 @@ def ruin(monkeypatch):
 
     def ruin(workdir):
         run = Workdir(workdir)
-        task = tasks.trained(run)
-        target = jax.eval_shape(lambda: initial_state(task.init(jax.random.key(0)), optimizers.make(task.config)[0]))
+        task = tasks.load_task(run)
+        target = jax.eval_shape(
+            lambda: initial_state(task.init(jax.random.key(0)), optimizers.create_optimizer(task.config)[0])
+        )
         with run.checkpoints() as checkpoints, monkeypatch.context() as patch:
             state, window = checkpoints.restore(target)
             state = state._replace(step=state.step + 1, params=jax.tree.map(lambda x: x * np.nan, state.params))
@@ -216,7 +222,7 @@ def ruin(monkeypatch):
                 checkpoints.save(state, window)
             patch.setattr(finite, "check", lambda *_: None)
             checkpoints.save(state, window)
-            checkpoints.settled()
+            checkpoints.wait_until_finished()
         return str(workdir)
 
     return ruin
@@ -224,9 +230,9 @@ def ruin(monkeypatch):
 
 def test_weights_that_are_not_finite_are_refused(stage1, ruin, small_config, prior_config, tmp_path):
     path = ruin(stage1)
-    small_config.update({"steps": 9, "start": ""})
+    small_config.update({"steps": 9, "init_from": ""})
     started = small_config.copy_and_resolve_references()
-    started.start = path
+    started.init_from = path
     for use in (
         lambda: evaluate(Workdir(path)),
         lambda: Stage1(path).variables,
@@ -249,16 +255,16 @@ def test_predict_and_sample_refuse_them_too(classifier_config, prior_config, rui
         assert loop.train(config, tmp_path / config.task) == 0
         ruin(tmp_path / config.task)
     with pytest.raises(InputError, match="4 is not finite: params/"):
-        generation.load(str(tmp_path / "prior"), step=4)
+        generation.load_prior(str(tmp_path / "prior"), step=4)
     Image.new("L", (8, 8)).save(tmp_path / "image.png")
     with pytest.raises(InputError, match="4 is not finite: params/"):
         prediction.predict(str(tmp_path / "classifier"), [tmp_path / "image.png"], step=4)
 
 
 def test_a_start_that_is_not_finite_is_refused(small_config, tmp_path, monkeypatch):
-    broken = AutoencoderTask.initialise
+    broken = AutoencoderTask.initialize
     scale = lambda *arguments: jax.tree.map(lambda x: x * np.inf, broken(*arguments))  # noqa: E731
-    monkeypatch.setattr(AutoencoderTask, "initialise", scale)
+    monkeypatch.setattr(AutoencoderTask, "initialize", scale)
     with pytest.raises(InputError, match="before the first step the state is not finite: params/"):
         loop.train(small_config, tmp_path)
     assert not any((tmp_path / "checkpoints").iterdir())

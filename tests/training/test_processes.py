@@ -50,7 +50,7 @@ class Together:
             for process in self.processes:
                 process.kill()
 
-    def begun(self):
+    def has_facts(self):
         """Returns when the steps go on."""
         deadline = time.monotonic() + 240
         while "step 5:" not in self.logs[0].read_text():
@@ -96,7 +96,7 @@ def test_a_run_goes_on_in_another_number_of_processes(tmp_path):
 @pytest.mark.parametrize("signalled", [0, 1])
 def test_a_signal_to_one_stops_all_after_the_same_step(tmp_path, signalled):
     two = Together(tmp_path / "two", *LONG)
-    two.begun()
+    two.has_facts()
     two.processes[signalled].send_signal(signal.SIGTERM)
     assert two.wait(60) == [143, 143]
     assert "stopped by SIGTERM" in two.said(0)
@@ -107,7 +107,7 @@ def test_a_signal_to_one_stops_all_after_the_same_step(tmp_path, signalled):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_one_that_dies_ends_the_others_within_a_minute_with_a_message(tmp_path, killed):
     two = Together(tmp_path / "two", *LONG)
-    two.begun()
+    two.has_facts()
     two.processes[killed].kill()
     statuses = two.wait(60)
     assert statuses[1 - killed] not in (0, None)
@@ -131,27 +131,29 @@ def test_half_a_place_is_refused(given, monkeypatch):
     for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match="expected HOST:PORT of the first process"):
-        cluster.place(*given)
+        cluster.cluster_spec(*given)
 
 
 def test_a_place_comes_from_the_environment_too(monkeypatch):
-    assert cluster.place("", 0, -1, False) is None
+    assert cluster.cluster_spec("", 0, -1, False) is None
     for name, value in (("COORDINATOR_ADDRESS", "host:1"), ("NUM_PROCESSES", "2"), ("PROCESS_ID", "0")):
         monkeypatch.setenv(f"JAX_{name}", value)
-    assert cluster.place("", 0, -1, False) == ("host:1", 2, 0)
-    assert cluster.place("other:1", 4, 3, False) == ("other:1", 4, 3)
+    assert cluster.cluster_spec("", 0, -1, False) == ("host:1", 2, 0)
+    assert cluster.cluster_spec("other:1", 4, 3, False) == ("other:1", 4, 3)
     monkeypatch.setenv("JAX_PROCESS_ID", "first")
     with pytest.raises(InputError, match="JAX_PROCESS_ID=first"):
-        cluster.place("", 0, -1, False)
+        cluster.cluster_spec("", 0, -1, False)
 
 
-@pytest.mark.parametrize("status, at_once", [(0, False), (3, False), (143, False), (2, True), (commands.UNREAD, True)])
+@pytest.mark.parametrize(
+    "status, at_once", [(0, False), (3, False), (143, False), (2, True), (commands.OUTPUT_UNREAD, True)]
+)
 def test_who_ends_alone_does_not_wait_for_the_others(status, at_once, monkeypatch):
     """They may wait for it; with the other statuses all end together."""
     ended = []
     monkeypatch.setattr(processes, "_join", lambda where: None)
     monkeypatch.setattr(processes.os, "_exit", ended.append)
-    assert processes.run(cluster.Place("host:1", 2, 0), lambda: status) == status
+    assert processes.run(cluster.ClusterSpec("host:1", 2, 0), lambda: status) == status
     assert ended == [status] * at_once
 
 

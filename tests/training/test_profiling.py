@@ -7,7 +7,7 @@ import time
 import pytest
 from helpers import lines_of
 
-from vqjax.runs.writer import seconds
+from vqjax.runs.writer import phase_seconds
 from vqjax.training import loop, profiling
 from vqjax.training.clock import PHASES, Clock
 
@@ -29,9 +29,9 @@ def test_each_second_belongs_to_one_phase():
 def test_a_run_with_a_trace_is_the_run_and_its_time_is_told(small_config, tmp_path, capsys):
     assert loop.train(small_config, tmp_path / "plain") == 0 and not (tmp_path / "plain" / "profile").exists()
     said = capsys.readouterr().out
-    for phase, took in seconds(tmp_path / "plain").items():
+    for phase, took in phase_seconds(tmp_path / "plain").items():
         assert f"{phase} {took:,.1f} s" in said and took > 0
-    assert {*seconds(tmp_path / "plain")} == {*PHASES}
+    assert {*phase_seconds(tmp_path / "plain")} == {*PHASES}
     for line in lines_of(tmp_path / "plain" / "timing.jsonl"):
         assert abs(line["seconds"] - sum(line[f"{phase}_seconds"] for phase in PHASES if phase != "evaluation")) < 1e-3
         assert line["images_per_second"] > 0
@@ -46,7 +46,7 @@ def test_a_run_with_a_trace_is_the_run_and_its_time_is_told(small_config, tmp_pa
 
 def test_fewer_steps_than_are_asked_for(tmp_path, capsys):
     for calls, message in ((2, "no profile: "), (5, "profile of 2 steps, ")):
-        with profiling.traced(lambda state, batch: (state, batch), tmp_path, 9) as update:
+        with profiling.profiled(lambda state, batch: (state, batch), tmp_path, 9) as update:
             for _ in range(calls):
                 update(1, 2)
         assert message in capsys.readouterr().out

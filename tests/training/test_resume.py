@@ -15,7 +15,7 @@ from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
-from vqjax.training.introduction import rescheduled
+from vqjax.training.introduction import describe_schedule_change
 
 
 @pytest.mark.parametrize("quantizer", slow_but("ema", CODED))
@@ -25,8 +25,8 @@ def test_a_resumed_run_is_bit_identical(small_config, tmp_path, monkeypatch, qua
     small_config.model.quantizer = quantizer
     small_config.optimizer.schedule = "cosine"
     small_config.data.update({"flip": True, "crop": 1})
-    if "restart" in small_config.model[quantizer]:
-        small_config.model[quantizer].restart = 0.9
+    if "dead_code_threshold" in small_config.model[quantizer]:
+        small_config.model[quantizer].dead_code_threshold = 0.9
     assert loop.train(small_config, tmp_path / "whole") == 0
     for cut in (4, 5):
         with monkeypatch.context() as patch:
@@ -130,7 +130,9 @@ def test_the_best_checkpoint_on_validation_is_evaluated_and_used_by_later_stages
     small_config.data.validation = 0.2
     small_config.update({"steps": 40, "eval_every": 4, "log_every": 20, "save_every": 40})
     # A rate that rises until it destroys what was learned, so that the best step is not the last.
-    small_config.optimizer.update({"name": "adam", "learning_rate": 3e-3, "schedule": "exponential", "final": 30.0})
+    small_config.optimizer.update(
+        {"name": "adam", "learning_rate": 3e-3, "schedule": "exponential", "final_learning_rate": 30.0}
+    )
     loop.train(small_config, tmp_path)
     scores = {
         line["step"]: line["mse"] for line in lines_of(tmp_path / "metrics.jsonl") if line["split"] == "validation"
@@ -139,18 +141,20 @@ def test_the_best_checkpoint_on_validation_is_evaluated_and_used_by_later_stages
     figures = json.loads((tmp_path / "eval.json").read_text())
     assert len(scores) == 10 and best != 40
     assert figures["step"] == best and figures["split"] == "test"
-    expected = tasks.trained(Workdir(tmp_path)).expected
+    expected = tasks.load_task(Workdir(tmp_path)).abstract_variables
     assert_same(Stage1(tmp_path).variables, Workdir(tmp_path).restore_variables(expected, best)[1])
 
 
 def test_what_more_steps_do_to_the_learning_rate_is_said(small_config):
     small_config.steps = 600
-    small_config.optimizer.update({"schedule": "cosine", "learning_rate": 1e-3, "warmup": 0, "final": 0.0})
-    line = rescheduled(small_config, 300, 300)
+    small_config.optimizer.update(
+        {"schedule": "cosine", "learning_rate": 1e-3, "warmup": 0, "final_learning_rate": 0.0}
+    )
+    line = describe_schedule_change(small_config, 300, 300)
     assert line.startswith("step 300 is 50% of the run, and was 100%")
     assert line.endswith("the learning rate is 0.0005, and would have been 0")
     small_config.optimizer.schedule = "constant"
-    assert "learning rate" not in rescheduled(small_config, 300, 300)
+    assert "learning rate" not in describe_schedule_change(small_config, 300, 300)
 
 
 def test_a_copy_as_step_0_is_no_new_run(small_config, tmp_path):

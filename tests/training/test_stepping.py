@@ -64,9 +64,9 @@ def test_what_is_kept_on_the_devices(monkeypatch):
     """What fits in a quarter of the memory that is free beside the state, and is read as a whole; on a CPU nothing."""
     split = Split(image=np.zeros((10, 4), np.uint8))
     state = {"kernel": np.zeros((2, 3), np.float32)}
-    assert not stepping.resident(split, state)
+    assert not stepping.fits_on_device(split, state)
     monkeypatch.setattr(stepping, "on_cpu", lambda: False)
     for free, kept in ((183, False), (184, True)):
         device = type("Device", (), {"memory_stats": lambda self, free=free: {"bytes_limit": free}})()
         monkeypatch.setattr(stepping.jax, "local_devices", lambda device=device: [device])
-        assert stepping.resident(split, state) is kept
+        assert stepping.fits_on_device(split, state) is kept

@@ -12,7 +12,7 @@ from vqjax.runs.devices import PARALLEL
 from vqjax.training import loop
 from vqjax.training.evaluation import Evaluator
 
-RESTARTING = [name for name in CODED if "restart" in autoencoder.get_config().model[name]]
+RESTARTING = [name for name in CODED if "dead_code_threshold" in autoencoder.get_config().model[name]]
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def busy_config(small_config):
     small_config.data.update({"flip": True, "crop": 1})
     small_config.model.deepmind.batch_norm = True
     for name in RESTARTING:
-        small_config.model[name].update({"kmeans": True, "restart": 0.9, "decay": 0.7})
+        small_config.model[name].update({"kmeans": True, "dead_code_threshold": 0.9, "decay": 0.7})
     return small_config
 
 
@@ -46,7 +46,7 @@ def test_restarts_happen_in_that_run(busy_config, quantizer):
     """So that the equality above is one of restarts too."""
     busy_config.model.quantizer = quantizer
     _, with_restarts, _ = run(busy_config, devices=1, steps=3)
-    busy_config.model[quantizer].restart = 0.0
+    busy_config.model[quantizer].dead_code_threshold = 0.0
     _, without, _ = run(busy_config, devices=1, steps=3)
     assert np.any(
         with_restarts.extra["codebook"]["quantizer"]["frequency"] != without.extra["codebook"]["quantizer"]["frequency"]
@@ -61,7 +61,9 @@ def test_pmap_is_shard_map(busy_config):
 
 def test_a_restarted_code_forgets_its_moments(small_config):
     small_config.model.quantizer = "vq"
-    small_config.model.vq.update({"restart": 1.0, "decay": 0.0, "num_codes": 512})  # unused in this batch: restarted
+    small_config.model.vq.update(
+        {"dead_code_threshold": 1.0, "decay": 0.0, "num_codes": 512}
+    )  # unused in this batch: restarted
     _, state, history = run(small_config, devices=1, steps=1)
     used = history[0]["code_frequency"] >= 1 / 512
     assert 0 < used.sum() < 512
@@ -72,8 +74,8 @@ def test_a_restarted_code_forgets_its_moments(small_config):
 @pytest.mark.parametrize("parallel", PARALLEL)
 def test_evaluation_counts_each_example_once(small_config, tmp_path, parallel):
     """360 images in batches of 16 x 8: the same means as image by image, whatever the padding."""
-    test = datasets.load(small_config, ("test",))["test"]
-    task = loop.check(small_config)
+    test = datasets.load_splits(small_config, ("test",))["test"]
+    task = loop.build_task(small_config)
     task.facts = {**task.facts, "variance": 0.1}
     variables = jax.jit(task.init)(jax.random.key(0))
     means = {}

@@ -10,7 +10,7 @@ import pytest
 from conftest import REPOSITORY, slow_but
 from helpers import ENVIRONMENT, TINY, assert_same, saved
 
-from vqjax.runs.accumulator import Window
+from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.checkpoints import Checkpoints
 from vqjax.training import evaluation, loop
 
@@ -46,12 +46,12 @@ def test_an_evaluation_is_left_and_made_when_the_run_goes_on(small_config, tmp_p
     for name in ("metrics.jsonl", "eval.json"):
         assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text(), name
     with Checkpoints(tmp_path / "cut" / "checkpoints") as cut, Checkpoints(tmp_path / "whole" / "checkpoints") as whole:
-        assert cut.chosen == whole.chosen
+        assert cut.best_or_latest == whole.best_or_latest
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows has none")
 def test_a_run_is_saved_on_request_and_goes_on(small_config, tmp_path, monkeypatch):
-    add, save, taken, kept = Window.add, Checkpoints.save, [], []
+    add, save, taken, kept = MetricsAccumulator.add, Checkpoints.save, [], []
 
     def add_and_ask(window, metrics, count):
         add(window, metrics, count)
@@ -63,7 +63,7 @@ def test_a_run_is_saved_on_request_and_goes_on(small_config, tmp_path, monkeypat
         kept.append(int(state.step))
         save(checkpoints, state, *arguments)
 
-    monkeypatch.setattr(Window, "add", add_and_ask)
+    monkeypatch.setattr(MetricsAccumulator, "add", add_and_ask)
     monkeypatch.setattr(Checkpoints, "save", save_and_tell)
     assert loop.train(small_config, tmp_path) == 0
     assert kept == [3, 4, 6]

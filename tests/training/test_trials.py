@@ -10,13 +10,13 @@ import pytest
 from helpers import lines_of
 
 from vqjax.__main__ import FLAGS, main
-from vqjax.config.flags import parse
+from vqjax.config.flags import parse_flags
 from vqjax.data import datasets
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
-from vqjax.system.process import status
+from vqjax.system.process import exit_status
 from vqjax.training import loop, trials
-from vqjax.training.debugging import causes
+from vqjax.training.debugging import find_causes
 
 CONFIGS = ("small_config", "prior_config", "classifier_config", "code_classifier_config")
 
@@ -28,8 +28,8 @@ def any_config(request):
 
 
 def test_trials_of_every_task_are_fit_and_are_not_the_run_itself(any_config, tmp_path):
-    for trial in (trials.smoking(any_config), trials.overfitting(any_config, 5)):
-        task = loop.check(trial, Workdir(tmp_path / "run"))
+    for trial in (trials.smoke_config(any_config), trials.overfit_config(any_config, 5)):
+        task = loop.build_task(trial, Workdir(tmp_path / "run"))
         assert {len(split) for split in task.load().values()} == {task.config.data.limit}
         assert task.config.data.limit in (5, 32) and not any_config.data.limit
     assert "train" not in task.prepares or task.config.task == "code_classifier"  # nothing is augmented
@@ -67,19 +67,19 @@ def test_overfitting_is_said_and_is_not_taken_for_the_run(small_config, tmp_path
 def test_a_loss_that_does_not_fall_is_named(losses, word, tmp_path):
     lines = [{"step": step, "split": "train", "loss": loss} for step, loss in enumerate(losses)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert word in trials.fall(tmp_path)
+    assert word in trials.describe_loss_change(tmp_path)
 
 
 def test_a_limit_takes_the_first_images_of_each_split(small_config):
     small_config.data.validation = 0.1
-    whole = datasets.load(small_config)
+    whole = datasets.load_splits(small_config)
     small_config.data.limit = 7
-    found = datasets.load(small_config)
+    found = datasets.load_splits(small_config)
     assert found.keys() == whole.keys() == {"train", "validation", "test"}
     for name, split in found.items():
         np.testing.assert_array_equal(split.arrays["image"], whole[name].arrays["image"][:7])
     small_config.data.limit = 10**6
-    assert {name: len(split) for name, split in datasets.load(small_config).items()} == {
+    assert {name: len(split) for name, split in datasets.load_splits(small_config).items()} == {
         name: len(split) for name, split in whole.items()
     }
 
@@ -91,12 +91,14 @@ def faulty(x):
 
 
 def test_the_first_operation_that_counts_is_named():
-    found = causes(faulty, x=jnp.arange(4.0))
+    found = find_causes(faulty, x=jnp.arange(4.0))
     assert found["ok"] is None and found["loop"] is None and found["bad"].operation == "log"
     assert "from -2 to 1" in str(found["bad"])
-    found = causes(lambda x: jax.lax.cond(x.sum() > 0, lambda x: x, lambda x: jnp.sqrt(x), x), x=jnp.arange(4.0) - 9)
+    found = find_causes(
+        lambda x: jax.lax.cond(x.sum() > 0, lambda x: x, lambda x: jnp.sqrt(x), x), x=jnp.arange(4.0) - 9
+    )
     assert found.operation == "sqrt"
-    assert "x/1 as it was given" in str(causes(lambda x: x[1] * 2, x=(jnp.ones(2), jnp.array([np.nan, 1.0]))))
+    assert "x/1 as it was given" in str(find_causes(lambda x: x[1] * 2, x=(jnp.ones(2), jnp.array([np.nan, 1.0]))))
 
 
 @pytest.mark.parametrize("microbatch", [0, 4])
@@ -114,7 +116,7 @@ def test_a_run_stops_at_the_first_step_that_is_not_finite(small_config, microbat
 def test_flags_of_training(capsys):
     words = ["--config", "digits", "--smoke", "--overfit", "3"]
     given = {"smoke": True, "overfit": 3, "profile": 0, "debug_nans": False}
-    assert parse(words, "train", "", "", FLAGS).options == given
+    assert parse_flags(words, "train", "", "", FLAGS).options == given
     for wrong, message in ((words, "--smoke and --overfit: "), ([*words[:2], "--profile=-1"], "--profile=-1: ")):
-        assert status(lambda wrong=wrong: main(["train", *wrong])) == 2
+        assert exit_status(lambda wrong=wrong: main(["train", *wrong])) == 2
         assert message in capsys.readouterr().err

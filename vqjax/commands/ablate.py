@@ -1,15 +1,14 @@
-"""Trains runs that are compared with each other, and makes their table: `python -m vqjax.ablate --help`."""
+"""Trains runs that are compared with each other, and makes their table: `python -m vqjax ablate --help`."""
 
 from collections.abc import Sequence
 
 from vqjax.config.annotations import Positive
 from vqjax.config.check import check_value
-from vqjax.config.flags import parse
-from vqjax.system.process import run
+from vqjax.config.flags import parse_flags
 
 
 def main(arguments: Sequence[str]) -> int:
-    given = parse(
+    given = parse_flags(
         arguments,
         "ablate",
         "Train the rows of a config, each in its own workdir, and compare them. A row is the config of a run.",
@@ -21,7 +20,3 @@ def main(arguments: Sequence[str]) -> int:
 
     check_value(given.options["seeds"], Positive, "--seeds")
     return ablate(given.config, given.workdir, int(given.options["seeds"]))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,9 +1,8 @@
-"""Shows runs side by side: `python -m vqjax.compare --help`."""
+"""Shows runs side by side: `python -m vqjax compare --help`."""
 
 from collections.abc import Sequence
 
 from vqjax.system.arguments import parser
-from vqjax.system.process import run
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -13,10 +12,6 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("--out", default="comparison", help="a directory (default: comparison)")
     given = flags.parse_args(arguments)
 
-    from vqjax.runs.comparison import compare  # pyplot starts here, after the arguments are known to be right
+    from vqjax.runs.comparison import compare_runs  # pyplot starts here, after the arguments are known to be right
 
-    print(f"{compare(given.runs, given.out)}\nin {given.out}: comparison.md, comparison.png")
-
-
-if __name__ == "__main__":
-    run(main)
+    print(f"{compare_runs(given.runs, given.out)}\nin {given.out}: comparison.md, comparison.png")

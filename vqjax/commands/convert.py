@@ -1,9 +1,8 @@
-"""Makes a run of weights that another program has published: `python -m vqjax.convert --help`."""
+"""Makes a run of weights that another program has published: `python -m vqjax convert --help`."""
 
 from collections.abc import Sequence
 
 from vqjax.system.arguments import parser
-from vqjax.system.process import run
 
 CIFAR10_VARIANCE = 0.0633  # of the training pixels, in [0, 1]
 
@@ -18,11 +17,9 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("--variance", type=float, default=CIFAR10_VARIANCE, help=help)
     given = flags.parse_args(arguments)
 
-    from vqjax.training.import_weights import convert  # JAX starts here, after the arguments are known to be right
+    from vqjax.training.import_weights import (
+        import_weights,  # JAX starts here, after the arguments are known to be right
+    )
 
-    workdir = convert(given.source, given.file, given.out, given.variance)
+    workdir = import_weights(given.source, given.file, given.out, given.variance)
     print(f"in {workdir.path}: {', '.join(sorted(path.name for path in workdir.path.iterdir()))}")
-
-
-if __name__ == "__main__":
-    run(main)

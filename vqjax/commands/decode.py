@@ -1,9 +1,8 @@
-"""Makes images of codes: `python -m vqjax.decode --help`."""
+"""Makes images of codes: `python -m vqjax decode --help`."""
 
 from collections.abc import Sequence
 
 from vqjax.system.arguments import parser
-from vqjax.system.process import run
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -18,7 +17,3 @@ def main(arguments: Sequence[str]) -> None:
 
     directory, count = decode(given.workdir, given.codes, given.out)
     print(f"in {directory}: images.npy ({count:,}), images.png")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,9 +1,8 @@
-"""Evaluates a run on its test split again: `python -m vqjax.evaluate --help`."""
+"""Evaluates a run on its test split again: `python -m vqjax evaluate --help`."""
 
 from collections.abc import Sequence
 
-from vqjax.system.arguments import data_flags, parser
-from vqjax.system.process import run
+from vqjax.system.arguments import add_data_flags, parser
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -11,18 +10,14 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("--workdir", required=True, help="the run's directory")
     flags.add_argument("--step", type=int, help="of a checkpoint, for evaluations/STEP (default: the chosen one)")
     flags.add_argument("--stage1", help="the autoencoder's run, if it is not where the run was trained on it")
-    data_flags(flags)
+    add_data_flags(flags)
     given = flags.parse_args(arguments)
 
     from vqjax.runs.workdir import Workdir  # JAX starts here, after the arguments are known to be right
-    from vqjax.system.terminal import fitted, show
-    from vqjax.training.evaluation import evaluate, place
+    from vqjax.system.terminal import format_metrics, wrap
+    from vqjax.training.evaluation import evaluate, evaluation_dir
 
     workdir = Workdir(given.workdir)
     step, figures = evaluate(workdir, given.step, given.stage1, given.data_dir, given.data_path)
-    print(fitted(f"test, step {step:,}: {show(figures)}"))
-    print(f"written to {place(workdir, given.step) / 'eval.json'}")
-
-
-if __name__ == "__main__":
-    run(main)
+    print(wrap(f"test, step {step:,}: {format_metrics(figures)}"))
+    print(f"written to {evaluation_dir(workdir, given.step) / 'eval.json'}")

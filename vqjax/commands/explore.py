@@ -1,9 +1,8 @@
-"""Writes a page on which the codes of a run can be looked at: `python -m vqjax.explore --help`."""
+"""Writes a page on which the codes of a run can be looked at: `python -m vqjax explore --help`."""
 
 from collections.abc import Sequence
 
-from vqjax.system.arguments import data_flags, parser
-from vqjax.system.process import run
+from vqjax.system.arguments import add_data_flags, parser
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -14,14 +13,10 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("--images", type=int, default=64, help="images, and samples of a prior (default: 64)")
     flags.add_argument("--split", choices=("train", "validation", "test"), default="test", help="(default: test)")
     flags.add_argument("--stage1", help="the autoencoder's run, if it is not where the prior was trained on it")
-    data_flags(flags)
+    add_data_flags(flags)
     given = flags.parse_args(arguments)
 
     from vqjax.inference.exploration import explore  # JAX starts here, after the arguments are known to be right
 
     page = explore(**vars(given))
     print(f"written to {page} ({page.stat().st_size / 1e6:.1f} MB): open it in a browser")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,11 +1,10 @@
-"""Writes what a trained model has made, for other programs: `python -m vqjax.export --help`."""
+"""Writes what a trained model has made, for other programs: `python -m vqjax export --help`."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from vqjax.system.arguments import data_flags, parser
-from vqjax.system.process import run
+from vqjax.system.arguments import add_data_flags, parser
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -20,7 +19,7 @@ def main(arguments: Sequence[str]) -> None:
         "--split", choices=("train", "validation", "test"), help="(default: train; nanogpt has its own two)"
     )
     kind.add_argument("--out", required=True, help="a directory")
-    data_flags(kind)
+    add_data_flags(kind)
     for name, what in (("tokenizer", "an autoencoder"), ("classifier", "a classifier")):
         kind = kinds.add_parser(name, help=f"{what}: its weights, and programs that run without vqjax")
         kind.set_defaults(write=_programs, stage1=None)
@@ -47,7 +46,3 @@ def _programs(given: argparse.Namespace) -> None:
     directory: Path = export_programs(given.kind, given.workdir, given.out, given.step, given.stage1)
     for path in sorted(directory.iterdir()):
         print(f"{path}: {path.stat().st_size:,} bytes")
-
-
-if __name__ == "__main__":
-    run(main)

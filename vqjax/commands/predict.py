@@ -1,9 +1,8 @@
-"""Tells the classes of image files: `python -m vqjax.predict --help`."""
+"""Tells the classes of image files: `python -m vqjax predict --help`."""
 
 from collections.abc import Sequence
 
 from vqjax.system.arguments import parser
-from vqjax.system.process import run
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -15,14 +14,7 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("images", nargs="+", metavar="image", help="a file")
     given = flags.parse_args(arguments)
 
-    from vqjax.inference.prediction import (  # JAX starts here, after the arguments are known to be right
-        describe,
-        predict,
-    )
+    from vqjax.inference.prediction import describe, predict
 
     for line in describe(given.images, *predict(given.workdir, given.images, given.step, given.stage1)):
         print(line)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,9 +1,8 @@
-"""Photographs through a trained autoencoder, whole: `python -m vqjax.reconstruct --help`."""
+"""Photographs through a trained autoencoder, whole: `python -m vqjax reconstruct --help`."""
 
 from collections.abc import Sequence
 
 from vqjax.system.arguments import parser
-from vqjax.system.process import run
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -24,7 +23,3 @@ def main(arguments: Sequence[str]) -> None:
             f"PSNR {each.psnr:.2f} dB, SSIM {each.ssim:.3f}"
         )
     print(f"written to {out}")
-
-
-if __name__ == "__main__":
-    run(main)

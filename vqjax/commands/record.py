@@ -1,4 +1,4 @@
-"""Records an Atari game as clips: `python -m vqjax.record --help`."""
+"""Records an Atari game as clips: `python -m vqjax record --help`."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,6 @@ from vqjax.config.annotations import Natural, Positive
 from vqjax.config.check import check_value
 from vqjax.config.schema import parse_size
 from vqjax.system.arguments import parser
-from vqjax.system.process import run
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -27,7 +26,3 @@ def main(arguments: Sequence[str]) -> None:
 
     counts = record(**vars(given))
     print(f"in {given.out}: " + ", ".join(f"{count:,} {name} clips" for name, count in counts.items()))
-
-
-if __name__ == "__main__":
-    run(main)

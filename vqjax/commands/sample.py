@@ -1,9 +1,8 @@
-"""Draws images from a trained prior: `python -m vqjax.sample --help`."""
+"""Draws images from a trained prior: `python -m vqjax sample --help`."""
 
 from collections.abc import Sequence
 
-from vqjax.system.arguments import data_flags, parser
-from vqjax.system.process import run
+from vqjax.system.arguments import add_data_flags, parser
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -21,13 +20,9 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("--stage1", help="the autoencoder's run, if it is not where the prior was trained on it")
     flags.add_argument("--step", type=int, help="of the checkpoint (default: the best, or else the last)")
     flags.add_argument("--out", help="the picture (default: samples.png in the workdir); arrays go beside it, as .npz")
-    data_flags(flags)
+    add_data_flags(flags)
     given = flags.parse_args(arguments)
 
     from vqjax.inference.generation import sample  # JAX starts here, after the arguments are known to be right
 
     print("written to " + " and ".join(map(str, sample(**vars(given)))))
-
-
-if __name__ == "__main__":
-    run(main)

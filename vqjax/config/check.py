@@ -19,13 +19,13 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import OneOf
-from vqjax.system.errors import InputError, nearest
+from vqjax.system.errors import InputError, did_you_mean
 
 
 def check_name(table: Mapping[str, Any], name: Any, key: str) -> None:
     """Raises InputError unless `name` is an entry of `table`."""
     if not isinstance(name, str) or name not in table:
-        raise InputError(f"{key}={name!r} is unknown.{nearest(str(name), table)}\nKnown: {', '.join(table)}")
+        raise InputError(f"{key}={name!r} is unknown.{did_you_mean(str(name), table)}\nKnown: {', '.join(table)}")
 
 
 def check_value(value: Any, hint: Any, key: str) -> Any:
@@ -51,7 +51,7 @@ def check_value(value: Any, hint: Any, key: str) -> Any:
         raise InputError(f"{key}={value!r}: expected {kind.__name__}, got {type(value).__name__}")
     for limit in limits:
         if value not in limit:
-            hint = nearest(value, limit.names) if isinstance(limit, OneOf) else ""
+            hint = did_you_mean(value, limit.names) if isinstance(limit, OneOf) else ""
             raise InputError(f"{key}={value!r}: expected {limit}.{hint}".rstrip("."))
     return value
 
@@ -68,14 +68,14 @@ def check_fields(entry: Callable, fields: Mapping[str, Any], key: str, given: Ma
     expected = {name: parameter for name, parameter in parameters.items() if name not in hidden}
     for name in fields:
         if name not in expected:
-            raise InputError(f"{key}.{name} is unknown.{nearest(name, expected)}\nKnown: {', '.join(expected)}")
+            raise InputError(f"{key}.{name} is unknown.{did_you_mean(name, expected)}\nKnown: {', '.join(expected)}")
     for name, parameter in expected.items():
         if name not in fields and parameter.default is inspect.Parameter.empty:
             raise InputError(f"{key}.{name} is missing from the config")
     return {name: check_value(value, hints[name], f"{key}.{name}") for name, value in fields.items()}
 
 
-def own_fields(kind: type, fields: ConfigDict, key: str, *tables: Mapping[str, Any]) -> Any:
+def section_fields(kind: type, fields: ConfigDict, key: str, *tables: Mapping[str, Any]) -> Any:
     """`kind` made of the fields of a section that belong to no entry of the tables, checked as by `check_fields`."""
     own = {name: value for name, value in fields.items() if not any(name in table for table in tables)}
     return kind(**check_fields(kind, own, key))

@@ -19,7 +19,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     return found
 
 
-def brief(config: ConfigDict, every: bool = False) -> str:
+def format_config(config: ConfigDict, every: bool = False) -> str:
     """The config, a section after the other, each name and value; a long one takes several lines of 100 characters.
 
     Without the entries that it does not choose, and the empty ones, unless it is to be `every`.

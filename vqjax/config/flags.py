@@ -9,15 +9,15 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vqjax.config import loading
-from vqjax.config.display import brief
+from vqjax.config.display import format_config
 from vqjax.system.arguments import parser
-from vqjax.system.errors import InputError, nearest
-from vqjax.system.paths import local
+from vqjax.system.errors import RENAMED, InputError, did_you_mean
+from vqjax.system.paths import absolute_path
 
 _FIELD = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]+)(?P<value>=.*)?", re.DOTALL)
 
 
-class Given(NamedTuple):
+class ParsedFlags(NamedTuple):
     """What the command line says: the config, its fields set as the flags have it, and where to work."""
 
     config: ConfigDict
@@ -25,13 +25,13 @@ class Given(NamedTuple):
     options: Mapping[str, int | bool | str] = {}
 
 
-def parse(
+def parse_flags(
     arguments: Sequence[str],
     command: str,
     description: str,
     example: str,
     options: Mapping[str, tuple[int | bool | str, str]] = {},
-) -> Given:
+) -> ParsedFlags:
     """What a command line says.
 
     Args:
@@ -61,8 +61,8 @@ def parse(
         known.error(f"unrecognized arguments: {' '.join(unknown)}")
     if not given.config:
         raise InputError(f"--config is missing: expected a file or one of\n{loading.listing()}")
-    file, argument = loading.find(given.config)
-    config = loading.load(file, argument)
+    file, argument = loading.find_config(given.config)
+    config = loading.load_config(file, argument)
     _check_kind(config, given.config, command)
     for key, _ in settings:
         _check_field(config, key)
@@ -70,10 +70,11 @@ def parse(
     for key, _ in settings:
         _check_chosen(config, key)
     if asked:
-        print(f"The fields of {given.config}, each set with --config.<name>=<value>:\n\n{brief(config, every=True)}")
+        fields = format_config(config, every=True)
+        print(f"The fields of {given.config}, each set with --config.<name>=<value>:\n\n{fields}")
         raise SystemExit(0)
-    workdir = local(given.workdir, "--workdir") if given.workdir else default_workdir(file, argument)
-    return Given(config, workdir, {name: getattr(given, name) for name in options})
+    workdir = absolute_path(given.workdir, "--workdir") if given.workdir else default_workdir(file, argument)
+    return ParsedFlags(config, workdir, {name: getattr(given, name) for name in options})
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
@@ -110,11 +111,15 @@ def _check_field(config: ConfigDict, key: str) -> None:
         if not isinstance(part, ConfigDict):
             raise InputError(f"--config.{key}: config.{'.'.join(path[:i])} is {part!r} and has no fields")
         if name not in part:
+            if RENAMED.get(name) in part:
+                raise InputError(f"--config.{key}: there is no such field.{did_you_mean(name, part)}")
             inside = ".".join([*path[:i], ""])
             places = [f"{inside}{place}" for place in _places(part, ".".join(path[i:]))]
             if places:
                 raise InputError(f"--config.{key}: there is no such field; expected {' or '.join(places)}")
-            raise InputError(f"--config.{key}: there is no such field.{nearest(name, part)}\nKnown: {', '.join(part)}")
+            raise InputError(
+                f"--config.{key}: there is no such field.{did_you_mean(name, part)}\nKnown: {', '.join(part)}"
+            )
         part = part[name]
 
 

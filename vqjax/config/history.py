@@ -25,9 +25,9 @@ _DATA: dict[str, Any] = {
     "data.cache": True,
     "data.limit": 0,
 }
-_RUN: dict[str, Any] = {"start": "", **_DATA}
+_RUN: dict[str, Any] = {"init_from": "", **_DATA}
 _PIECES: dict[str, Any] = {"microbatch": 0}
-_IMAGES: dict[str, Any] = {"data.resized_crop": 0.0, "data.enlarged": 1.0}
+_IMAGES: dict[str, Any] = {"data.resized_crop": 0.0, "data.oversize": 1.0}
 _CLIPS: dict[str, Any] = {"data.frames": 0}
 _OPENAI = {"model.openai.remat": False}
 # task -> {field that an older config.json lacks: the value that means what was done before}
@@ -41,7 +41,7 @@ ADDED: dict[str, dict[str, Any]] = {
 MOVED: dict[str, dict[str, str]] = {
     "autoencoder": {
         "model.deepmind.init": "model.deepmind.kernel_init",
-        "optimizer.cosine.final": "optimizer.final",
+        "optimizer.cosine.final": "optimizer.final_learning_rate",
     },
     "prior": {"optimizer.codebook_rate": ""},
 }
@@ -52,7 +52,7 @@ RENAMED: dict[str, dict[str, str]] = {
 }
 
 
-def completed(config: ConfigDict) -> ConfigDict:
+def upgrade_config(config: ConfigDict) -> ConfigDict:
     """The config of a run that is there, its fields by the names of now, with those that have come since."""
     config = ConfigDict(config.to_dict())
     for old, new in MOVED.get(config.get("task"), {}).items():
@@ -81,7 +81,7 @@ def _add(config: ConfigDict, key: str, value: Any) -> None:
         part[name] = value
 
 
-def renamed(figures: Mapping[str, Any], task: str) -> dict[str, Any]:
+def rename_metrics(figures: Mapping[str, Any], task: str) -> dict[str, Any]:
     """The figures of a run of a task that is there, by the names of now."""
     names = RENAMED.get(task, {})
     return {names.get(name, name): value for name, value in figures.items()}

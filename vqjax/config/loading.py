@@ -10,48 +10,48 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from vqjax.system.errors import InputError, nearest
-from vqjax.system.paths import expanded
+from vqjax.system.errors import InputError, did_you_mean
+from vqjax.system.paths import expand_path
 
 
-def folder() -> Path:
+def configs_directory() -> Path:
     """Of the configs that come with vqjax: inside the installed package, beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
 
 
-def names() -> list[str]:
+def config_names() -> list[str]:
     """Of the configs that come with vqjax, sorted: digits, ablation/digits, ..."""
-    files = (path.relative_to(folder()).with_suffix("") for path in folder().rglob("[!_]*.py"))
+    files = (path.relative_to(configs_directory()).with_suffix("") for path in configs_directory().rglob("[!_]*.py"))
     return sorted((path.as_posix() for path in files), key=lambda name: (name.count("/"), name))
 
 
-def find(text: str) -> tuple[Path, str]:
+def find_config(text: str) -> tuple[Path, str]:
     """The file and the argument ("" for none) of `path[:argument]`, or of `name[:argument]` that comes with vqjax.
 
     Raises InputError, which names the nearest file, if there is none.
     """
-    expanded(text, "--config")  # an address has a colon too
+    expand_path(text, "--config")  # an address has a colon too
     name, _, argument = text.partition(":")
-    path = expanded(name, "--config")
+    path = expand_path(name, "--config")
     if path.is_file():
         return path, argument
-    if name in names():
-        return folder() / f"{name}.py", argument
+    if name in config_names():
+        return configs_directory() / f"{name}.py", argument
     beside = [str(other) for other in path.parent.glob("[!_]*.py")] if path.parent.is_dir() else []
-    by_stem = {each.rpartition("/")[2]: each for each in reversed(names())}  # of two, the one that lies higher
-    hint = nearest(str(path), beside) if path.suffix else ""
-    hint = hint or nearest(path.stem, by_stem, by_stem.__getitem__)
+    by_stem = {each.rpartition("/")[2]: each for each in reversed(config_names())}  # of two, the one that lies higher
+    hint = did_you_mean(str(path), beside) if path.suffix else ""
+    hint = hint or did_you_mean(path.stem, by_stem, by_stem.__getitem__)
     raise InputError(f"--config={text}: there is no file {name}.{hint}\nThe configs of vqjax, by name: {listing()}")
 
 
 def listing() -> str:
     """The names of the configs that come with vqjax, in one line."""
-    return ", ".join(names())
+    return ", ".join(config_names())
 
 
-def load(file: Path, argument: str = "") -> ConfigDict:
+def load_config(file: Path, argument: str = "") -> ConfigDict:
     """The config that the file's `get_config` gives for an argument. Raises InputError if it gives none."""
     spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
     if spec is None or spec.loader is None:
@@ -84,7 +84,10 @@ def _configs(beside: Path) -> Iterator[None]:
     """
     kept = {name: sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] == "configs"}
     package = types.ModuleType("configs")
-    package.__path__ = [str(folder()), *([str(beside.resolve())] if beside.resolve().name == "configs" else [])]
+    package.__path__ = [
+        str(configs_directory()),
+        *([str(beside.resolve())] if beside.resolve().name == "configs" else []),
+    ]
     sys.modules["configs"] = package
     try:
         yield

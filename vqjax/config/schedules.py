@@ -36,7 +36,7 @@ SCHEDULES = {"constant": constant, "linear": linear, "cosine": cosine, "exponent
 
 
 @dataclasses.dataclass(frozen=True)
-class Ramp:
+class ScheduleConfig:
     """A schedule whose length is a share of the run; in a config, a dict of these fields.
 
     Attributes:

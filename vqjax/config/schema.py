@@ -33,7 +33,7 @@ class Data:
     cache: bool = True
     limit: Natural = 0
     resized_crop: Rate = 0.0
-    enlarged: Annotated[float, Range(1, 2)] = 1.0
+    oversize: Annotated[float, Range(1, 2)] = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Run:
     model: ConfigDict
     optimizer: ConfigDict
     microbatch: Natural = 0  # examples that a device takes at a time; not with batch norm
-    start: str = ""  # the workdir of a run whose weights this one starts from
+    init_from: str = ""  # the workdir of a run whose weights this one starts from
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,19 +17,19 @@ from typing import Any
 import numpy as np
 
 from vqjax.system.files import read_json, write_json
-from vqjax.system.paths import cache, local
+from vqjax.system.paths import absolute_path, cache_root
 
 FORMAT = 1
 
 
-def directory() -> Path:
+def cache_directory() -> Path:
     """Where decoded data is kept."""
     if own := os.environ.get("VQJAX_CACHE"):
-        return local(own, "VQJAX_CACHE")
-    return cache() / "data"
+        return absolute_path(own, "VQJAX_CACHE")
+    return cache_root() / "data"
 
 
-def kept(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> tuple[dict[str, np.ndarray], str]:
+def cached_arrays(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> tuple[dict[str, np.ndarray], str]:
     """Arrays that are made once, and then read from where they are kept.
 
     Args:
@@ -39,11 +39,11 @@ def kept(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> tuple[dict[s
     Returns:
       The arrays, read only, and the hash of what is in them. If nothing can be written, they are those of `make`.
     """
-    place = directory() / hashlib.sha256(key.encode()).hexdigest()[:32]
+    place = cache_directory() / hashlib.sha256(key.encode()).hexdigest()[:32]
     if key and (found := _read(place)) is not None:
         return found
     arrays = {name: np.ascontiguousarray(array) for name, array in make().items()}
-    digest = hash_of(arrays)
+    digest = hash_arrays(arrays)
     if key:
         try:
             _write(place, arrays, digest)
@@ -53,7 +53,7 @@ def kept(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> tuple[dict[s
     return arrays, digest
 
 
-def hash_of(arrays: Mapping[str, np.ndarray]) -> str:
+def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
     """SHA-256 over arrays with their names, shapes and dtypes, hexadecimal."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
@@ -94,7 +94,7 @@ def _write(place: Path, arrays: Mapping[str, np.ndarray], digest: str) -> None:
             entries[name] = {"bytes": path.stat().st_size, "shape": list(array.shape), "dtype": array.dtype.str}
         write_json(temporary / "meta.json", {"format": FORMAT, "hash": digest, "arrays": entries})
         written = _read(temporary)
-        if written is None or hash_of(written[0]) != digest:
+        if written is None or hash_arrays(written[0]) != digest:
             raise OSError("what was written is not what is read")
         shutil.rmtree(place, ignore_errors=True)  # of an earlier one that is not whole
         os.replace(temporary, place)

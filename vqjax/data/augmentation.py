@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from vqjax.system.errors import InputError
 
 
-def fields(config: ConfigDict, shape: tuple[int, ...]) -> dict[str, Any]:
+def augment_options(config: ConfigDict, shape: tuple[int, ...]) -> dict[str, Any]:
     """The arguments of `augment` in `config.data`. Raises InputError if images of (..., H, W, C) are too small."""
     crop, size = config.data.crop, min(shape[-3:-1])
     if not crop < size:

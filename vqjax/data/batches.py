@@ -14,7 +14,7 @@ def _order(size: int, epoch: int, seed: int, shuffle: bool) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(size) if shuffle else np.arange(size)
 
 
-def share(batch_size: int, process: int = 0, processes: int = 1) -> np.ndarray:
+def process_slice(batch_size: int, process: int = 0, processes: int = 1) -> np.ndarray:
     """The positions in the global batch that one of several processes reads, as many as any other.
 
     Its devices' share of the batch: process 1 of 2 has the second half.
@@ -30,7 +30,7 @@ def batch_rows(
     The epochs follow each other without a gap: a batch may end one and begin the next, and each row comes
     once an epoch.
     """
-    positions = step * batch_size + share(batch_size, process, processes)
+    positions = step * batch_size + process_slice(batch_size, process, processes)
     epochs = positions // size
     rows = [_order(size, int(e), seed, shuffle)[positions[epochs == e] % size] for e in np.unique(epochs)]
     return np.concatenate(rows)
@@ -52,26 +52,26 @@ def batches(
     """
     make = functools.partial(_batch, split, batch_size, seed, shuffle, process, processes)
     if split.streamed:
-        yield from streaming.steps(make, start, workers(split))
+        yield from streaming.prefetch_batches(make, start, num_workers(split))
     step = start
     while True:
         yield make(step)
         step += 1
 
 
-def workers(split: Split) -> int:
+def num_workers(split: Split) -> int:
     """The processes that a streamed split is decoded by."""
-    return max(array.source.workers for array in split.arrays.values() if isinstance(array, streaming.Images))
+    return max(array.source.workers for array in split.arrays.values() if isinstance(array, streaming.LazyImages))
 
 
 def _batch(
     split: Split, batch_size: int, seed: int, shuffle: bool, process: int, processes: int, step: int
 ) -> dict[str, np.ndarray]:
     rows = batch_rows(len(split), batch_size, step, seed, shuffle, process, processes)
-    example = share(batch_size, process, processes).astype(np.int32)
+    example = process_slice(batch_size, process, processes).astype(np.int32)
     keys = [(seed, step, int(position)) for position in example] if split.streamed else []
     arrays = {
-        name: array.take(rows, keys) if isinstance(array, streaming.Images) else array[rows]
+        name: array.take(rows, keys) if isinstance(array, streaming.LazyImages) else array[rows]
         for name, array in split.arrays.items()
     }
     return {**arrays, "example": example}
@@ -80,6 +80,6 @@ def _batch(
 def evaluation_batches(split: Split, batch_size: int, process: int = 0, processes: int = 1) -> Iterator[dict]:
     """The whole split once, in order: batches as above, the last one padded, with `real` (B,) bool for the mask."""
     for start in range(0, len(split), batch_size):
-        positions = start + share(batch_size, process, processes)
+        positions = start + process_slice(batch_size, process, processes)
         rows = split[np.minimum(positions, len(split) - 1)]
         yield {**rows.arrays, "example": positions.astype(np.int32), "real": positions < len(split)}

@@ -19,7 +19,7 @@ from vqjax.data.sets.photos import photos
 from vqjax.data.sets.tfds import TfdsDataset
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
-from vqjax.system.paths import local
+from vqjax.system.paths import absolute_path
 
 Open = Callable[[Data], Dataset]
 TFDS = "tfds/"  # before the name of any set of TFDS
@@ -53,7 +53,7 @@ DATASETS: dict[str, Open] = {
 }
 
 
-def describe(config: ConfigDict) -> Dataset:
+def open_dataset(config: ConfigDict) -> Dataset:
     """The set of `config.data`, opened; its images are not decoded unless they are few.
 
     Raises InputError for an unknown name, a field that is wrong, or a set that is not there.
@@ -76,17 +76,17 @@ def _opened(data: Data, row: Open | None, directory: str | None) -> Dataset:
             f"config.data.resized_crop={data.resized_crop}: only of a set that is streamed, larger than "
             f"config.data.memory={data.memory} GiB"
         )
-    if data.enlarged > 1 and (opened.streamed or not data.size):
+    if data.oversize > 1 and (opened.streamed or not data.size):
         raise InputError(
-            f"config.data.enlarged={data.enlarged}: only of a set that is held in memory, with a config.data.size; "
+            f"config.data.oversize={data.oversize}: only of a set that is held in memory, with a config.data.size; "
             "one that is streamed has config.data.resized_crop"
         )
     return opened
 
 
-def facts(config: ConfigDict) -> dict[str, Any]:
+def dataset_facts(config: ConfigDict) -> dict[str, Any]:
     """What run.json says of the data set of `config.data.name`, less what only its images can say."""
-    opened = describe(config)
+    opened = open_dataset(config)
     return {
         "dataset": config.data.name,
         "image_shape": opened.shape,
@@ -95,19 +95,19 @@ def facts(config: ConfigDict) -> dict[str, Any]:
     }
 
 
-def hashes(config: ConfigDict) -> dict[str, str]:
+def dataset_hashes(config: ConfigDict) -> dict[str, str]:
     """What tells the images and labels of "train" and "test" from others."""
-    return {name: describe(config).hash(name) for name in ("train", "test")}
+    return {name: open_dataset(config).hash(name) for name in ("train", "test")}
 
 
-def check(config: ConfigDict) -> None:
+def check_splits(config: ConfigDict) -> None:
     """Raises InputError for what can be seen to be wrong with `config.data` without decoding it."""
-    held_out(config)
+    num_validation(config)
 
 
-def agree(config: ConfigDict, facts: Mapping[str, Any]) -> None:
+def check_same_dataset(config: ConfigDict, facts: Mapping[str, Any]) -> None:
     """Raises InputError if the set is by now, or in another place, another one than run.json says."""
-    opened = describe(config)
+    opened = open_dataset(config)
     for name, found in (("image_shape", opened.shape), ("class_names", opened.class_names)):
         if tuple(facts[name]) != tuple(found):
             shown = [_brief(tuple(value)) for value in (found, facts[name])]
@@ -117,10 +117,10 @@ def agree(config: ConfigDict, facts: Mapping[str, Any]) -> None:
             )
 
 
-def agree_exactly(config: ConfigDict, facts: Mapping[str, Any]) -> None:
+def check_same_images(config: ConfigDict, facts: Mapping[str, Any]) -> None:
     """Raises InputError unless the images are those that the run began with; of an older run that is not known."""
     for name, before in facts.get("hash", {}).items():
-        now = describe(config).hash(name)
+        now = open_dataset(config).hash(name)
         if now.partition(" ")[0] == before.partition(" ")[0] and now != before:  # pixels and files do not compare
             raise InputError(
                 f"config.data.name={config.data.name!r}: {name} is not what the run began with{_where(config)}\n"
@@ -128,10 +128,10 @@ def agree_exactly(config: ConfigDict, facts: Mapping[str, Any]) -> None:
             )
 
 
-def oddities(config: ConfigDict) -> list[str]:
+def dataset_warnings(config: ConfigDict) -> list[str]:
     """What is strange about a set, or about a run on it, a line each; nothing is decoded."""
-    opened, found = describe(config), []
-    count = min(opened.sizes["train"] - held_out(config), opened.data.limit or math.inf)
+    opened, found = open_dataset(config), []
+    count = min(opened.sizes["train"] - num_validation(config), opened.data.limit or math.inf)
     if config.batch_size > count:
         found.append(f"config.batch_size={config.batch_size}: more than the {count:,} images of train, some come twice")
     if len(opened.class_names) == 1:
@@ -148,7 +148,7 @@ def _where(config: ConfigDict) -> str:
     return "".join(f"; now {place}" for place in places)
 
 
-def located(config: ConfigDict, data_dir: str | None = None, data_path: str | None = None) -> ConfigDict:
+def with_data_paths(config: ConfigDict, data_dir: str | None = None, data_path: str | None = None) -> ConfigDict:
     """The config of a run that is there, with its data where it lies now.
 
     Args:
@@ -157,44 +157,44 @@ def located(config: ConfigDict, data_dir: str | None = None, data_path: str | No
         says, and where TFDS_DATA_DIR says if config.data.data_dir is no longer there.
     """
     config = ConfigDict(config.to_dict())
-    gone = config.data.data_dir and not local(config.data.data_dir, "config.data.data_dir").is_dir()
+    gone = config.data.data_dir and not absolute_path(config.data.data_dir, "config.data.data_dir").is_dir()
     if data_dir:
-        config.data.data_dir = str(local(data_dir, "--data_dir"))
+        config.data.data_dir = str(absolute_path(data_dir, "--data_dir"))
     elif gone and (instead := os.environ.get("TFDS_DATA_DIR")):
         print(f"config.data.data_dir={config.data.data_dir} is no longer there: TFDS_DATA_DIR={instead} instead")
         config.data.data_dir = ""
     if data_path:
-        config.data.path = str(local(data_path, "--data_path"))
+        config.data.path = str(absolute_path(data_path, "--data_path"))
     return config
 
 
-def held_out(config: ConfigDict) -> int:
+def num_validation(config: ConfigDict) -> int:
     """How many images at the end of train are for validation. Raises InputError if that leaves a split empty."""
-    opened, share = describe(config), config.data.validation
+    opened, share = open_dataset(config), config.data.validation
     count = opened.sizes["train"]
-    held_out = opened.held_out(share)
+    held_out = opened.num_validation(share)
     if (share and not held_out) or held_out >= count:
         raise InputError(f"config.data.validation={share} of {count} images leaves a split empty")
     return min(held_out, opened.data.limit or count)
 
 
-def read(config: ConfigDict, name: str) -> Split:
+def read_split(config: ConfigDict, name: str) -> Split:
     """The images and labels of "train" or "test", whole. Raises InputError if they are not there or damaged.
 
     With a `config.data.limit` the first ones, and behind those of train the first ones of its end that is held out.
     """
-    opened = describe(config)
+    opened = open_dataset(config)
     split, limit = opened.read(name), opened.data.limit
     if not limit:
         return split
-    rest = len(split) - (opened.held_out(config.data.validation) if name == "train" else 0)
+    rest = len(split) - (opened.num_validation(config.data.validation) if name == "train" else 0)
     return split[np.r_[0 : min(rest, limit), rest : min(len(split), rest + limit)]]
 
 
-def load(
+def load_splits(
     config: ConfigDict,
     names: Sequence[str] = ("train", "validation", "test"),
-    read: Callable[[ConfigDict, str], Split] = read,
+    read: Callable[[ConfigDict, str], Split] = read_split,
 ) -> dict[str, Split]:
     """The splits that exist among `names`: {"train", "test"}, and "validation" if a share of train is held out.
 
@@ -204,7 +204,7 @@ def load(
     splits = {}
     if {"train", "validation"} & {*names}:
         whole = read(config, "train")
-        rest = len(whole) - held_out(config)
+        rest = len(whole) - num_validation(config)
         splits["train"] = whole[:rest]
         if rest < len(whole):
             splits["validation"] = whole[rest:]

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from vqjax.system.errors import InputError
-from vqjax.system.paths import local
+from vqjax.system.paths import absolute_path
 
 _GREY = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I")
 _MODES = (*_GREY, "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -40,7 +40,7 @@ class Probe(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(source: str | Path | bytes, draft: int = 0) -> Iterator[Image.Image]:
+def open_source(source: str | Path | bytes, draft: int = 0) -> Iterator[Image.Image]:
     """The image of a file or of the bytes of one, not loaded yet.
 
     Args:
@@ -74,9 +74,9 @@ def _reason(error: Exception) -> str:
     return reasons.get(type(error), "not an image that can be read")
 
 
-def probe(source: str | Path) -> Probe:
+def probe_image(source: str | Path) -> Probe:
     """What a file is, when all of it has been read: a truncated one is refused. Raises InputError."""
-    with opened(source) as image:
+    with open_source(source) as image:
         width, height = image.size
         if image.getexif().get(0x0112, 1) > 4:  # the orientation: on its side
             width, height = height, width
@@ -121,16 +121,16 @@ def convert(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]:
     return image, notes
 
 
-def pixels(image: Image.Image) -> np.ndarray:
+def to_array(image: Image.Image) -> np.ndarray:
     """A converted Pillow image as uint8 (H, W, C)."""
     return np.asarray(image, np.uint8).reshape(image.height, image.width, -1)
 
 
 def open_image(file: str | Path, channels: int) -> tuple[Image.Image, list[str]]:
     """An image file, turned, with 1 or 3 channels, and notes on what that took. Raises InputError that names it."""
-    path = local(file, "image")
+    path = absolute_path(file, "image")
     try:
-        with opened(path) as found:
+        with open_source(path) as found:
             notes = ["the first of its frames"] if getattr(found, "n_frames", 1) > 1 else []
             found.load()
             image, others = convert(ImageOps.exif_transpose(found), channels)
@@ -147,7 +147,7 @@ def read_image(file: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarra
         cropped = " and cropped" if image.width * height != image.height * width else ""
         notes.append(f"resized from {image.width} x {image.height}{cropped} to {width} x {height} pixels")
         image = fit(image, (height, width))
-    return pixels(image), notes
+    return to_array(image), notes
 
 
 def fit(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None) -> Image.Image:
@@ -162,7 +162,7 @@ def fit(image: Image.Image, size: tuple[int, int], box: tuple[float, float, floa
     return image.resize((width, height), Image.Resampling.BICUBIC, box)
 
 
-def decode(
+def decode_image(
     source: str | Path | bytes,
     size: tuple[int, int] | None,
     channels: int,
@@ -183,11 +183,11 @@ def decode(
     """
     cropped = rng is not None and least > 0
     draft = 0 if size is None else math.ceil(2 * max(size) / (math.sqrt(least) if cropped else 1))
-    with opened(source, draft) as image:
+    with open_source(source, draft) as image:
         image = convert(ImageOps.exif_transpose(image), channels)[0]
         if size is None:
-            return pixels(image)
-        return pixels(fit(image, size, random_box(image.size, size, least, rng) if cropped and rng else None))
+            return to_array(image)
+        return to_array(fit(image, size, random_box(image.size, size, least, rng) if cropped and rng else None))
 
 
 def random_box(

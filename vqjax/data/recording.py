@@ -12,8 +12,8 @@ from tqdm import tqdm
 from vqjax.config.check import check_name
 from vqjax.data.sets.clips import SPLITS
 from vqjax.system.errors import InputError
-from vqjax.system.files import replacing, write_json, writing
-from vqjax.system.paths import local
+from vqjax.system.files import atomic_write, wrap_write_errors, write_json
+from vqjax.system.paths import absolute_path
 
 _SKIP = 4  # frames of the console per frame that is kept, with one action
 _LONGEST = 18_000  # frames of the console in an episode: 5 minutes
@@ -38,7 +38,7 @@ def record(game: str, out: str | Path, clips: int, frames: int, seed: int, size:
     Raises:
       InputError: ale-py is not installed, there is no such game, or the directory cannot be written to.
     """
-    out = local(out, "--out")
+    out = absolute_path(out, "--out")
     ale = _ale()
     check_name(dict.fromkeys(ale.roms.get_all_rom_ids()), game, "--game")
     if out.exists() and (not out.is_dir() or any(out.iterdir()) and not (out / "recording.json").is_file()):
@@ -46,10 +46,10 @@ def record(game: str, out: str | Path, clips: int, frames: int, seed: int, size:
     found, episodes = _play(ale, game, clips, frames, seed, size)
     counts = {name: len(split["image"]) for name, split in found.items()}
     about = {"game": game, "frames": frames, "seed": seed, "size": size, "clips": counts, "episodes": episodes}
-    with writing(out):
+    with wrap_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     for name, split in found.items():
-        with replacing(out / f"{name}.npz") as temporary:
+        with atomic_write(out / f"{name}.npz") as temporary:
             np.savez_compressed(temporary, image=split["image"], episode=split["episode"])
     write_json(out / "recording.json", {**about, "ale_py": ale.__version__})
     return counts

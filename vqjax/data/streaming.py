@@ -29,7 +29,7 @@ class Source(Protocol):
         """An image, uint8 (H, W, C); with `rng`, augmented in the way that only a decoder can."""
 
 
-class Windows:
+class RandomCropSource:
     """Images that are held larger than they are used; see `Source`."""
 
     workers = 0
@@ -44,7 +44,7 @@ class Windows:
         return self._images[row, top : top + self.shape[0], left : left + self.shape[1]]
 
 
-class Images:
+class LazyImages:
     """Images (N, H, W, C) uint8 of which the rows that are asked for are decoded; slices are not.
 
     Attributes:
@@ -70,7 +70,7 @@ class Images:
 
     def __getitem__(self, rows: Any) -> Any:
         if isinstance(rows, slice):
-            return Images(self.source, self.rows[rows])
+            return LazyImages(self.source, self.rows[rows])
         return self.source.decode(int(self.rows[rows])) if np.ndim(rows) == 0 else self.take(rows)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -84,12 +84,12 @@ class Images:
         def fill(at: int) -> None:
             found[at] = self.source.decode(int(self.rows[rows[at]]), generators[at])
 
-        for _ in each(fill, range(len(rows))):
+        for _ in parallel_map(fill, range(len(rows))):
             pass
         return found
 
 
-def each(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+def parallel_map(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
     """The results of a function on each item, in order, on all cores: of threads, for Pillow lets go of the lock."""
     alone = multiprocessing.parent_process() is not None or len(items) < 2  # one of several processes already
     return map(function, items) if alone else _threads().map(function, items)
@@ -100,7 +100,7 @@ def _threads() -> concurrent.futures.ThreadPoolExecutor:
     return concurrent.futures.ThreadPoolExecutor(os.cpu_count(), "decode")
 
 
-def steps(make: Callable[[int], dict], start: int, workers: int) -> Iterator[dict]:
+def prefetch_batches(make: Callable[[int], dict], start: int, workers: int) -> Iterator[dict]:
     """make(start), make(start + 1), …: the same whatever the number of processes.
 
     Args:

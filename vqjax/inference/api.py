@@ -18,8 +18,8 @@ from vqjax.config import loading
 from vqjax.config.annotations import Positive, Seed
 from vqjax.config.check import check_name, check_value
 from vqjax.data.splits import Split
-from vqjax.inference.generation import Draw, check_sampling, class_numbers, to_draw
-from vqjax.inference.inputs import as_codes, as_images, levels
+from vqjax.inference.generation import SampleBatch, check_sampling, class_numbers, sample_rows
+from vqjax.inference.inputs import as_codes, as_images, to_pixel_levels
 from vqjax.runs import devices
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
@@ -47,7 +47,7 @@ class Model:
         self._path, self._map = path, devices.Mapper(fixed, task.config.parallel)
 
     @property
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """The run's eval.json: the figures of the split and the step that it names; {} if there is none."""
         path = self._path / "eval.json"
         return dict(read_json(path)) if path.is_file() else {}
@@ -136,7 +136,7 @@ class Tokenizer(Model):
             raise InputError(f"a model of config.model.quantizer={self.config.model.quantizer!r} has no codes")
 
     def _encode(self, variables: Mapping, batch: Mapping) -> jax.Array:
-        return self._task.encode(variables, levels(batch["image"]))
+        return self._task.encode(variables, to_pixel_levels(batch["image"]))
 
     def _decode(self, variables: Mapping, batch: Mapping) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # the same images on every device
@@ -145,7 +145,7 @@ class Tokenizer(Model):
     def _reconstruct(self, variables: Mapping, batch: Mapping) -> jax.Array:
         if self.num_codes:
             return self._decode(variables, {"codes": self._encode(variables, batch)})
-        return self._task.reconstruct(variables, levels(batch["image"]))
+        return self._task.reconstruct(variables, to_pixel_levels(batch["image"]))
 
 
 class Samples(NamedTuple):
@@ -207,9 +207,9 @@ class Prior(Model):
         sampling = check_sampling(given, self.tokenizer.num_codes)
         chosen = self._classes(classes)
         labels = np.resize(np.asarray(chosen, np.int32), n)
-        rows = to_draw(labels, seed)
+        rows = sample_rows(labels, seed)
         height, width, _ = self._task.image_shape
-        codes, images = self._run(Draw(self._task, sampling), height * width, **rows.arrays)
+        codes, images = self._run(SampleBatch(self._task, sampling), height * width, **rows.arrays)
         return Samples(images, codes, labels if self.conditional else None)
 
     def log_prob(self, codes: Any, classes: Iterable[int | str] | int | str | None = None) -> np.ndarray:
@@ -244,7 +244,7 @@ class Prior(Model):
 
     def _log_prob(self, fixed: Mapping, batch: Mapping) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # as in sampling
-            logits = self._task.evaluate(fixed["prior"], batch)
+            logits = self._task.apply_eval(fixed["prior"], batch)
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["codes"])
         return -nats.sum((1, 2))
 
@@ -270,7 +270,7 @@ class Classifier(Model):
         return probabilities
 
     def _predict(self, fixed: Mapping, batch: Mapping) -> jax.Array:
-        batch = {**batch, "image": levels(batch["image"])}
+        batch = {**batch, "image": to_pixel_levels(batch["image"])}
         return self._task.probabilities(fixed["variables"], fixed["frozen"], batch)
 
 
@@ -302,9 +302,9 @@ def load(workdir: str | Path, step: int | None = None, stage1: str | Path | None
         found = "no config.json in it" if run.path.is_dir() else "no such directory"
         raise FileNotFoundError(f"{workdir}: expected the workdir of a trained model, found {found}")
     try:
-        task = tasks.trained(run, None if stage1 is None else str(stage1))
+        task = tasks.load_task(run, None if stage1 is None else str(stage1))
         check_name(MODELS, task.config.task, f"{workdir}: config.task")
-        step, variables = run.restore_variables(task.expected, step)
+        step, variables = run.restore_variables(task.abstract_variables, step)
         return MODELS[task.config.task](run.path, task, variables, step)
     except InputError as error:  # it speaks of flags
         raise InputError(re.sub(r"--(?=(workdir|stage1|step)\b)", "", str(error))) from error
@@ -315,7 +315,7 @@ def config(name: str) -> ConfigDict:
 
     Raises ValueError if there is none.
     """
-    return loading.load(*loading.find(name))
+    return loading.load_config(*loading.find_config(name))
 
 
 def _pixels(array: np.ndarray) -> int:

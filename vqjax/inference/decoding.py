@@ -14,8 +14,8 @@ from vqjax.data.splits import Split
 from vqjax.inference.inputs import as_codes
 from vqjax.runs import devices, plots
 from vqjax.system.errors import InputError
-from vqjax.system.files import read_json, replacing, unused, writing
-from vqjax.system.paths import local
+from vqjax.system.files import atomic_write, read_json, require_empty_directory, wrap_write_errors
+from vqjax.system.paths import absolute_path
 from vqjax.tasks.stage1 import Stage1
 
 _SHOWN = 64  # images in the picture
@@ -24,7 +24,7 @@ _BATCHES = 16  # that are held before they are written
 
 
 def _read_npy(file: Path, grid: tuple[int, int]) -> tuple[Split, dict[str, Any]]:
-    """The array of a .npy, mapped from disk, and the meta.json beside it if that is of `vqjax.data.codes`."""
+    """The array of a .npy, mapped from disk, and the meta.json beside it if that is of `vqjax.data.formats.npy`."""
     try:
         array = np.lib.format.open_memmap(file, mode="r")  # unlike np.load it opens nothing else: no archive, no pickle
     except ValueError as error:
@@ -38,8 +38,8 @@ def _read_npy(file: Path, grid: tuple[int, int]) -> tuple[Split, dict[str, Any]]
 
 READERS: dict[str, Callable[[Path, tuple[int, int]], tuple[Split, dict[str, Any]]]] = {
     ".npy": _read_npy,
-    ".bin": lambda file, grid: nanogpt.read(file),
-    ".parquet": parquet.read,
+    ".bin": lambda file, grid: nanogpt.read_codes(file),
+    ".parquet": parquet.read_codes,
 }
 
 
@@ -56,7 +56,7 @@ def read_exported(path: str | Path, grid: tuple[int, int] = (0, 0)) -> tuple[Spl
     Raises:
       InputError: no such file, one of another kind, or a damaged one.
     """
-    path = local(path, "codes")
+    path = absolute_path(path, "codes")
     if path.suffix not in READERS:
         raise InputError(f"{path}: expected a file that ends in {', '.join(READERS)}")
     if not path.is_file():
@@ -81,7 +81,7 @@ def decode(workdir: str, codes: str, out: str) -> tuple[Path, int]:
     Raises:
       InputError: no trained autoencoder, other codes than those, or the directory is in use.
     """
-    stage1, directory = Stage1(workdir, "--workdir"), unused(out)
+    stage1, directory = Stage1(workdir, "--workdir"), require_empty_directory(out)
     try:
         split, meta = read_exported(codes, stage1.grid)
         found = split.arrays["codes"]
@@ -91,7 +91,7 @@ def decode(workdir: str, codes: str, out: str) -> tuple[Path, int]:
         raise InputError(f"--codes: {error}" if codes in str(error) else f"--codes={codes}: {error}") from error
     if meta.get("fingerprint", stage1.fingerprint) != stage1.fingerprint:
         print(f"warning: {codes} says that its codes are of another autoencoder, or of another checkpoint of this one")
-    with writing(directory):
+    with wrap_write_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
     _write(directory, stage1, found)
     return directory, len(found)
@@ -126,6 +126,6 @@ def _write(directory: Path, stage1: Stage1, codes: np.ndarray) -> None:
             shown = np.concatenate([shown, images[: _SHOWN - len(shown)]])
             yield images
 
-    with replacing(directory / "images.npy") as temporary:
+    with atomic_write(directory / "images.npy") as temporary:
         save_rows(temporary, np.dtype(np.uint8), shape, parts())
     plots.save_grid(directory / "images.png", shown / 255)

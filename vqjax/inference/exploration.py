@@ -27,8 +27,8 @@ from vqjax.inference import generation
 from vqjax.runs import devices, metrics
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
-from vqjax.system.files import replacing
-from vqjax.system.paths import local
+from vqjax.system.files import atomic_write
+from vqjax.system.paths import absolute_path
 from vqjax.tasks.prior import PriorTask
 from vqjax.tasks.stage1 import Stage1
 
@@ -70,7 +70,7 @@ def _autoencoder(workdir: str, stage1: str | None) -> Explored:
 
 
 def _prior(workdir: str, stage1: str | None) -> Explored:
-    prior, variables = generation.load(workdir, stage1)
+    prior, variables = generation.load_prior(workdir, stage1)
     return Explored(prior.stage1, prior.config, (prior, variables))
 
 
@@ -98,12 +98,12 @@ def explore(
     task = Workdir(workdir).config().get("task")
     if task not in EXPLORED:
         raise InputError(f"--workdir={workdir} holds a run of task {task!r}, expected {' or '.join(EXPLORED)}")
-    page = local(out, "--out") if out else Workdir(workdir).path / "explore.html"
+    page = absolute_path(out, "--out") if out else Workdir(workdir).path / "explore.html"
     _check_writable(page)
     explored = EXPLORED[task](workdir, stage1)
-    explored = explored._replace(config=datasets.located(explored.config, data_dir, data_path))
+    explored = explored._replace(config=datasets.with_data_paths(explored.config, data_dir, data_path))
     shown = {"name": Workdir(workdir).path.name, **describe(explored, images, split)}
-    with replacing(page) as temporary:
+    with atomic_write(page) as temporary:
         temporary.write_text(render(shown), encoding="utf-8")
     return page
 
@@ -139,11 +139,11 @@ def describe(explored: Explored, count: int, name: str) -> dict[str, Any]:
     stage1, config = explored.stage1, explored.config
     if len(stage1.grid) > 2:
         raise InputError(f"--workdir: {stage1.path} was trained on clips of {stage1.grid[0]} frames, expected images")
-    datasets.agree(config, stage1.facts)
-    images = datasets.load(config, (name,))
+    datasets.check_same_dataset(config, stage1.facts)
+    images = datasets.load_splits(config, (name,))
     if not images:
         raise InputError(f"--split={name}: the run was trained with config.data.validation=0.0")
-    coded = datasets.load(config, (name,), stage1.read)[name]
+    coded = datasets.load_splits(config, (name,), stage1.read)[name]
     split = Split(image=images[name].arrays["image"], **coded.arrays)
     codes = _codes(stage1, split)
     frequency = np.array(codes["uses"]) / sum(codes["uses"])
@@ -271,7 +271,7 @@ def _samples(prior: PriorTask, variables: dict[str, Any], count: int) -> dict[st
 
     def probabilities(variables: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> tuple[jax.Array, ...]:
         with jax.default_matmul_precision("highest"):  # as in sampling
-            p = jax.nn.softmax(prior.evaluate(variables, batch))
+            p = jax.nn.softmax(prior.apply_eval(variables, batch))
         return jnp.take_along_axis(p, batch["codes"][..., None], -1)[..., 0], *jax.lax.top_k(p, max(1, likely))
 
     split = Split(codes=codes.astype(np.int32), label=labels.astype(np.int32))

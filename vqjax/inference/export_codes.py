@@ -11,8 +11,8 @@ from vqjax.data import datasets
 from vqjax.data.formats import nanogpt, npy, parquet
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
-from vqjax.system.files import writing
-from vqjax.system.paths import local
+from vqjax.system.files import wrap_write_errors
+from vqjax.system.paths import absolute_path
 from vqjax.tasks.stage1 import Stage1
 
 
@@ -35,13 +35,13 @@ class Format:
 
 def _write_numpy(directory: Path, description: Mapping[str, Any], splits: Mapping[str, Split]) -> None:
     for name, split in splits.items():
-        npy.write(directory, description, name, [split.arrays["codes"]], split.arrays["label"])
+        npy.write_codes(directory, description, name, [split.arrays["codes"]], split.arrays["label"])
 
 
 FORMATS = {
-    "numpy": Format(_write_numpy, npy.fingerprint),
-    "nanogpt": Format(nanogpt.write, nanogpt.fingerprint, nanogpt.check, pair=True),
-    "parquet": Format(parquet.write, parquet.fingerprint),
+    "numpy": Format(_write_numpy, npy.read_fingerprint),
+    "nanogpt": Format(nanogpt.write_codes, nanogpt.read_fingerprint, nanogpt.check, pair=True),
+    "parquet": Format(parquet.write_codes, parquet.read_fingerprint),
 }
 
 
@@ -53,7 +53,7 @@ def export_codes(
     data_dir: str | None = None,
     data_path: str | None = None,
 ) -> Path:
-    """Writes codes and labels as described in `vqjax.data.codes`, `.nanogpt` and `.parquet`.
+    """Writes codes and labels as described in `vqjax.data.formats.npy`, `.nanogpt` and `.parquet`.
 
     Args:
       workdir: of a trained autoencoder.
@@ -71,22 +71,22 @@ def export_codes(
     kind = FORMATS[form]
     if kind.pair and split:
         raise InputError(f"--split={split}: --format={form} writes train, and validation or else test; leave it out")
-    stage1, directory = Stage1(workdir, "--workdir"), local(out, "--out")
+    stage1, directory = Stage1(workdir, "--workdir"), absolute_path(out, "--out")
     if directory.resolve() == stage1.kept.resolve():
         raise InputError(f"--out={out} is where stage 1 keeps its own codes: expected another directory")
     if directory.exists() and not _usable(directory, kind, stage1.fingerprint):
         raise InputError(f"--out={out}: expected codes of the same stage 1, in this format, an empty directory or none")
     kind.check(stage1.description)
-    config = datasets.located(stage1.config, data_dir, data_path)
-    datasets.agree(config, stage1.facts)
+    config = datasets.with_data_paths(stage1.config, data_dir, data_path)
+    datasets.check_same_dataset(config, stage1.facts)
     splits = _pair(stage1, config) if kind.pair else _single(stage1, config, split or "train")
-    with writing(directory):
+    with wrap_write_errors(directory):
         kind.write(directory, stage1.description, splits)
     return directory
 
 
 def _single(stage1: Stage1, config: ConfigDict, name: str) -> dict[str, Split]:
-    splits = datasets.load(config, (name,), stage1.read)
+    splits = datasets.load_splits(config, (name,), stage1.read)
     if not splits:
         raise InputError(f"--split={name}: {stage1.path} was trained with config.data.validation=0.0")
     return splits
@@ -94,7 +94,7 @@ def _single(stage1: Stage1, config: ConfigDict, name: str) -> dict[str, Split]:
 
 def _pair(stage1: Stage1, config: ConfigDict) -> dict[str, Split]:
     """What a model of the codes is trained on, and what it is watched on."""
-    splits = datasets.load(config, ("train", "validation"), stage1.read)
+    splits = datasets.load_splits(config, ("train", "validation"), stage1.read)
     return splits if len(splits) == 2 else {**splits, **_single(stage1, config, "test")}
 
 

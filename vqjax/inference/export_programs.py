@@ -16,9 +16,9 @@ from flax import traverse_util
 from safetensors.numpy import save
 
 from vqjax import tasks
-from vqjax.runs.workdir import Workdir, plain
+from vqjax.runs.workdir import Workdir, to_plain
 from vqjax.system.errors import InputError
-from vqjax.system.files import filling, unused, write_json
+from vqjax.system.files import atomic_directory, require_empty_directory, write_json
 from vqjax.tasks.autoencoder import AutoencoderTask
 from vqjax.tasks.base import Task
 from vqjax.tasks.classifier import ClassifierTask
@@ -26,7 +26,7 @@ from vqjax.tasks.classifier import ClassifierTask
 PLATFORMS = ("cpu", "cuda")
 
 
-class Program(NamedTuple):
+class ExportedFunction(NamedTuple):
     """A function of one array (N, ...), to be exported.
 
     Attributes:
@@ -47,22 +47,25 @@ def _code_facts(task: Any) -> dict[str, Any]:
     return {"num_codes": num_codes}
 
 
-def _tokenizer(task: Any, variables: Mapping[str, Any]) -> dict[str, Program]:
+def _tokenizer(task: Any, variables: Mapping[str, Any]) -> dict[str, ExportedFunction]:
     def decode(codes: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # the same images on every device
             images: jax.Array = task.decode(variables, codes)
             return images
 
     encode = functools.partial(task.encode, variables)
-    return {"encode": Program(encode, task.image_shape, jnp.uint8), "decode": Program(decode, task.grid, jnp.int32)}
+    return {
+        "encode": ExportedFunction(encode, task.image_shape, jnp.uint8),
+        "decode": ExportedFunction(decode, task.grid, jnp.int32),
+    }
 
 
-def _classifier(task: Any, variables: Mapping[str, Any]) -> dict[str, Program]:
+def _classifier(task: Any, variables: Mapping[str, Any]) -> dict[str, ExportedFunction]:
     def classify(images: jax.Array) -> jax.Array:
         probabilities: jax.Array = task.probabilities(variables, task.frozen, {"image": images})
         return probabilities
 
-    return {"classify": Program(classify, task.image_shape, jnp.uint8)}
+    return {"classify": ExportedFunction(classify, task.image_shape, jnp.uint8)}
 
 
 class Kind(NamedTuple):
@@ -77,7 +80,7 @@ class Kind(NamedTuple):
 
     whose: str
     task: type[Task]
-    programs: Callable[[Any, Mapping[str, Any]], dict[str, Program]]
+    programs: Callable[[Any, Mapping[str, Any]], dict[str, ExportedFunction]]
     facts: Callable[[Any], dict[str, Any]]
 
 
@@ -108,14 +111,14 @@ def export_programs(kind: str, workdir: str, out: str, step: int | None = None, 
     name = run.config().get("task")
     if not issubclass(tasks.TASKS.get(name, object), entry.task):
         raise InputError(f"--workdir={workdir} holds a run of task {name!r}, expected {entry.whose}")
-    directory = unused(out)
-    task = tasks.trained(run, stage1)
+    directory = require_empty_directory(out)
+    task = tasks.load_task(run, stage1)
     facts = entry.facts(task)
-    step, variables = run.restore_variables(task.expected, step)
-    weights = named({**variables, "stage1": task.frozen})
+    step, variables = run.restore_variables(task.abstract_variables, step)
+    weights = flatten_names({**variables, "stage1": task.frozen})
     exported = {name: _export(program) for name, program in entry.programs(task, variables).items()}
     description = {"task": task.config.task, "step": step, **facts, **_description(task, exported)}
-    with filling(directory) as temporary:
+    with atomic_directory(directory) as temporary:
         (temporary / "weights.safetensors").write_bytes(save(weights))
         write_json(temporary / "config.json", description)
         for name, program in exported.items():
@@ -123,13 +126,13 @@ def export_programs(kind: str, workdir: str, out: str, step: int | None = None, 
     return directory
 
 
-def named(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def flatten_names(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The arrays of a tree by their paths: "params/encoder/Conv_0/kernel"."""
     flat = traverse_util.flatten_dict(variables, sep="/")
     return {name: np.asarray(array, order="C") for name, array in flat.items()}
 
 
-def _export(program: Program) -> jax.export.Exported:
+def _export(program: ExportedFunction) -> jax.export.Exported:
     """For PLATFORMS and any N, which is called n."""
     (n,) = jax.export.symbolic_shape("n")
     argument = jax.ShapeDtypeStruct((n, *program.shape), program.dtype)
@@ -156,9 +159,9 @@ def _description(task: Task, exported: Mapping[str, jax.export.Exported]) -> dic
         name: {"input": _array(program.in_avals[0]), "output": _array(program.out_avals[0])}
         for name, program in exported.items()
     }
-    models = {"model": plain(task.config.model)}
+    models = {"model": to_plain(task.config.model)}
     if task.stage1:
-        models["stage1"] = {"step": task.stage1.step, "model": plain(task.stage1.config.model)}
+        models["stage1"] = {"step": task.stage1.step, "model": to_plain(task.stage1.config.model)}
     return {**facts, "programs": programs, **models, "jax": jax.__version__}
 
 

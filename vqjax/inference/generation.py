@@ -16,9 +16,9 @@ from vqjax.data import datasets
 from vqjax.data.splits import Split
 from vqjax.runs import devices, plots
 from vqjax.runs.workdir import Workdir
-from vqjax.system.errors import InputError, nearest
-from vqjax.system.files import replacing
-from vqjax.system.paths import local
+from vqjax.system.errors import InputError, did_you_mean
+from vqjax.system.files import atomic_write
+from vqjax.system.paths import absolute_path
 from vqjax.tasks.prior import PriorTask
 from vqjax.tasks.sampling import ANCESTRAL, Sampling
 
@@ -51,9 +51,9 @@ def sample(
     """
     for name, value, hint in (("num", num, Positive), ("batch", batch, Positive), ("seed", seed, Seed)):
         check_value(value, hint, f"--{name}")
-    devices.use_cores()
-    prior, variables = load(workdir, stage1, step)
-    picture = local(out, "--out") if out else Workdir(workdir).path / "samples.png"
+    devices.set_cpu_device_count()
+    prior, variables = load_prior(workdir, stage1, step)
+    picture = absolute_path(out, "--out") if out else Workdir(workdir).path / "samples.png"
     beside = picture.with_suffix(".npz")
     _check_writable(picture, beside)
     checked = check_sampling(sampling, prior.stage1.num_codes, "--")
@@ -61,9 +61,9 @@ def sample(
     labels = np.resize(np.asarray(chosen, np.int32), num)
     training = None
     if neighbours:
-        config = datasets.located(prior.config, data_dir, data_path)
-        datasets.agree(config, prior.facts)
-        training = datasets.load(config, ("train",))["train"].arrays["image"]
+        config = datasets.with_data_paths(prior.config, data_dir, data_path)
+        datasets.check_same_dataset(config, prior.facts)
+        training = datasets.load_splits(config, ("train",))["train"].arrays["image"]
     codes, images = generate(prior, variables, labels, seed, batch, checked)
     arrays: dict[str, Any] = {"images": images, "codes": codes}
     captions = None
@@ -71,7 +71,7 @@ def sample(
         arrays["classes"], captions = labels, [prior.class_names[label] for label in labels]
     if training is not None:
         arrays["neighbours"] = training[nearest_images(images, training)]
-    with replacing(beside) as temporary:
+    with atomic_write(beside) as temporary:
         np.savez_compressed(temporary, **arrays)
     below = arrays["neighbours"][:_SHOWN] / 255 if neighbours else None
     title = "above: sample, below: the nearest training image" if neighbours else ""
@@ -87,7 +87,7 @@ def _check_writable(picture: Path, beside: Path) -> None:
         raise InputError(f"--out={picture}: expected files that can be written, {picture.name} and {beside.name}")
 
 
-def load(path: str, stage1: str | None = None, step: int | None = None) -> tuple[PriorTask, dict[str, Any]]:
+def load_prior(path: str, stage1: str | None = None, step: int | None = None) -> tuple[PriorTask, dict[str, Any]]:
     """A trained prior and the variables of a checkpoint of it.
 
     Raises InputError if the workdir holds no prior, no such checkpoint, or its stage 1 is gone or another one.
@@ -95,9 +95,9 @@ def load(path: str, stage1: str | None = None, step: int | None = None) -> tuple
     workdir = Workdir(path)
     if (name := workdir.config().get("task")) != "prior":
         raise InputError(f"--workdir={path} holds a run of task {name!r}, expected 'prior'")
-    prior = tasks.trained(workdir, stage1)
+    prior = tasks.load_task(workdir, stage1)
     assert isinstance(prior, PriorTask)
-    return prior, workdir.restore_variables(prior.expected, step)[1]
+    return prior, workdir.restore_variables(prior.abstract_variables, step)[1]
 
 
 def class_numbers(classes: Iterable[Any] | None, prior: PriorTask, key: str) -> list[int]:
@@ -120,7 +120,7 @@ def class_numbers(classes: Iterable[Any] | None, prior: PriorTask, key: str) -> 
         if number is None:
             shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
             raise InputError(
-                f"{key}: {word!r} is unknown.{nearest(word, names)}\n"
+                f"{key}: {word!r} is unknown.{did_you_mean(word, names)}\n"
                 f"Known: {shown}, or numbers from 0 to {len(names) - 1}"
             )
         chosen.append(number)
@@ -137,7 +137,7 @@ def check_sampling(sampling: dict[str, Any], num_codes: int, prefix: str = "") -
 
 
 @dataclasses.dataclass(frozen=True)
-class Draw:
+class SampleBatch:
     """What draws a batch, for `devices.Mapper`: two that are equal are compiled once."""
 
     prior: PriorTask
@@ -155,7 +155,7 @@ class Draw:
             return codes, self.prior.stage1.decode(fixed["stage1"], codes)
 
 
-def to_draw(labels: Sequence[int] | np.ndarray, seed: int) -> Split:
+def sample_rows(labels: Sequence[int] | np.ndarray, seed: int) -> Split:
     """The rows of `Draw` for samples of the labels (N,)."""
     return Split(label=np.asarray(labels, np.int32), seed=np.full(len(labels), seed, np.uint32))
 
@@ -181,8 +181,10 @@ def generate(
     Returns:
       Codes (N, h, w) in the smallest integers that hold them, and images (N, H, W, C) uint8.
     """
-    fixed, samples = {"prior": variables, "stage1": prior.stage1.variables}, to_draw(labels, seed)
-    codes, images = devices.map_split(Draw(prior, sampling), fixed, samples, batch, prior.config.parallel, "samples")
+    fixed, samples = {"prior": variables, "stage1": prior.stage1.variables}, sample_rows(labels, seed)
+    codes, images = devices.map_split(
+        SampleBatch(prior, sampling), fixed, samples, batch, prior.config.parallel, "samples"
+    )
     return codes.astype(prior.stage1.code_dtype), np.round(255 * images).astype(np.uint8)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from vqjax.data.images import convert, pixels
+from vqjax.data.images import convert, to_array
 from vqjax.system.errors import InputError
 
 
@@ -52,7 +52,7 @@ def _stack(images: Any, channels: int) -> Any:
     if len(sizes) > 1:
         found = ", ".join(f"{width} x {height}" for width, height in sizes[:3])
         raise InputError(f"images of {len(sizes)} sizes ({found}): expected one")
-    return np.stack([pixels(convert(image, channels)[0]) for image in images])
+    return np.stack([to_array(convert(image, channels)[0]) for image in images])
 
 
 def _array(values: Any, what: str) -> np.ndarray:
@@ -66,7 +66,7 @@ def _array(values: Any, what: str) -> np.ndarray:
     return array
 
 
-def levels(images: jax.Array) -> jax.Array:
+def to_pixel_levels(images: jax.Array) -> jax.Array:
     """Images as of `as_images` -> pixels from 0 to 255, uint8 or float32; traceable.
 
     Floats that are whole levels but for the rounding of their dtype become whole, so that an image gives the same codes

@@ -39,8 +39,8 @@ def predict(
             f"--workdir={workdir} holds a run of task {run.config().get('task')!r}, expected a classifier's"
         )
     images, notes = zip(*(read_image(file, tuple(run.facts()["image_shape"])) for file in files))
-    task = tasks.trained(run, stage1)
-    variables = run.restore_variables(task.expected, step)[1]
+    task = tasks.load_task(run, stage1)
+    variables = run.restore_variables(task.abstract_variables, step)[1]
 
     def probabilities(fixed, batch):
         return task.probabilities(fixed["variables"], fixed["frozen"], batch)

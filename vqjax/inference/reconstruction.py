@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from vqjax.data.images import open_image, pixels
+from vqjax.data.images import open_image, to_array
 from vqjax.runs import metrics
 from vqjax.system.errors import InputError
-from vqjax.system.files import replacing
-from vqjax.system.paths import local
+from vqjax.system.files import atomic_write
+from vqjax.system.paths import absolute_path
 from vqjax.tasks.stage1 import Stage1
 
 TILE = 64  # positions of the latent grid that are kept of a tile, either way
@@ -120,13 +120,13 @@ def reconstruct(workdir: str, files: Sequence[str], out: str | None = None) -> t
       InputError: no such autoencoder, a file is no image or smaller than the stride, or `out` cannot be written.
     """
     stage1 = Stage1(workdir, "--workdir")
-    picture = local(out, "--out") if out else stage1.path / "reconstructed.png"
+    picture = absolute_path(out, "--out") if out else stage1.path / "reconstructed.png"
     if not picture.parent.is_dir() or picture.suffix.lower() not in Image.registered_extensions():
         raise InputError(f"--out={picture}: expected a picture, as PNG, in a directory that is there")
     reconstructor = Reconstructor(stage1)
     originals = [_read(file, reconstructor) for file in files]
     found = [reconstructor(original) for original in originals]
-    with replacing(picture) as temporary:
+    with atomic_write(picture) as temporary:
         side_by_side(found).save(temporary, quality=95)  # of a JPEG
     return picture, found
 
@@ -138,7 +138,7 @@ def _read(file: str, reconstructor: Reconstructor) -> np.ndarray:
             f"{file}: {image.width} x {image.height} pixels, expected at least the stride of the run's networks, "
             f"{reconstructor.stride}, either way"
         )
-    return pixels(image)
+    return to_array(image)
 
 
 def side_by_side(found: Sequence[Reconstruction]) -> Image.Image:

@@ -17,7 +17,7 @@ from vqjax.networks.layers import BatchNorm, Conv, dropout
 from vqjax.ops.conv import max_pool
 
 
-class _Normed(nn.Module):
+class _ConvBatchNorm(nn.Module):
     """A convolution without bias, and batch norm.
 
     Attributes:
@@ -58,13 +58,13 @@ class ResNet18(nn.Module):
         """F, channels of the result."""
         return 8 * self.width
 
-    def misfit(self, height: int, width: int) -> None:
+    def size_error(self, height: int, width: int) -> None:
         """Images of any size will do."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(B, H, W, C) -> (B, ceil(H / 8), ceil(W / 8), 8 width)."""
-        layer = lambda features, kernel_size, stride: _Normed(features, kernel_size, stride, self.dtype)  # noqa: E731
+        layer = lambda features, kernel_size, stride: _ConvBatchNorm(features, kernel_size, stride, self.dtype)  # noqa: E731
         x = nn.relu(layer(self.width, 3, 1)(x, train))
         for stage in range(4):
             features = self.width * 2**stage
@@ -77,7 +77,7 @@ class ResNet18(nn.Module):
         return x
 
 
-class Small(nn.Module):
+class SmallConvNet(nn.Module):
     """A plain network for digits of 8 x 8 to 28 x 28 pixels: stages of two 3 x 3 convolutions and a 2 x 2 max-pooling.
 
     Attributes:
@@ -95,7 +95,7 @@ class Small(nn.Module):
         """F, channels of the result."""
         return self.width * 2 ** (self.stages - 1)
 
-    def misfit(self, height: int, width: int) -> str | None:
+    def size_error(self, height: int, width: int) -> str | None:
         """Why images of that size will not do, if so."""
         return f"after {self.stages} stages nothing is left of" if min(height, width) < 2**self.stages else None
 
@@ -104,7 +104,7 @@ class Small(nn.Module):
         """(B, H, W, C) -> (B, H // 2 ** stages, W // 2 ** stages, width 2 ** (stages - 1))."""
         for stage in range(self.stages):
             for _ in range(2):
-                x = nn.relu(_Normed(self.width * 2**stage, 3, 1, self.dtype)(x, train))
+                x = nn.relu(_ConvBatchNorm(self.width * 2**stage, 3, 1, self.dtype)(x, train))
             x = max_pool(x)
         return x
 
@@ -114,12 +114,12 @@ class DeepMind(DeepMindEncoder):
 
     features: Width
 
-    def misfit(self, height: int, width: int) -> str | None:
+    def size_error(self, height: int, width: int) -> str | None:
         """Why images of that size will not do, if so."""
         return f"the stride {self.stride} does not divide" if height % self.stride or width % self.stride else None
 
 
-BACKBONES = {"resnet18": ResNet18, "deepmind": DeepMind, "small": Small}
+BACKBONES = {"resnet18": ResNet18, "deepmind": DeepMind, "small": SmallConvNet}
 
 
 class _Head(nn.Module):
@@ -175,7 +175,7 @@ class Convolutional(_Head):
         x = features.astype(self.dtype)
         for layer in range(self.layers):
             stride = 2 if layer % 2 and min(x.shape[1:3]) > 4 else 1
-            x = nn.relu(_Normed(self.width, 3, stride, self.dtype)(x, train))
+            x = nn.relu(_ConvBatchNorm(self.width, 3, stride, self.dtype)(x, train))
         return self._logits(x.astype(jnp.float32).mean((1, 2)), keys)
 
 

@@ -12,7 +12,7 @@ from vqjax.networks.layers import INITIALIZERS, BatchNorm, Conv, ConvTranspose
 from vqjax.ops.conv import max_pool
 
 
-def _rematerialised(block: Callable, remat: bool) -> Callable:
+def _rematerialized(block: Callable, remat: bool) -> Callable:
     """A method (module, x, static argument) -> x whose insides, with `remat`, are computed again for the gradient.
 
     They need not be kept until then: less memory for more time. Parameters and figures are the same.
@@ -74,7 +74,7 @@ class _DeepMind(nn.Module):
         return (rectified if self.relu_skip else x) + y
 
     def _residual_blocks(self, x: jax.Array, train: bool) -> jax.Array:
-        block = _rematerialised(_DeepMind._residual_block, self.remat)
+        block = _rematerialized(_DeepMind._residual_block, self.remat)
         for _ in range(self.blocks):
             x = block(self, x, train)
         return nn.relu(x)
@@ -150,7 +150,7 @@ class _OpenAI(nn.Module):
         return x + y / (self.groups * self.blocks) ** 2
 
     def _group(self, x: jax.Array, width: int, kernel_sizes: tuple[int, ...]) -> jax.Array:
-        block = _rematerialised(_OpenAI._block, self.remat)
+        block = _rematerialized(_OpenAI._block, self.remat)
         for _ in range(self.blocks):
             x = block(self, x, (width, kernel_sizes))
         return x

@@ -34,7 +34,7 @@ def dropout(x: jax.Array, rate: float, keys: jax.Array | None) -> jax.Array:
     return x * (kept / (1 - rate)).astype(x.dtype)
 
 
-def parameter(module: nn.Module, name: str, initializer: Callable, *arguments: Any) -> jax.Array:
+def get_or_create_param(module: nn.Module, name: str, initializer: Callable, *arguments: Any) -> jax.Array:
     """As `module.param`, which each time traces the initializer of what is there already: to compare shapes, as here
     nothing does.
     """
@@ -76,13 +76,13 @@ class _Convolution(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, H, W, C) -> (B, H / s, W / s, O), or (B, s H, s W, O) transposed."""
         k = self.kernel_size
-        kernel = parameter(self, "kernel", self._initializer, (k, k, x.shape[-1], self.features))
+        kernel = get_or_create_param(self, "kernel", self._initializer, (k, k, x.shape[-1], self.features))
         if self.weight_norm:
             norm = jnp.sqrt(jnp.sum(kernel**2, axis=(0, 1, 2)))  # (O,)
-            kernel = kernel * (parameter(self, "scale", lambda _: norm) / norm)
+            kernel = kernel * (get_or_create_param(self, "scale", lambda _: norm) / norm)
         y = self._convolve(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
-            y = y + parameter(self, "bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+            y = y + get_or_create_param(self, "bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         return y
 
 

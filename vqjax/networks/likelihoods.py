@@ -15,14 +15,14 @@ import jax.numpy as jnp
 from vqjax.config.annotations import PositiveWeight, Range
 
 
-def unit(images: jax.Array) -> jax.Array:
+def to_unit(images: jax.Array) -> jax.Array:
     """uint8 images -> float32 pixels in [0, 1]."""
     return images.astype(jnp.float32) / 255
 
 
-def centred(images: jax.Array) -> jax.Array:
+def to_signed(images: jax.Array) -> jax.Array:
     """uint8 images -> float32 pixels in [-1, 1], what networks see."""
-    return 2 * unit(images) - 1
+    return 2 * to_unit(images) - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class _Pointwise:
 
     def inputs(self, images: jax.Array) -> jax.Array:
         """(B, H, W, C) uint8 -> (B, H, W, C) float32 in [-1, 1]."""
-        return centred(images)
+        return to_signed(images)
 
     def _pixels(self, output: jax.Array) -> jax.Array:
         output = output.astype(jnp.float32)
@@ -62,7 +62,7 @@ class MSE(_Pointwise):
 
     def loss(self, output: jax.Array, images: jax.Array, variance: float) -> jax.Array:
         """The decoder's output and the uint8 images, both (B, H, W, C) -> ()."""
-        return self.weight * jnp.mean((self._pixels(output) - unit(images)) ** 2) / variance
+        return self.weight * jnp.mean((self._pixels(output) - to_unit(images)) ** 2) / variance
 
 
 class L1(_Pointwise):
@@ -73,7 +73,7 @@ class L1(_Pointwise):
 
     def loss(self, output: jax.Array, images: jax.Array, variance: float) -> jax.Array:
         """The decoder's output and the uint8 images, both (B, H, W, C) -> ()."""
-        return self.weight * jnp.mean(jnp.abs(self._pixels(output) - unit(images))) / variance**0.5
+        return self.weight * jnp.mean(jnp.abs(self._pixels(output) - to_unit(images))) / variance**0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ class LogitLaplace:
 
     def inputs(self, images: jax.Array) -> jax.Array:
         """(B, H, W, C) uint8 -> (B, H, W, C) float32 in [-1, 1]."""
-        return centred(images)
+        return to_signed(images)
 
     def _location_and_scale(self, output: jax.Array) -> tuple[jax.Array, jax.Array]:
         """(..., 2 C) -> mu and ln b, (..., C) each."""
@@ -115,7 +115,7 @@ class LogitLaplace:
 
     def loss(self, output: jax.Array, images: jax.Array, variance: float) -> jax.Array:
         """The decoder's output (B, H, W, 2 C) and the uint8 images (B, H, W, C) -> ()."""
-        return -self.weight * jnp.mean(self.log_density(output, self.squeeze(unit(images))))
+        return -self.weight * jnp.mean(self.log_density(output, self.squeeze(to_unit(images))))
 
     def mean(self, output: jax.Array) -> jax.Array:
         """The decoder's output (B, H, W, 2 C) -> (sigmoid(mu) - eps) / (1 - 2 eps), clipped to [0, 1]."""

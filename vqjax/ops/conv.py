@@ -5,9 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from vqjax.ops.matmul import product
+from vqjax.ops.matmul import dense
 from vqjax.ops.platforms import by_platform
-from vqjax.ops.winograd import correlated, pays, spread
+from vqjax.ops.winograd import is_faster, winograd_conv, winograd_conv_transpose
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -83,7 +83,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     k, _, c, o = kernel.shape
     s = stride
     if k == 1:  # looks at every s-th pixel only
-        return product(x[:, ::s, ::s], kernel[0, 0])
+        return dense(x[:, ::s, ::s], kernel[0, 0])
     pad = (k - s + 1) // 2
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -91,18 +91,18 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
 
     def filtered(x: jax.Array, kernel: jax.Array) -> jax.Array:
         blocks = _blocks(x, k, s)
-        return correlated(blocks.reshape(*blocks.shape[:3], -1), _kernel_blocks(kernel, s).reshape(block_shape))
+        return winograd_conv(blocks.reshape(*blocks.shape[:3], -1), _kernel_blocks(kernel, s).reshape(block_shape))
 
     def in_one_layout(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return _convolved(x, kernel, pad)
 
     def of_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return product(_patches(x, k, s), kernel.reshape(k * k * c, o))
+        return dense(_patches(x, k, s), kernel.reshape(k * k * c, o))
 
     if k % s or (k - s) % 2 and s > 1:
         return plain(x, kernel)
     block_shape = (k // s, k // s, s * s * c, o)
-    if pays(block_shape, (x.shape[1] // s, x.shape[2] // s), x.dtype):
+    if is_faster(block_shape, (x.shape[1] // s, x.shape[2] // s), x.dtype):
         on_cpu = filtered
     else:
         on_cpu = in_one_layout if s == 1 else of_patches
@@ -129,16 +129,16 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
         return jax.lax.conv_general_dilated(x, flipped, (1, 1), padding, lhs_dilation=(s, s), dimension_numbers=_LAYOUT)
 
     def filtered(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        y = spread(x, _kernel_blocks(kernel, s).transpose(0, 1, 4, 2, 3, 5).reshape(block_shape))
+        y = winograd_conv_transpose(x, _kernel_blocks(kernel, s).transpose(0, 1, 4, 2, 3, 5).reshape(block_shape))
         b, h, w, _ = y.shape
         y = y.reshape(b, h, w, s, s, o).transpose(0, 1, 3, 2, 4, 5).reshape(b, s * h, s * w, o)
         return y[:, s // 2 : -(s // 2), s // 2 : -(s // 2)]
 
     def to_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return _overlap_add(product(x, kernel.transpose(2, 0, 1, 3).reshape(c, k * k * o)), k, s)
+        return _overlap_add(dense(x, kernel.transpose(2, 0, 1, 3).reshape(c, k * k * o)), k, s)
 
     block_shape = (2, 2, c, s * s * o)
-    on_cpu = filtered if pays(block_shape, x.shape[1:3], x.dtype) else to_patches
+    on_cpu = filtered if is_faster(block_shape, x.shape[1:3], x.dtype) else to_patches
     return by_platform(x, kernel, cpu=on_cpu, default=dilated)
 
 

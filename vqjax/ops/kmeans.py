@@ -5,13 +5,13 @@ import math
 import jax
 import numpy as np
 
-from vqjax.ops.search import nearest
+from vqjax.ops.search import nearest_codes
 from vqjax.system.errors import InputError
 
 _FEW = 1_024  # codes whose seeds are found one by one in a second or two
 _ROUNDS = 20
 _SEEDINGS = 16  # draws, one after the other, in which many start
-_search = jax.jit(nearest)
+_search = jax.jit(nearest_codes)
 _DISTANCES = 2**27  # that are made between two looks at Ctrl-C
 _SMALL = 2**20  # as many NumPy makes, round after round, in less time than the search takes to compile
 

@@ -41,7 +41,7 @@ def matmul(x: jax.Array, weights: jax.Array, precision: Any = None) -> jax.Array
     return _tall_product(x, weights, precision) if c > o else jnp.matmul(x, weights, precision=precision)
 
 
-def product(x: jax.Array, weights: jax.Array, precision: Any = None) -> jax.Array:
+def dense(x: jax.Array, weights: jax.Array, precision: Any = None) -> jax.Array:
     """(..., C) @ (C, O), with the positions as rows: in more dimensions a CPU takes its weight gradient in four times
     the time.
     """
@@ -49,7 +49,7 @@ def product(x: jax.Array, weights: jax.Array, precision: Any = None) -> jax.Arra
 
 
 def _dot_general(x: jax.Array, weights: jax.Array, _: Any, precision: Any = None, **__: Any) -> jax.Array:
-    return product(x, weights, precision)
+    return dense(x, weights, precision)
 
 
 Dense = functools.partial(nn.Dense, dot_general=_dot_general)  # a linear map of the last axis, by `product`

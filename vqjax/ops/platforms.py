@@ -9,7 +9,7 @@ import jax
 _known = jax.make_user_context()  # for which platform what is traced will be compiled; None: it may be any
 
 
-def compiled_for(platform: str, function: Callable) -> Callable:
+def trace_for(platform: str, function: Callable) -> Callable:
     """The function, which is compiled for this platform ("cpu", "gpu") alone: no other's way is traced."""
 
     @functools.wraps(function)

@@ -19,7 +19,7 @@ _MANY = 16_384  # codes, for which tiles pay
 
 
 @jax.custom_batching.custom_vmap
-def nearest(z: jax.Array, codebook: jax.Array) -> jax.Array:
+def nearest_codes(z: jax.Array, codebook: jax.Array) -> jax.Array:
     """The code of the nearest vector, of equally near ones the first: z (..., D), codebook (K, D) -> (...) int32.
 
     All are finite: else it is any code.
@@ -41,17 +41,17 @@ def nearest(z: jax.Array, codebook: jax.Array) -> jax.Array:
     return codes.reshape(z.shape[:-1])
 
 
-@nearest.def_vmap
+@nearest_codes.def_vmap
 def _(size: int, batched: list[bool], z: jax.Array, codebook: jax.Array) -> tuple[jax.Array, bool]:
     """More positions, where one by one they would not be seen to be too many for one array."""
     if not batched[1]:
-        return nearest(z, codebook), True
+        return nearest_codes(z, codebook), True
     if not batched[0]:
         z = jnp.broadcast_to(z, (size, *z.shape))
-    return jax.lax.map(lambda pair: nearest(*pair), (z, codebook)), True
+    return jax.lax.map(lambda pair: nearest_codes(*pair), (z, codebook)), True
 
 
-def means(codes: jax.Array, z: jax.Array, num_codes: int) -> tuple[jax.Array, jax.Array]:
+def code_means(codes: jax.Array, z: jax.Array, num_codes: int) -> tuple[jax.Array, jax.Array]:
     """The share of each code in codes (...), (K,), and the sum of its vectors of z (..., D) over the count, (K, D)."""
 
     def by_segments(codes: jax.Array, z: jax.Array) -> jax.Array:
@@ -64,10 +64,10 @@ def means(codes: jax.Array, z: jax.Array, num_codes: int) -> tuple[jax.Array, ja
 
     many = _known(codes.shape) * num_codes > _ONE_HOT
     total = by_platform(codes, z, cpu=by_segments, default=by_segments if many else by_products)
-    return shares(codes, num_codes), total / codes.size
+    return code_frequency(codes, num_codes), total / codes.size
 
 
-def shares(codes: jax.Array, num_codes: int) -> jax.Array:
+def code_frequency(codes: jax.Array, num_codes: int) -> jax.Array:
     """The share of each code in codes (...), (K,)."""
     return jnp.bincount(codes.reshape(-1), length=num_codes) / codes.size
 

@@ -29,7 +29,7 @@ _WORK = 750_000  # multiplications per image: with fewer it takes longer to comp
 _Taps = tuple[int, ...]  # of a kernel, down and across
 
 
-def pays(shape: Sequence[int], grid: Sequence[int], dtype: jax.typing.DTypeLike) -> bool:
+def is_faster(shape: Sequence[int], grid: Sequence[int], dtype: jax.typing.DTypeLike) -> bool:
     """Whether a kernel of this shape (m, n, C, O) is quicker by minimal filtering, on a grid (h, w) of outputs.
 
     Not in other types than float32, whose rounding the sums would not bear.
@@ -41,7 +41,7 @@ def pays(shape: Sequence[int], grid: Sequence[int], dtype: jax.typing.DTypeLike)
     return possible and (done - filtered) * c * o >= _SAVED * filtered * (c + o) and done * c * o >= _WORK
 
 
-def correlated(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def winograd_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """A convolution without padding: (B, h + m - 1, w + n - 1, C), (m, n, C, O) -> (B, h, w, O); m and n are 2 or 3."""
     taps = kernel.shape[:2]
     h, w = (size - m + 1 for size, m in zip(x.shape[1:], taps))
@@ -49,7 +49,7 @@ def correlated(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _outputs(_products(tiles, kernel), taps)[:, :h, :w]
 
 
-def spread(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def winograd_conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Its transpose, where each input adds its patch: (B, h, w, C), (m, n, C, O) -> (B, h + m - 1, w + n - 1, O)."""
     taps = kernel.shape[:2]
     h, w = x.shape[1:3]

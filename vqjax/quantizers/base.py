@@ -25,7 +25,7 @@ class Quantized(NamedTuple):
 class Quantizer(nn.Module):
     """The contract, with what a quantizer has that has nothing to say on a point.
 
-    Called as `quantizer(z, train, progress, noise) -> Quantized`. A quantizer with codes has `num_codes` and `lookup`.
+    Called as `quantizer(z, train, progress, keys) -> Quantized`. A quantizer with codes has `num_codes` and `lookup`.
     One that changes its codebook outside a gradient step does it in `initialise`, once before step 0, and in `refresh`,
     after each update; both are applied with every collection mutable. Codebook, statistics, distances and losses are
     float32 whatever the dtype of z.
@@ -50,14 +50,14 @@ class Quantizer(nn.Module):
     def check(self, key: str) -> None:
         """Raises InputError, naming the config's `key`, if the fields contradict each other."""
 
-    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: jax.Array | None = None) -> Quantized:
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, keys: jax.Array | None = None) -> Quantized:
         """z (..., D) -> Quantized. With `train` the collections follow the batch.
 
         Args:
           z: of any float dtype, which z_q has too.
           train: or evaluate; an evaluation draws nothing and changes nothing.
           progress: share of the run that is done, for schedules.
-          noise: (B,) keys, one per row of the first axis of z, for quantizers that draw in training; None: no draw.
+          keys: (B,) PRNG keys, one per row of the first axis of z, for quantizers that draw in training; None: no draw.
         """
         raise NotImplementedError
 
@@ -65,8 +65,8 @@ class Quantizer(nn.Module):
         """(...,) codes -> (..., D) vectors, float32: what z_q is where those are the codes."""
         raise NotImplementedError
 
-    def initialise(self, vectors: jax.Array, seed: int) -> None:
+    def initialize(self, vectors: jax.Array, seed: int) -> None:
         """Starts the codebook from vectors (N, D), N >= K, of the encoder. Not traceable."""
 
-    def refresh(self, z: jax.Array, key: jax.Array) -> None:
+    def after_update(self, z: jax.Array, key: jax.Array) -> None:
         """Changes the codebook after an update, by the global batch z (..., D) and the same key on every device."""

@@ -24,7 +24,7 @@ class Codebook(Quantizer):
       num_codes: K.
       beta: weight of the commitment loss.
       kmeans: start from the k-means centres of encoder vectors.
-      restart: a code whose running frequency is below restart / K takes the place of a random vector of
+      dead_code_threshold: a code whose running frequency is below this / K is dead, and restarts on a random vector of
         the batch; 0 turns this off. Where K is so large that codes in use wait long for their turn, they are given
         the time (`_dead`).
       decay: of the running means, per step.
@@ -33,7 +33,7 @@ class Codebook(Quantizer):
     num_codes: Codes
     beta: Weight = 1.0
     kmeans: bool = True
-    restart: Annotated[float, Range(0, 1)] = 0.01
+    dead_code_threshold: Annotated[float, Range(0, 1)] = 0.01
     decay: Decay = 0.99
 
     @property
@@ -52,15 +52,15 @@ class Codebook(Quantizer):
         """(...,) codes -> (..., D) vectors, float32."""
         return jnp.take(self.codebook(), codes, axis=0)
 
-    def initialise(self, vectors: jax.Array, seed: int) -> None:
+    def initialize(self, vectors: jax.Array, seed: int) -> None:
         """Puts the codebook on the k-means centres of the vectors (N, D), N >= K. Not traceable."""
         centres = kmeans(np.asarray(vectors, np.float32), self.num_codes, seed)
         # By NumPy: JAX would compile each of the operations, for this once.
         self._put(np.full(self.num_codes, 1 / self.num_codes, np.float32), centres)
 
-    def refresh(self, z: jax.Array, key: jax.Array) -> None:
+    def after_update(self, z: jax.Array, key: jax.Array) -> None:
         """Restarts dead codes on distinct vectors of the global batch z (..., D); if they are too few, some wait."""
-        if self.restart:
+        if self.dead_code_threshold:
             vectors = z.reshape(-1, self.code_dim).astype(jnp.float32)
             dead = self._dead(len(vectors))
             order, distinct = jax.lax.cond(
@@ -73,13 +73,13 @@ class Codebook(Quantizer):
         """Which codes (K,) are dead, by the positions of a step; those that may be get time to show themselves.
 
         A code that is used in the mean rate has N / K uses in a step of N positions, and none in s steps with
-        probability exp(-s N / K). Its frequency, 1 / K in the mean, is then decay^s / K. That is below restart / K
-        after s0 = ln(restart) / ln(decay) steps: no sign of death unless many uses were due by then. So a code must be
-        silent for s1 = _PATIENCE K / N steps at the least (a false alarm in exp(20) = 5e8 uses). If s1 <= s0, it is by
-        the time that it falls below the limit. Else it is slowed down there: it loses half of its frequency, and is
-        dead, in s1 - s0 steps. In an EMA both means are slowed down, so that their quotient, the code, stays.
+        probability exp(-s N / K). Its frequency, 1 / K in the mean, is then decay^s / K. That is below t / K, t the
+        threshold, after s0 = ln(t) / ln(decay) steps: no sign of death unless many uses were due by then. So a code
+        must be silent for s1 = _PATIENCE K / N steps at the least (a false alarm in exp(20) = 5e8 uses). If s1 <= s0,
+        it is by the time that it falls below the limit. Else it is slowed down there: it loses half of its frequency,
+        and is dead, in s1 - s0 steps. In an EMA both means are slowed down, so that their quotient, the code, stays.
         """
-        limit = max(self.restart / self.num_codes, 4 * RAREST)
+        limit = max(self.dead_code_threshold / self.num_codes, 4 * RAREST)
         frequency: jax.Array = self.get_variable("codebook", "frequency")
         low = frequency < limit
         waited = math.log(limit * self.num_codes) / math.log(self.decay) if self.decay else 0.0

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqjax.ops.search import means, nearest
+from vqjax.ops.search import code_means, nearest_codes
 from vqjax.quantizers.base import Quantized
 from vqjax.quantizers.codebook import RAREST, Codebook
 from vqjax.quantizers.estimators import straight_through
@@ -34,14 +34,14 @@ class EMA(Codebook):
         """(K, D) float32."""
         return self._mean.value / self._frequency.value[:, None]
 
-    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, keys: Any = None) -> Quantized:
         """z (..., D) -> Quantized with the codebook as it was; with `train`, the running means follow."""
         dtype, z = z.dtype, z.astype(jnp.float32)
         fixed_z = jax.lax.stop_gradient(z)
-        codes = nearest(fixed_z, self.codebook())
+        codes = nearest_codes(fixed_z, self.codebook())
         e = self.lookup(codes)
         commitment_loss = jnp.mean((z - e) ** 2)
-        frequency, mean = means(codes, fixed_z, self.num_codes)
+        frequency, mean = code_means(codes, fixed_z, self.num_codes)
         if train and not self.is_initializing():
             unused = self._frequency.value < RAREST  # or it would underflow
             unused &= frequency == 0

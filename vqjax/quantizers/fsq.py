@@ -51,7 +51,7 @@ class FSQ(Quantizer):
         digits = codes[..., None] // self._places % levels  # (..., d), each from 0 to L - 1
         return self._project((digits - levels // 2).astype(jnp.float32))
 
-    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, keys: Any = None) -> Quantized:
         """z (..., D) -> Quantized; training is as evaluation."""
         bounded = bound(self._numbers(z.astype(jnp.float32)), self.levels)  # (..., d)
         rounded = jax.lax.stop_gradient(jnp.round(bounded))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.config.annotations import Width
-from vqjax.config.schedules import Ramp
+from vqjax.config.schedules import ScheduleConfig
 from vqjax.ops.matmul import Dense
 from vqjax.quantizers.base import Quantized, Quantizer
 
@@ -28,7 +28,7 @@ class Gaussian(Quantizer):
     """
 
     latent_dim: Width = 16
-    kl_weight: Ramp = Ramp("linear", 0.0, 0.01, 0.2)
+    kl_weight: ScheduleConfig = ScheduleConfig("linear", 0.0, 0.01, 0.2)
 
     num_codes = 0
 
@@ -36,13 +36,13 @@ class Gaussian(Quantizer):
         self._moments = Dense(2 * self.latent_dim, name="moments")
         self._vectors = Dense(self.code_dim, name="vectors")
 
-    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
-        """z (B, ..., D) -> Quantized; in training `noise` holds a key (B,) for each row of the first axis."""
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, keys: Any = None) -> Quantized:
+        """z (B, ..., D) -> Quantized; in training `keys` holds a key (B,) for each row of the first axis."""
         mean, log_variance = jnp.split(self._moments(z.astype(jnp.float32)), 2, axis=-1)  # (B, ..., latent_dim)
         log_variance = jnp.clip(log_variance, *_LOG_VARIANCE)
         latents = mean
-        if train and noise is not None:
-            normal = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:]))(noise)
+        if train and keys is not None:
+            normal = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:]))(keys)
             latents = mean + jnp.exp(log_variance / 2) * normal
         divergence = kl_to_standard(mean, log_variance)
         loss = self.kl_weight(progress if train else 1.0) * divergence

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.config.annotations import Codes, Decay, Range, Weight
-from vqjax.config.schedules import Ramp
-from vqjax.ops.matmul import Dense, product
+from vqjax.config.schedules import ScheduleConfig
+from vqjax.ops.matmul import Dense, dense
 from vqjax.quantizers.base import Quantized, Quantizer
 from vqjax.quantizers.estimators import straight_through
 from vqjax.system.errors import InputError
@@ -43,8 +43,8 @@ class Gumbel(Quantizer):
     num_codes: Codes
     hard: bool = True
     alignment: Annotated[float, Range(0, 1e3)] = 0.0
-    temperature: Ramp = Ramp("exponential", 2.0, 0.5, 0.8)
-    kl_weight: Ramp = Ramp("exponential", 0.03, 1e-4, 0.5)
+    temperature: ScheduleConfig = ScheduleConfig("exponential", 2.0, 0.5, 0.8)
+    kl_weight: ScheduleConfig = ScheduleConfig("exponential", 0.03, 1e-4, 0.5)
     diversity_weight: Weight = 0.1
     decay: Decay = 0.99
 
@@ -73,20 +73,20 @@ class Gumbel(Quantizer):
         """(...,) codes -> (..., D) vectors, float32."""
         return jnp.take(self._embedding, codes, axis=0)
 
-    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
-        """z (B, ..., D) -> Quantized; in training `noise` holds a key (B,) for each row of the first axis."""
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, keys: Any = None) -> Quantized:
+        """z (B, ..., D) -> Quantized; in training `keys` holds a key (B,) for each row of the first axis."""
         logits = self._logits(z.astype(jnp.float32))  # (B, ..., K)
         progress = progress if train else 1.0
         divergence, diversity = kl_to_uniform(logits), self._diversity(logits, train)
         temperature, weight = self.temperature(progress), self.kl_weight(progress)
-        sampled = train and noise is not None
+        sampled = train and keys is not None
         if sampled:
-            gumbels = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(noise)
+            gumbels = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[1:]))(keys)
             y = jax.nn.softmax((logits + gumbels) / temperature)
         codes = jnp.argmax(y if sampled else logits, axis=-1)
         one_hot = jax.nn.one_hot(codes, self.num_codes, dtype=jnp.float32)
         if sampled:
-            z_q = product(straight_through(y, one_hot) if self.hard else y, self._embedding)
+            z_q = dense(straight_through(y, one_hot) if self.hard else y, self._embedding)
         else:
             z_q = self.lookup(codes)
         metrics = {

@@ -13,6 +13,6 @@ class Identity(Quantizer):
 
     num_codes = 0
 
-    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, keys: Any = None) -> Quantized:
         """z (..., D) -> Quantized whose z_q is z."""
         return Quantized(z, None, jnp.zeros((), jnp.float32), {})

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqjax.ops.search import nearest, shares
+from vqjax.ops.search import code_frequency, nearest_codes
 from vqjax.quantizers.base import Quantized
 from vqjax.quantizers.codebook import Codebook
 from vqjax.quantizers.estimators import straight_through
@@ -30,14 +30,14 @@ class VQ(Codebook):
         """(K, D) float32."""
         return self._embedding
 
-    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
+    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, keys: Any = None) -> Quantized:
         """z (..., D) -> Quantized; with `train`, the running frequency follows."""
         dtype, z = z.dtype, z.astype(jnp.float32)
-        codes = nearest(jax.lax.stop_gradient(z), jax.lax.stop_gradient(self.codebook()))
+        codes = nearest_codes(jax.lax.stop_gradient(z), jax.lax.stop_gradient(self.codebook()))
         e = self.lookup(codes)
         codebook_loss = jnp.mean((jax.lax.stop_gradient(z) - e) ** 2)
         commitment_loss = jnp.mean((z - jax.lax.stop_gradient(e)) ** 2)
-        frequency = shares(codes, self.num_codes)
+        frequency = code_frequency(codes, self.num_codes)
         if train and not self.is_initializing():
             self._frequency.value = self._average(self._frequency.value, frequency, False)
         metrics = {

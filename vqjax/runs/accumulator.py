@@ -6,20 +6,20 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from vqjax.runs.devices import Program, in_flight
-from vqjax.runs.metrics import Mean, summarize
+from vqjax.runs.devices import DeviceLayout, max_in_flight
+from vqjax.runs.metrics import RunningMean, summarize
 
 _KEPT = 128  # steps, about, whose metrics stay on the devices
 
 
-class Window:
+class MetricsAccumulator:
     """The metrics since the last logged line: on the devices until they are asked for, then summed on the host.
 
     Those of skipped steps are counted only.
     """
 
-    def __init__(self, program: Program, state: Mapping | None):
-        self._program, self._mean = program, Mean(state)
+    def __init__(self, program: DeviceLayout, state: Mapping | None):
+        self._program, self._mean = program, RunningMean(state)
         self._pending: collections.deque[tuple[Mapping[str, jax.Array], int]] = collections.deque()
 
     def add(self, metrics: Mapping[str, jax.Array], steps: int = 1) -> None:
@@ -28,7 +28,7 @@ class Window:
         Waits for what was added as long ago as may be in flight.
         """
         self._pending.append((metrics, steps))
-        ahead = in_flight()
+        ahead = max_in_flight()
         if len(self._pending) > ahead:
             jax.block_until_ready(self._pending[-1 - ahead][0]["skipped"])
         if sum(steps for _, steps in self._pending) > _KEPT:
@@ -56,12 +56,12 @@ class Window:
 
     def latest(self) -> dict[str, float]:
         """The figures of the window so far, without waiting."""
-        self._settle(in_flight())
+        self._settle(max_in_flight())
         return summarize(self._mean.means()) if self._mean.count else {}
 
     def close(self) -> dict[str, float]:
         """The figures of the window, with how many steps were `skipped` if any were; a new one begins."""
         self._settle(0)
-        mean, self._mean = self._mean, Mean()
+        mean, self._mean = self._mean, RunningMean()
         skipped = int(mean.sums.pop("skipped", 0))
         return {**summarize(mean.means()), **({"skipped": skipped} if skipped else {})}

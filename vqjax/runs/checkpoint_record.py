@@ -10,7 +10,7 @@ from vqjax.system.errors import InputError
 from vqjax.system.files import read_json, write_json
 
 
-class Saved:
+class CheckpointRecord:
     """What a run's files say of its checkpoints.
 
     Attributes:

@@ -23,11 +23,11 @@ import numpy as np
 
 from vqjax.config.display import differences
 from vqjax.runs import checksums, finite
-from vqjax.runs.checkpoint_record import Saved
+from vqjax.runs.checkpoint_record import CheckpointRecord
 from vqjax.runs.pins import pinned
-from vqjax.runs.state import TrainState, zeros
+from vqjax.runs.state import TrainState, zeros_like_tree
 from vqjax.system.errors import InputError
-from vqjax.system.files import Unwritten, read_json, writing
+from vqjax.system.files import WriteError, read_json, wrap_write_errors
 
 
 @functools.cache
@@ -56,11 +56,11 @@ class _Pinned:
         return [checkpoint.step in steps for checkpoint in checkpoints]
 
 
-_COUNTS = ("step", "skipped", "in_a_row")  # fields of the state
+_COUNTS = ("step", "skipped", "consecutive_skips")  # fields of the state
 _BROKEN = (OSError, ValueError, TypeError, KeyError, AttributeError)  # what reading a damaged JSON file may raise
 
 
-class Unlike(InputError):
+class ShapeMismatch(InputError):
     """A checkpoint of a model with other leaves than those that are expected."""
 
 
@@ -82,14 +82,16 @@ class Checkpoints:
     def __init__(self, directory: Path, create: bool = False):
         self.directory = directory
         if create:
-            with writing(self.directory):
+            with wrap_write_errors(self.directory):
                 self.directory.mkdir(parents=True, exist_ok=True)
         elif not self.directory.is_dir():
             raise InputError(f"{self.directory}: expected a checkpoint, found none")
-        self._sift(create)
+        self._quarantine_damaged(create)
         self._needed = 0  # bytes of the latest save
         steps = {int(path.name) for path in self._there()}
-        self._saved = Saved(directory.with_name("saved.json"), steps, {*filter(self._recorded, steps)}, create)
+        self._saved = CheckpointRecord(
+            directory.with_name("saved.json"), steps, {*filter(self._recorded, steps)}, create
+        )
         self._unread: tuple[int, Any] | None = None  # a step that is saved, and the structure of its optimizer state
 
     @functools.cached_property
@@ -131,7 +133,7 @@ class Checkpoints:
         return next(iter(self.steps), None)
 
     @property
-    def chosen(self) -> int | None:
+    def best_or_latest(self) -> int | None:
         """The best step by the monitored figure if there is one, else the latest."""
         return self._manager.best_step() if self._best_known else self.latest
 
@@ -149,14 +151,14 @@ class Checkpoints:
 
         Raises InputError if the state is not finite; Unwritten if this one, or the one before, cannot be written.
         """
-        finite.check(state, f"{self.directory}: step {int(state.step)} is not saved, as it is")
+        finite.check_finite(state, f"{self.directory}: step {int(state.step)} is not saved, as it is")
         items = {"model": state.variables, "optimizer": state.opt_state, "window": dict(window)}
         # A figure that is not finite must not pass for the best: nothing compares as less than NaN.
         metrics = None if monitored is None or not np.isfinite(monitored) else {"monitored": float(monitored)}
         record: dict[str, Any] = {**{name: int(getattr(state, name)) for name in _COUNTS}, "metrics": metrics}
         record["leaves"] = {name: checksums.checksums(tree) for name, tree in items.items()}
         arguments = {name: _orbax().args.StandardSave(tree) for name, tree in items.items()}
-        arguments["record"] = _orbax().args.JsonSave(checksums.sealed(record))
+        arguments["record"] = _orbax().args.JsonSave(checksums.with_checksum(record))
         self._settle()
         if not self._needed:  # the first of this run
             self._clear()
@@ -167,14 +169,14 @@ class Checkpoints:
             saved = self._manager.save(int(state.step), args=_orbax().args.Composite(**arguments), metrics=metrics)
         if not saved:
             raise RuntimeError(f"Orbax did not save step {int(state.step)} in {self.directory}")
-        self._unread = int(state.step), zeros(state.opt_state)
+        self._unread = int(state.step), zeros_like_tree(state.opt_state)
 
     def _clear(self) -> None:
         """Removes what is left of saves that were cut off, or found the disk full."""
         for path in self.directory.glob("*.orbax-checkpoint-tmp"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def settled(self) -> int | None:
+    def wait_until_finished(self) -> int | None:
         """The newest step on disk, when every save is there. Raises Unwritten if one cannot be."""
         self._settle()
         return self.latest
@@ -213,7 +215,7 @@ class Checkpoints:
             number = error.errno if isinstance(error, OSError) else found and int(found[1])
             if not number:
                 raise
-            raise Unwritten(self.directory, OSError(number, os.strerror(number)), self._needed) from error
+            raise WriteError(self.directory, OSError(number, os.strerror(number)), self._needed) from error
 
     def restore(self, target: TrainState) -> tuple[TrainState, dict]:
         """The latest state that is whole, and metrics' running mean; damaged ones after it are set aside, with a line.
@@ -224,7 +226,7 @@ class Checkpoints:
         Raises:
           InputError: there is no checkpoint, none is whole, it is not finite, or has leaves of other shapes or dtypes.
         """
-        step, restored, damaged = self._whole(self.steps, _items(zeros(target.opt_state)))
+        step, restored, damaged = self._whole(self.steps, _items(zeros_like_tree(target.opt_state)))
         for other, error in damaged.items():
             _set_aside(self.directory / str(other), str(error))
         if self._saved.step is not None and self._saved.step > max([step, *damaged]):
@@ -251,19 +253,19 @@ class Checkpoints:
             )
         raise InputError(f"{self.directory}: expected a checkpoint, found none")
 
-    def whole(self, expected: Any) -> bool:
+    def is_intact(self, expected: Any) -> bool:
         """Whether the model of the newest and the chosen step can be read, and is what was saved; for `expected` see
         `restore_variables`.
         """
         try:
-            for step in {self.latest or 0, self.chosen or 0}:
+            for step in {self.latest or 0, self.best_or_latest or 0}:
                 found = self._read(step, {"model": _orbax().args.StandardRestore()})
                 _check_leaves(found["model"], expected, f"{self.directory}/{step}")
         except Damaged:
             return False
         return True
 
-    def _sift(self, writing: bool) -> None:
+    def _quarantine_damaged(self, writing: bool) -> None:
         """Sees that the monitored figures can be read, on which Orbax insists: a step whose figure is damaged is set
         aside, or if nothing is to be written, or no other is left, an InputError.
         """
@@ -287,7 +289,7 @@ class Checkpoints:
         if step is not None and step not in self.steps:
             kept = ", ".join(map(str, reversed(self.steps)))
             raise InputError(f"--step={step}: no such checkpoint in {self.directory}\nKept: {kept}")
-        likely = [] if self.chosen is None else [self.chosen]
+        likely = [] if self.best_or_latest is None else [self.best_or_latest]
         steps = list(dict.fromkeys([*likely, *self.steps])) if step is None else [step]
         step, restored, damaged = self._whole(steps, {"model": _orbax().args.StandardRestore()})
         for error in damaged.values():
@@ -304,11 +306,11 @@ class Checkpoints:
                 raise ValueError("it has no record")
             restored = dict(self._manager.restore(step, args=_orbax().args.Composite(**arguments)).items())
             older = {**dict.fromkeys(_COUNTS, 0), "step": step}
-            record: dict[str, Any] = checksums.opened(restored["record"]) if recorded else older
+            record: dict[str, Any] = checksums.verified(restored["record"]) if recorded else older
             if record["step"] != step:
                 raise ValueError(f"it is that of step {record['step']}")
             for name in items if recorded else ():
-                checksums.verify(name, restored[name], record["leaves"][name])
+                checksums.check_checksums(name, restored[name], record["leaves"][name])
         except Exception as error:  # of damaged files Orbax raises errors of many kinds
             reason = (str(error) or type(error).__name__).partition("\n")[0][:200]
             raise Damaged(f"{self.directory}/{step} cannot be read: {reason}") from error
@@ -329,7 +331,7 @@ def _wrong_figure(path: Path) -> str:
     except _BROKEN as error:
         return f"{file} cannot be read: {error}"
     try:
-        expected = checksums.opened(read_json(record))["metrics"]
+        expected = checksums.verified(read_json(record))["metrics"]
     except _BROKEN:  # an older one without it; or it is said when the step is restored
         return ""
     return "" if found == expected else f"{path} cannot be read: its monitored figure is not what was saved"
@@ -363,5 +365,5 @@ def _check_leaves(state: Any, target: Any, where: str) -> None:
         return {jax.tree_util.keystr(path): f"{leaf.dtype}{tuple(leaf.shape)}" for path, leaf in leaves}
 
     for name, (found, expected) in differences(kinds(state), kinds(target)).items():
-        raise Unlike(f"{where}: {name} is {found or 'missing'}, expected {expected or 'nothing of that name'}")
-    finite.check(state, f"{where} is")
+        raise ShapeMismatch(f"{where}: {name} is {found or 'missing'}, expected {expected or 'nothing of that name'}")
+    finite.check_finite(state, f"{where} is")

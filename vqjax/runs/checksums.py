@@ -21,20 +21,20 @@ def _digest(leaf: Any) -> str:
     return digest.hexdigest()
 
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+def with_checksum(record: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON object with a checksum over the rest of it."""
     return {**record, "checksum": hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()}
 
 
-def opened(record: Mapping[str, Any]) -> dict[str, Any]:
+def verified(record: Mapping[str, Any]) -> dict[str, Any]:
     """What was sealed. Raises ValueError if it was changed since."""
     content = {name: value for name, value in record.items() if name != "checksum"}
-    if sealed(content) != dict(record):
+    if with_checksum(content) != dict(record):
         raise ValueError("its record was changed")
     return content
 
 
-def verify(item: str, tree: Any, expected: Mapping[str, str]) -> None:
+def check_checksums(item: str, tree: Any, expected: Mapping[str, str]) -> None:
     """Raises ValueError, naming the leaf, unless a tree has these checksums."""
     found = checksums(tree)
     for name in {**expected, **found}:

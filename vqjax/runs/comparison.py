@@ -7,19 +7,19 @@ from typing import Any
 
 from flax import traverse_util
 
-from vqjax.config.history import renamed
+from vqjax.config.history import rename_metrics
 from vqjax.runs import plots
-from vqjax.runs.report import cell, markdown_table
-from vqjax.runs.workdir import Workdir, plain
+from vqjax.runs.report import format_cell, markdown_table
+from vqjax.runs.workdir import Workdir, to_plain
 from vqjax.runs.writer import read_lines
 from vqjax.system.errors import InputError
-from vqjax.system.files import read_json, replacing, writing
-from vqjax.system.paths import local
+from vqjax.system.files import atomic_write, read_json, wrap_write_errors
+from vqjax.system.paths import absolute_path
 
 _SHOWN = ("accuracy", "nats_per_code", "psnr", "loss")  # of the plot: the first that all runs have
 
 
-def compare(workdirs: Sequence[str], out: str) -> str:
+def compare_runs(workdirs: Sequence[str], out: str) -> str:
     """Writes comparison.md and comparison.png.
 
     Args:
@@ -33,21 +33,23 @@ def compare(workdirs: Sequence[str], out: str) -> str:
       InputError: fewer than two runs, or one that is not there or not evaluated yet.
       Unwritten: the directory cannot be written to.
     """
-    directory = local(out, "--out")
+    directory = absolute_path(out, "--out")
     runs = {name: Workdir(path, "run") for name, path in zip(_names(workdirs), workdirs)}
     if len(runs) < 2:
         raise InputError(f"{', '.join(workdirs) or 'no run'}: expected two runs or more, each once")
     figures = {name: _figures(run) for name, run in runs.items()}
-    configs = {name: traverse_util.flatten_dict(plain(run.config()), sep=".") for name, run in runs.items()}
+    configs = {name: traverse_util.flatten_dict(to_plain(run.config()), sep=".") for name, run in runs.items()}
     fields = list(dict.fromkeys(field for config in configs.values() for field in config))
     differing = [field for field in fields if len({repr(config.get(field)) for config in configs.values()}) > 1]
-    rows = [[f"config.{field}", *(cell(config.get(field, "")) for config in configs.values())] for field in differing]
+    rows = [
+        [f"config.{field}", *(format_cell(config.get(field, "")) for config in configs.values())] for field in differing
+    ]
     names = list(dict.fromkeys(name for found in figures.values() for name in found))
-    rows += [[name, *(cell(found.get(name, "")) for found in figures.values())] for name in names]
+    rows += [[name, *(format_cell(found.get(name, "")) for found in figures.values())] for name in names]
     text = markdown_table(["", *runs], rows) + "\n"
-    with writing(directory):
+    with wrap_write_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
-    with replacing(directory / "comparison.md") as temporary:
+    with atomic_write(directory / "comparison.md") as temporary:
         temporary.write_text(f"{text}\n![comparison.png](comparison.png)\n")
     _plot(directory / "comparison.png", runs, figures)
     return text
@@ -67,7 +69,7 @@ def _figures(run: Workdir) -> dict[str, Any]:
         found = read_json(run.path / "eval.json")
     except (OSError, ValueError) as error:
         raise InputError(f"{run.path}: expected a run that has been evaluated, eval.json cannot be read") from error
-    return {name: value for name, value in renamed(found, task).items() if isinstance(value, int | float)}
+    return {name: value for name, value in rename_metrics(found, task).items() if isinstance(value, int | float)}
 
 
 def _plot(path: Path, runs: dict[str, Workdir], figures: dict[str, dict[str, Any]]) -> None:

@@ -19,12 +19,12 @@ from tqdm import tqdm
 from vqjax.data.batches import evaluation_batches
 from vqjax.data.splits import Split
 from vqjax.ops import axes
-from vqjax.ops.platforms import compiled_for, on_cpu
+from vqjax.ops.platforms import on_cpu, trace_for
 from vqjax.system import cores
 from vqjax.system.errors import InputError
 
 
-class Program(abc.ABC):
+class DeviceLayout(abc.ABC):
     """A way to compile per-device functions for devices, by default all of all processes, and to lay arrays on them."""
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
@@ -32,7 +32,7 @@ class Program(abc.ABC):
         self._local = [device for device in self.devices if device.process_index == jax.process_index()]
 
     def _known(self, function: Callable) -> Callable:
-        return compiled_for(self.devices[0].platform, function)
+        return trace_for(self.devices[0].platform, function)
 
     @abc.abstractmethod
     def compile(self, function: Callable, donate: bool = False, sharded: bool = False, fixed: bool = False) -> Callable:
@@ -62,7 +62,7 @@ class Program(abc.ABC):
         """A sharded result -> NumPy arrays on the host, in order. Only where all devices are this process's."""
 
 
-class Pmap(Program):
+class Pmap(DeviceLayout):
     """`jax.pmap`: every array has a leading axis of devices."""
 
     def compile(self, function: Callable, donate: bool = False, sharded: bool = False, fixed: bool = False) -> Callable:
@@ -85,7 +85,7 @@ class Pmap(Program):
         return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
 
 
-class ShardMap(Program):
+class ShardMap(DeviceLayout):
     """`jax.jit(jax.shard_map)` over a mesh of one axis: global arrays with shardings."""
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
@@ -129,23 +129,23 @@ def _first(tree: Any) -> Any:
 
 _IN_FLIGHT = 8
 
-PARALLEL: dict[str, type[Program]] = {"pmap": Pmap, "shard_map": ShardMap}
+PARALLEL: dict[str, type[DeviceLayout]] = {"pmap": Pmap, "shard_map": ShardMap}
 
 
-def compiled_quickly(function: Callable, level: int = 1) -> Any:
+def jit_fast_compile(function: Callable, level: int = 1) -> Any:
     """Compiled for a few calls: on CPUs in a third of the time, to the same bits.
 
     For one call level 0 of LLVM's optimizations takes two thirds of that, or less, to all but the last bits; then ten
     million random numbers are a second's work.
     """
-    known = compiled_for(jax.default_backend(), function)
+    known = trace_for(jax.default_backend(), function)
     return jax.jit(known, compiler_options={"xla_backend_optimization_level": level} if on_cpu() else {})
 
 
 _asked = True  # whether the number of CPU devices is a user's, or JAX's own
 
 
-def use_cores(*batch_sizes: Any) -> None:
+def set_cpu_device_count(*batch_sizes: Any) -> None:
     """Before JAX starts: as many CPU devices as there are cores, or as many as divide the batches that are named.
 
     What is no convolution then runs on all cores, and what a device works on is smaller. Where JAX has started, or a
@@ -159,7 +159,7 @@ def use_cores(*batch_sizes: Any) -> None:
         return
     sizes = (size for size in batch_sizes if isinstance(size, int))
     try:
-        jax.config.update("jax_num_cpu_devices", _dividing(cores.count(), *sizes))
+        jax.config.update("jax_num_cpu_devices", _dividing(cores.num_cores(), *sizes))
     except RuntimeError:  # JAX has started
         return
     _asked = False
@@ -170,7 +170,7 @@ def _dividing(most: int, *batch_sizes: int) -> int:
     return next(count for count in range(most, 0, -1) if not any(size % count for size in batch_sizes))
 
 
-def of_batch(batch_size: int) -> list[jax.Device]:
+def devices_for_batch(batch_size: int) -> list[jax.Device]:
     """The devices of all processes, which share the global batch: of those of `use_cores` as many as divide it.
 
     Raises InputError unless the others do.
@@ -183,7 +183,7 @@ def of_batch(batch_size: int) -> list[jax.Device]:
     return found
 
 
-def in_flight() -> int:
+def max_in_flight() -> int:
     """Steps that may be dispatched ahead of the one that is waited for.
 
     Without a bound, many CPU devices deadlock, and those of several processes with any.
@@ -191,7 +191,7 @@ def in_flight() -> int:
     return 0 if jax.process_count() > 1 and on_cpu() else _IN_FLIGHT
 
 
-def multiple(batch_size: int) -> int:
+def round_up_to_devices(batch_size: int) -> int:
     """The least multiple of the local devices that is not below `batch_size`."""
     devices = jax.local_device_count()
     return -(-batch_size // devices) * devices
@@ -229,7 +229,7 @@ class Mapper:
             self._compiled[function] = program.compile(function, sharded=True)
         compiled, size = self._compiled[function], min(batch_size, 1 << (len(split) - 1).bit_length())
         with tqdm(total=len(split), desc=title, unit=" images", disable=None, delay=2) as progress:
-            for batch in evaluation_batches(split, multiple(size)):
+            for batch in evaluation_batches(split, round_up_to_devices(size)):
                 results = program.gather(compiled(self._fixed, program.shard(batch)))
                 yield jax.tree.map(lambda x, real=batch["real"]: x[real], results)
                 progress.update(int(batch["real"].sum()))

@@ -9,7 +9,7 @@ import numpy as np
 from vqjax.system.errors import InputError
 
 _SMALL = 2**16  # numbers, of which a copy costs less than another pass
-MOST = 5  # steps in a row that may be skipped; so many end the run
+MAX_SKIPPED_IN_A_ROW = 5  # steps in a row that may be skipped; so many end the run
 
 
 class Diverged(Exception):
@@ -21,7 +21,7 @@ def all_finite(tree: Any) -> jax.Array:
     return jnp.array([jnp.isfinite(leaf).all() for leaf in _floats(tree)]).all()
 
 
-def norm(tree: Any) -> jax.Array:
+def global_norm(tree: Any) -> jax.Array:
     """The root of the sum of the squares of all floats in a tree of arrays, (); traceable.
 
     Small arrays are put side by side: a sum for each shape would take longer to compile than most else of a step.
@@ -37,14 +37,14 @@ def finite_norm(tree: Any) -> jax.Array:
 
     It is the sum of squares that must be: so it is not if the norm is above 1.8e19.
     """
-    return jnp.isfinite(norm(tree))
+    return jnp.isfinite(global_norm(tree))
 
 
 def _floats(tree: Any) -> list[jax.Array]:
     return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
 
 
-def check(tree: Any, what: str) -> None:
+def check_finite(tree: Any, what: str) -> None:
     """Raises InputError unless all arrays of a tree on the host are finite; `what` they are is said."""
     named = jax.tree_util.tree_flatten_with_path(tree)[0]
     unfit = [jax.tree_util.keystr(path, simple=True, separator="/") for path, x in named if not np.isfinite(x).all()]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-class Mean:
+class RunningMean:
     """A running mean of dicts of arrays, kept in float64 on the host.
 
     `state` is all of it, plain numbers and arrays: {"count": n, "sums": {name: array}}.

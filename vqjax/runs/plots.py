@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vqjax.runs.metrics import perplexity
-from vqjax.system.files import replacing
+from vqjax.system.files import atomic_write
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -58,7 +58,7 @@ def save_film(path: Path, clips: np.ndarray) -> None:
         sheet.paste(film, (0, i * film.height))
     palette = sheet.quantize(256, dither=Image.Dither.NONE)  # of all frames: else colours flicker
     films = [film.quantize(palette=palette, dither=Image.Dither.NONE) for film in films]
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         films[0].save(temporary, save_all=True, append_images=films[1:], duration=_FRAME_TIME, loop=0)
 
 
@@ -104,7 +104,7 @@ def save_grid(
         if captions:
             colour = _RED if wrong is not None and wrong[i] else "black"
             draw.text((left + width / 2, top + height + text / 2), captions[i], colour, font, anchor="mm")
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         (canvas if channels == 3 or captions or title else canvas.convert("L")).save(temporary)
 
 
@@ -259,6 +259,6 @@ def save_comparison(path: Path, labels: Sequence[str], values: Sequence[Sequence
 
 
 def _save_figure(figure: plt.Figure, path: Path) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)

@@ -20,16 +20,16 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from vqjax.ops import axes
-from vqjax.runs.devices import Program, in_flight
+from vqjax.runs.devices import DeviceLayout, max_in_flight
 from vqjax.system import process
-from vqjax.system.cluster import Place
+from vqjax.system.cluster import ClusterSpec
 from vqjax.system.errors import InputError
 
 _HEARTBEAT = 30  # seconds after which a process that is not heard of counts as dead
 _TOGETHER = (0, 3)  # and those of signals: statuses with which all processes end
 
 
-def run(where: Place | None, train: Callable[[], int]) -> int:
+def run(where: ClusterSpec | None, train: Callable[[], int]) -> int:
     """What `train` returns, called as one of the processes at a place.
 
     Raises InputError if they do not find each other.
@@ -37,17 +37,17 @@ def run(where: Place | None, train: Callable[[], int]) -> int:
     if where is None:
         return train()
     _join(where)
-    if not leads():
+    if not is_leader():
         sys.stdout = open(os.devnull, "w")  # all would say the same
     status = 1
     try:
-        status = process.status(train)
+        status = process.exit_status(train)
     except jax.errors.JaxRuntimeError as error:
         print(f"error: {_lost(error)}", file=sys.stderr)
     except Exception:
         traceback.print_exc()
     finally:
-        if status == process.UNREAD or status not in _TOGETHER and status < 128:
+        if status == process.OUTPUT_UNREAD or status not in _TOGETHER and status < 128:
             # Not the usual end, at which JAX waits for the others, who may be waiting for this one.
             sys.stdout.flush()
             print(f"process {jax.process_index()} of {jax.process_count()} has ended", file=sys.stderr, flush=True)
@@ -55,7 +55,7 @@ def run(where: Place | None, train: Callable[[], int]) -> int:
     return status
 
 
-def _join(where: Place) -> None:
+def _join(where: ClusterSpec) -> None:
     try:
         jax.distributed.initialize(
             where.coordinator or None,
@@ -76,34 +76,34 @@ def _lost(error: Exception) -> str:
     )
 
 
-def leads() -> bool:
+def is_leader() -> bool:
     """Whether this is the process that reads and writes the run's directory."""
     return jax.process_index() == 0
 
 
-def described() -> str:
+def describe_processes() -> str:
     """How many there are, as a part of a line; "" of one."""
     return f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
 
 
-def in_turn(function: Callable[[], Any]) -> Any:
+def leader_first(function: Callable[[], Any]) -> Any:
     """What `function` gives, called first in the process that leads: the others find what it has put in a cache."""
-    found = function() if leads() else None
-    tell(None)
-    return found if leads() else function()
+    found = function() if is_leader() else None
+    broadcast_json(None)
+    return found if is_leader() else function()
 
 
 @contextlib.contextmanager
-def directory(path: str | Path) -> Iterator[str | Path]:
+def leader_directory(path: str | Path) -> Iterator[str | Path]:
     """The run's directory for the process that leads; for another, a temporary one."""
-    if leads():
+    if is_leader():
         yield path
     else:
         with tempfile.TemporaryDirectory() as other:
             yield Path(other)
 
 
-def share(tree: Any) -> Any:
+def broadcast_arrays(tree: Any) -> Any:
     """A tree of host arrays as the process that leads has it, bit for bit; in the others the leaves only say the
     shapes and dtypes.
     """
@@ -120,19 +120,19 @@ def share(tree: Any) -> Any:
     return jax.tree.unflatten(structure, found)
 
 
-def tell(value: Any) -> Any:
+def broadcast_json(value: Any) -> Any:
     """A value, of what JSON has, as the process that leads has it; lists for tuples."""
     if jax.process_count() == 1:
         return value
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    size = int(share(np.array(text.size)))
-    return json.loads(share(text if leads() else np.zeros(size, np.uint8)).tobytes())
+    size = int(broadcast_arrays(np.array(text.size)))
+    return json.loads(broadcast_arrays(text if is_leader() else np.zeros(size, np.uint8)).tobytes())
 
 
-class Agreement:
+class MaxOverProcesses:
     """Numbers of which all processes take the largest that any has, at the same step, so that they act alike."""
 
-    def __init__(self, program: Program):
+    def __init__(self, program: DeviceLayout):
         self._program, self._pending = program, collections.deque[Any]()
         self._largest = program.compile(lambda _, batch: jax.lax.pmax(batch["number"].max(0), axes.BATCH))
 
@@ -142,6 +142,6 @@ class Agreement:
             return [*numbers]
         rows = np.tile(np.array(numbers, np.int32), (jax.local_device_count(), 1))
         self._pending.append(self._largest(self._program.replicate({}), self._program.shard({"number": rows})))
-        if len(self._pending) <= in_flight():
+        if len(self._pending) <= max_in_flight():
             return [0] * len(numbers)
         return [int(number) for number in self._program.collect(self._pending.popleft())]

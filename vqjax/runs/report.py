@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from vqjax.config.display import brief
+from vqjax.config.display import format_config
 from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import read_lines
-from vqjax.system.files import read_json, replacing
+from vqjax.system.files import atomic_write, read_json
 
 
 def write_report(workdir: Workdir) -> None:
@@ -25,12 +25,12 @@ def write_report(workdir: Workdir) -> None:
     sections = (
         f"# {path.name}",
         f"{config.task} on {run['dataset']}, {figures['split']} split, step {figures['step']:,}",
-        markdown_table(["figure", "value"], [[name, cell(value)] for name, value in numbers.items()]),
+        markdown_table(["figure", "value"], [[name, format_cell(value)] for name, value in numbers.items()]),
         *(f"![{name}]({name})" for name in pictures),
         markdown_table(["", ""], [[name, value] for name, value in made.items() if value]),
-        f"```\n{brief(config)}\n```",
+        f"```\n{format_config(config)}\n```",
     )
-    with replacing(path / "report.md") as temporary:
+    with atomic_write(path / "report.md") as temporary:
         temporary.write_text("\n\n".join(sections) + "\n")
 
 
@@ -39,7 +39,7 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *rows])
 
 
-def cell(value: Any) -> str:
+def format_cell(value: Any) -> str:
     """A value as a table shows it."""
     if isinstance(value, float):
         return f"{value:#.4g}"

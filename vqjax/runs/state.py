@@ -21,7 +21,7 @@ class TrainState(NamedTuple):
       extra: what no gradient trains, {collection: ...}: EMA codebooks, code frequencies, batch statistics.
       opt_state: Optax's.
       skipped: () int32, the steps that were not finite and changed nothing of the above but `step`.
-      in_a_row: () int32, the latest of them in succession; from `finite.MOST` on it never falls.
+      consecutive_skips: () int32, the latest of them in succession; from `finite.MOST` on it never falls.
     """
 
     step: Any
@@ -29,7 +29,7 @@ class TrainState(NamedTuple):
     extra: Any
     opt_state: Any
     skipped: Any
-    in_a_row: Any
+    consecutive_skips: Any
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -41,11 +41,13 @@ def initial_state(variables: Mapping[str, Any], optimizer: optax.GradientTransfo
     """The state before step 0. All that an optimizer of OPTIMIZERS keeps is 0 then: nothing is compiled for it."""
     extra = {name: value for name, value in variables.items() if name != "params"}
     params = variables["params"]
-    step, skipped, in_a_row = (np.zeros((), np.int32) for _ in range(3))
-    return TrainState(step, params, extra, zeros(jax.eval_shape(optimizer.init, params)), skipped, in_a_row)
+    step, skipped, consecutive_skips = (np.zeros((), np.int32) for _ in range(3))
+    return TrainState(
+        step, params, extra, zeros_like_tree(jax.eval_shape(optimizer.init, params)), skipped, consecutive_skips
+    )
 
 
-def check_fits(state: TrainState) -> None:
+def check_memory(state: TrainState) -> None:
     """Raises InputError if the memory of a device is too small for a state, be it of shapes alone, and its gradients.
 
     What a step needs beside that depends on the batch, and is not counted.
@@ -56,7 +58,7 @@ def check_fits(state: TrainState) -> None:
             return
         limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
-    needed = nbytes((state, state.params))
+    needed = num_bytes((state, state.params))
     if needed > limit:
         raise InputError(
             f"config.model has {parameters:,} parameters: training needs {needed / 2**30:,.1f} GiB for them, their "
@@ -64,11 +66,11 @@ def check_fits(state: TrainState) -> None:
         )
 
 
-def nbytes(tree: Any) -> int:
+def num_bytes(tree: Any) -> int:
     """Of a tree of arrays, or of their shapes."""
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def zeros(tree: Any) -> Any:
+def zeros_like_tree(tree: Any) -> Any:
     """Host arrays of the shapes and dtypes of a tree's leaves, read-only, that take no memory."""
     return jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), tree)

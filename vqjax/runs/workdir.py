@@ -4,7 +4,7 @@ config.json    the config, complete
 run.json       the task's facts: of the data, and of stage 1; versions; git commit
 checkpoints/   see `vqjax.runs.checkpoints`
 pins/          see `vqjax.runs.pins`
-.lock          see `vqjax.runs.lock`
+.lock          see `vqjax.system.lock`
 """
 
 import hashlib
@@ -21,17 +21,17 @@ import jax
 from ml_collections import ConfigDict
 
 from vqjax.config.display import differences
-from vqjax.config.history import completed
-from vqjax.runs.checkpoints import Checkpoints, Unlike
+from vqjax.config.history import upgrade_config
+from vqjax.runs.checkpoints import Checkpoints, ShapeMismatch
 from vqjax.system.errors import InputError
-from vqjax.system.files import read_json, write_json, writing
-from vqjax.system.paths import local
+from vqjax.system.files import read_json, wrap_write_errors, write_json
+from vqjax.system.paths import absolute_path
 from vqjax.system.version import __version__
 
-FORMAT = 1  # of the workdir, see `vqjax.core.history`; a reader refuses a later one
+FORMAT = 1  # of the workdir, see `vqjax.config.history`; a reader refuses a later one
 # What may differ when a run is resumed: how far, how often, on which devices, and where things lie.
 RESUMABLE = (
-    *("steps", "parallel", "microbatch", "log_every", "eval_every", "save_every", "stage1", "start"),
+    *("steps", "parallel", "microbatch", "log_every", "eval_every", "save_every", "stage1", "init_from"),
     *(f"data.{name}" for name in ("data_dir", "path", "memory", "workers", "cache")),
 )
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
@@ -61,7 +61,7 @@ class Workdir:
 
     def __init__(self, path: str | Path, key: str = "--workdir"):
         """`key` is what the user called the path. Raises InputError if it is none of this machine."""
-        self.path = local(path, key)
+        self.path = absolute_path(path, key)
 
     @property
     def exists(self) -> bool:
@@ -69,7 +69,7 @@ class Workdir:
         return (self.path / "config.json").is_file()
 
     @property
-    def begun(self) -> bool:
+    def has_facts(self) -> bool:
         """Whether it is known what the run is about."""
         return (self.path / "run.json").is_file()
 
@@ -98,7 +98,7 @@ class Workdir:
 
     def differences(self, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
         """The keys at which `config` differs from that of the run that lives here, with the (old, new) values."""
-        return differences(plain(self.config()), plain(config)) if self.exists else {}
+        return differences(to_plain(self.config()), to_plain(config)) if self.exists else {}
 
     def create(self, config: ConfigDict, facts: Mapping[str, Any], hardware: str = "") -> None:
         """Writes config.json and, if the run is new, run.json.
@@ -114,10 +114,10 @@ class Workdir:
           Unwritten: the path cannot be written to.
         """
         versions = {"vqjax": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}
-        with writing(self.path):
+        with wrap_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "config.json", self._recorded(config))
-        if not self.begun:
+        if not self.has_facts:
             run = {"format": FORMAT, **facts, "hardware": hardware, "versions": versions, "git_commit": git_commit()}
             run["command"] = shlex.join(["python", *sys.orig_argv[1:]])
             write_json(self.path / "run.json", run)
@@ -125,16 +125,16 @@ class Workdir:
     def _recorded(self, config: ConfigDict) -> dict[str, Any]:
         """What config.json says of a run that goes on with `config`."""
         if not self.exists:
-            return plain(config)
-        recorded = ConfigDict(self.recorded())
+            return to_plain(config)
+        recorded = ConfigDict(self.raw_config())
         recorded.update_from_flattened_dict({key: new for key, (_, new) in self.differences(config).items()})
-        return plain(recorded)
+        return to_plain(recorded)
 
     def config(self) -> ConfigDict:
         """The run's config, with what an older config.json lacks filled in. Raises InputError if no run lives here."""
-        return completed(ConfigDict(self.recorded()))
+        return upgrade_config(ConfigDict(self.raw_config()))
 
-    def recorded(self) -> dict[str, Any]:
+    def raw_config(self) -> dict[str, Any]:
         """config.json as it lies there. Raises InputError if no run lives here."""
         if not self.exists:
             raise InputError(f"--workdir={self.path}: expected a run, found no config.json")
@@ -143,7 +143,7 @@ class Workdir:
     @property
     def identity(self) -> str:
         """Which run it is, however far it is trained: SHA-256 over config.json less what a resumed run may change."""
-        recorded = self.recorded()
+        recorded = self.raw_config()
         for key in RESUMABLE:
             section, _, name = key.rpartition(".")
             (recorded.get(section, {}) if section else recorded).pop(name, None)
@@ -182,11 +182,11 @@ class Workdir:
         with self.checkpoints() as checkpoints:
             try:
                 return checkpoints.restore_variables(expected, step)
-            except Unlike as error:
+            except ShapeMismatch as error:
                 raise InputError(f"{error}\n{self.path} was made by vqjax {self.made_by}") from error
 
 
-def plain(config: ConfigDict) -> dict[str, Any]:
+def to_plain(config: ConfigDict) -> dict[str, Any]:
     """As JSON gives it back: tuples are lists."""
     return jax.tree.map(
         lambda x: list(x) if isinstance(x, tuple) else x, config.to_dict(), is_leaf=lambda x: isinstance(x, tuple)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vqjax.system.files import replacing, to_json, writing
+from vqjax.system.files import atomic_write, to_json, wrap_write_errors
 
 _SECONDS = "_seconds"  # ends the names of phases in timing.jsonl
 
@@ -28,7 +28,7 @@ def read_lines(path: Path) -> list[dict]:
     return lines
 
 
-def seconds(workdir: Path) -> dict[str, float]:
+def phase_seconds(workdir: Path) -> dict[str, float]:
     """The seconds of each phase in a run's timing.jsonl, together."""
     found: dict[str, float] = {}
     for line in read_lines(workdir / "timing.jsonl"):
@@ -59,7 +59,7 @@ class _Board:
     def __init__(self, directory: Path, first: int):
         """Those of the steps from `first` on that are there count no more."""
         self._directory = directory
-        with writing(directory):
+        with wrap_write_errors(directory):
             directory.mkdir(exist_ok=True)
             self._events = _tensorboard().event_file_writer.EventsWriter(str(directory / "events"))
         proto = _tensorboard().proto.event_pb2
@@ -71,12 +71,12 @@ class _Board:
 
     def _write(self, event: Any) -> None:
         event.wall_time = time.time()
-        with writing(self._directory):
+        with wrap_write_errors(self._directory):
             self._events.write_event(event)
             self._events.flush()
 
     def close(self) -> None:
-        with writing(self._directory):
+        with wrap_write_errors(self._directory):
             self._events.close()
 
 
@@ -93,17 +93,17 @@ class Writer:
         paths = {name: workdir / f"{name}.jsonl" for name in ("metrics", "timing")}
         for path in paths.values():
             kept = [line for line in read_lines(path) if line["step"] <= step]
-            with replacing(path, durable=True) as temporary:
+            with atomic_write(path, durable=True) as temporary:
                 temporary.write_text("".join(to_json(line) + "\n" for line in kept))
         self._board = _Board(workdir / "tensorboard", step + 1)
         self._files = {name: path.open("a", buffering=1) for name, path in paths.items()}
 
     def _line(self, name: str, content: Mapping[str, Any]) -> None:
         file = self._files[name]
-        with writing(Path(file.name)):
+        with wrap_write_errors(Path(file.name)):
             file.write(to_json(content) + "\n")
 
-    def figures(self, step: int, split: str, figures: Mapping[str, float]) -> None:
+    def metrics(self, step: int, split: str, figures: Mapping[str, float]) -> None:
         """A line of metrics.jsonl and TensorBoard's scalars `split/name`."""
         self._line("metrics", {"step": step, "split": split, **figures})
         for name, value in figures.items():

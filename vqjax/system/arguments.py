@@ -3,7 +3,7 @@
 import argparse
 from typing import Any, NoReturn
 
-from vqjax.system.errors import InputError, nearest
+from vqjax.system.errors import InputError, did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
@@ -14,7 +14,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         flag = message.removeprefix("unrecognized arguments: ").partition(" ")[0].partition("=")[0]
-        hint = nearest(flag, self._option_string_actions) if flag.startswith("-") else ""
+        hint = did_you_mean(flag, self._option_string_actions) if flag.startswith("-") else ""
         raise InputError(f"{message}{'.' * bool(hint)}{hint}\n{self.prog} --help lists what there is")
 
 
@@ -28,7 +28,7 @@ def parser(name: str, description: str, example: str) -> Parser:
     )
 
 
-def data_flags(flags: argparse.ArgumentParser) -> None:
+def add_data_flags(flags: argparse.ArgumentParser) -> None:
     """Adds what says where a run's data lies by now."""
     flags.add_argument(
         "--data_dir", help="where TFDS has the run's data now (default: where it was, or else TFDS_DATA_DIR)"

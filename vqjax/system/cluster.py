@@ -6,7 +6,7 @@ from typing import NamedTuple
 from vqjax.system.errors import InputError
 
 
-class Place(NamedTuple):
+class ClusterSpec(NamedTuple):
     """Where the others are, and which one this is.
 
     Attributes:
@@ -20,7 +20,7 @@ class Place(NamedTuple):
     process: int
 
 
-def place(coordinator: str, processes: int, process: int, distributed: bool) -> Place | None:
+def cluster_spec(coordinator: str, processes: int, process: int, distributed: bool) -> ClusterSpec | None:
     """What the flags of a command say, or else the environment; None: a process of its own.
 
     Raises InputError if only a part of it is said.
@@ -29,7 +29,7 @@ def place(coordinator: str, processes: int, process: int, distributed: bool) -> 
     processes = processes or _number("JAX_NUM_PROCESSES", 0)
     process = _number("JAX_PROCESS_ID", -1) if process < 0 else process
     if distributed:
-        return Place(coordinator, processes, process)
+        return ClusterSpec(coordinator, processes, process)
     if not coordinator and not processes and process < 0:
         return None
     if not coordinator or not 0 <= process < processes:
@@ -38,7 +38,7 @@ def place(coordinator: str, processes: int, process: int, distributed: bool) -> 
             "process, how many\nthere are, and the number of this one, from 0; or --distributed alone under SLURM, "
             "Open MPI or Kubernetes"
         )
-    return Place(coordinator, processes, process)
+    return ClusterSpec(coordinator, processes, process)
 
 
 def _number(name: str, default: int) -> int:

@@ -14,31 +14,31 @@ import warnings
 from pathlib import Path
 
 from vqjax.system.errors import InputError
-from vqjax.system.paths import cache
+from vqjax.system.paths import cache_root
 
-SECONDS = 0.05  # what compiles faster is not kept: on a disk it would take as long
+MIN_COMPILE_SECONDS = 0.05  # what compiles faster is not kept: on a disk it would take as long
 _CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
-def keep() -> None:
+def enable_compilation_cache() -> None:
     """From now on, before JAX is imported; not where a directory cannot be written, nor where the user has a say."""
     if _CACHE in os.environ or "JAX_ENABLE_COMPILATION_CACHE" in os.environ:
         return
     try:
-        place = directory()
+        place = cache_directory()
         place.mkdir(parents=True, exist_ok=True)
     except (OSError, InputError):
         return
     if os.access(place, os.W_OK):
         os.environ[_CACHE] = str(place)
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(SECONDS))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(MIN_COMPILE_SECONDS))
         # A disk that is full, a file that is damaged: then it is compiled.
         warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
 
 
-def directory() -> Path:
+def cache_directory() -> Path:
     """Where it is kept on this machine: homes are shared by several."""
-    return cache() / "compiled" / f"{importlib.metadata.version('jaxlib')}-{_processor()}"
+    return cache_root() / "compiled" / f"{importlib.metadata.version('jaxlib')}-{_processor()}"
 
 
 def _processor() -> str:

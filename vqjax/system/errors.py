@@ -8,8 +8,23 @@ class InputError(ValueError):
     """Something that was given is wrong: commands show it without a traceback, before they compile or write."""
 
 
-def nearest(name: str, known: Iterable[str], show: Callable[[str], str] = str) -> str:
+RENAMED = {  # fields and values by the names that they had before 0.1.0: the names that they have now
+    "start": "init_from",
+    "average": "ema_decay",
+    "restart": "dead_code_threshold",
+    "final": "final_learning_rate",
+    "clip": "clip_norm",
+    "enlarged": "oversize",
+    "head": "head_width",
+    "one": "pooled",
+}
+
+
+def did_you_mean(name: str, known: Iterable[str], show: Callable[[str], str] = str) -> str:
     """' Did you mean "X"?' for a misspelt name, or nothing when no known name is close; X is shown as `show` has it."""
+    known = list(known)
+    if RENAMED.get(name) in known:
+        return f' It is now called "{RENAMED[name]}".'
     folded = {each.casefold(): each for each in known}
     match = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     return f' Did you mean "{show(folded[match[0]])}"?' if match else ""

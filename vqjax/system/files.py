@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from vqjax.system.errors import InputError
-from vqjax.system.paths import local
+from vqjax.system.paths import absolute_path
 
 
-class Unwritten(OSError):
+class WriteError(OSError):
     """What could not be written, why, and how much room there is."""
 
     def __init__(self, path: Path, error: OSError, needed: int = 0):
@@ -31,24 +31,24 @@ class Unwritten(OSError):
 
 
 @contextlib.contextmanager
-def writing(path: Path, needed: int = 0) -> Iterator[None]:
+def wrap_write_errors(path: Path, needed: int = 0) -> Iterator[None]:
     """While entered, an OSError is Unwritten, of that path."""
     try:
         yield
-    except Unwritten:
+    except WriteError:
         raise
     except OSError as error:
-        raise Unwritten(path, error, needed) from error
+        raise WriteError(path, error, needed) from error
 
 
 @contextlib.contextmanager
-def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, durable: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path`, with its suffix, that takes its place when the block ends well.
 
     If it is to be `durable`, the file is there even if the machine loses power right after. Raises Unwritten.
     """
     temporary = _temporary(path.with_suffix(""), path.suffix)
-    with writing(path):
+    with wrap_write_errors(path):
         try:
             yield temporary
             if durable:
@@ -91,23 +91,23 @@ def _sync(path: Path) -> None:
         os.close(number)
 
 
-def unused(out: str | Path, expected: str = "an empty directory or none") -> Path:
+def require_empty_directory(out: str | Path, expected: str = "an empty directory or none") -> Path:
     """The directory of --out. Raises InputError unless it is empty or not there."""
-    directory = local(out, "--out")
+    directory = absolute_path(out, "--out")
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise InputError(f"--out={out} is in use: expected {expected}")
     return directory
 
 
 @contextlib.contextmanager
-def filling(directory: Path) -> Iterator[Path]:
+def atomic_directory(directory: Path) -> Iterator[Path]:
     """Yields a temporary directory whose files are in `directory`, new or empty, when the block ends well.
 
     A new one appears whole. An empty one stays what it is, be it a mount point or the current directory. Raises
     Unwritten.
     """
     directory = directory.resolve()
-    with writing(directory):
+    with wrap_write_errors(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
         new = not directory.exists()
         temporary = _temporary(directory if new else directory / directory.name)
@@ -138,7 +138,7 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, durably. Raises Unwritten."""
-    with replacing(path, durable=True) as temporary:
+    with atomic_write(path, durable=True) as temporary:
         temporary.write_text(to_json(value, indent=2) + "\n")
 
 
@@ -147,7 +147,7 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def checksum(path: Path) -> str:
+def file_checksum(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

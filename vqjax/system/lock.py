@@ -27,7 +27,7 @@ _PATIENCE = 1.0  # seconds until whoever has just locked the file must have writ
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def lock_directory(directory: Path) -> Iterator[None]:
     """While entered, nobody else enters for the directory. It is made if need be, and is gone after if it stayed empty.
 
     Where nothing can be locked, on Windows and where one cannot write, nothing is: what writes there later says why.

@@ -8,10 +8,10 @@ from vqjax.system import cores
 # Of mallopt: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD. For one arena threads would wait, those that
 # compile, too; by itself glibc has so many that each thread would keep what it has freed. The arena of a thread
 # consists of heaps of 64 MiB: an empty one is given back where M_TOP_PAD is free in the one before, here never.
-_SETTINGS = {-8: 2 * cores.count(), -4: 0, -1: 2**31 - 1, -2: 2**26}
+_SETTINGS = {-8: 2 * cores.num_cores(), -4: 0, -1: 2**31 - 1, -2: 2**26}
 
 
-def keep() -> None:
+def retain_freed_memory() -> None:
     """From now on, before threads are started; not where JAX has a plug-in for an accelerator, whose host computes
     little.
 

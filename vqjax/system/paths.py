@@ -9,7 +9,7 @@ from vqjax.system.errors import InputError
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # gs://…, as Path has it too; one letter is a drive
 
 
-def expanded(path: str | Path, key: str) -> Path:
+def expand_path(path: str | Path, key: str) -> Path:
     """A path of this machine, `~` expanded. Raises InputError, naming the key, for what is none, such as gs://…."""
     text = str(path)
     if _ADDRESS.match(text):
@@ -22,14 +22,14 @@ def expanded(path: str | Path, key: str) -> Path:
         raise InputError(f"{key}={text!r}: expected a path: {error}") from error
 
 
-def local(path: str | Path, key: str) -> Path:
+def absolute_path(path: str | Path, key: str) -> Path:
     """As `expanded`, and absolute."""
-    return expanded(path, key).absolute()
+    return expand_path(path, key).absolute()
 
 
-def cache() -> Path:
+def cache_root() -> Path:
     """The directory of what may be deleted at any time: XDG_CACHE_HOME/vqjax, else ~/.cache/vqjax.
 
     Raises InputError if that is no path of this machine, or there is no home.
     """
-    return local(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME") / "vqjax"
+    return absolute_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME") / "vqjax"

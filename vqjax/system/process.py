@@ -11,18 +11,18 @@ from typing import Any, NoReturn
 
 from vqjax.system import compilation, memory, signals
 from vqjax.system.errors import InputError
-from vqjax.system.files import Unwritten
+from vqjax.system.files import WriteError
 
 # What is wrong with a place, not with the program.
 _PLACES = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
     *(errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)),
 )
-UNREAD = 128 + 13  # the status where nobody reads any more what is printed, as of a program that SIGPIPE ends
+OUTPUT_UNREAD = 128 + 13  # the status where nobody reads any more what is printed, as of a program that SIGPIPE ends
 Main = Callable[[Sequence[str]], int | None]  # arguments, less the command's name -> the exit status, None being 0
 
 
-def status(main: Callable[[], int | None]) -> int:
+def exit_status(main: Callable[[], int | None]) -> int:
     """What `main` returns, None being 0; 2 after an InputError, or an OSError that is of a place, and not the program's
     fault, which are shown; 130 if Ctrl-C stopped it; UNREAD.
 
@@ -32,12 +32,12 @@ def status(main: Callable[[], int | None]) -> int:
         returned = main() or 0
         sys.stdout.flush()
         return returned
-    except (InputError, Unwritten) as error:
+    except (InputError, WriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _unread():
-            return UNREAD
+            return OUTPUT_UNREAD
         if error.errno not in _PLACES or error.filename is None:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
@@ -80,11 +80,11 @@ def _interrupt(number: int, frame: Any) -> None:
         signal.default_int_handler(number, frame)
 
 
-def run(main: Main) -> NoReturn:
+def run_command(main: Main) -> NoReturn:
     """Ends the process with the status of `main`, called with the command line's arguments."""
-    compilation.keep()
-    memory.keep()
-    signals.own_process()
+    compilation.enable_compilation_cache()
+    memory.retain_freed_memory()
+    signals.allow_exit()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
-    sys.exit(status(lambda: main(sys.argv[1:])))
+    sys.exit(exit_status(lambda: main(sys.argv[1:])))

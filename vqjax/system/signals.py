@@ -15,13 +15,13 @@ _SAVE = "SIGUSR1"
 _own = False
 
 
-def own_process() -> None:
+def allow_exit() -> None:
     """From now on the process is known to be there for a command alone: it may be ended."""
     global _own
     _own = True
 
 
-def owned() -> bool:
+def exit_allowed() -> bool:
     """Whether `own_process` has said so."""
     return _own
 
@@ -30,7 +30,7 @@ class Stopped(Exception):
     """What takes long is left for a signal, and not finished."""
 
 
-class Interrupts:
+class SignalHandler:
     """While entered, SIGINT, SIGTERM and SIGHUP ask to stop, SIGUSR1 asks to save; those that a platform has.
 
     A thread answers at once, even while the main one is in a long call outside Python, as a compilation is: with a
@@ -44,11 +44,11 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.signal, self.losing = 0, False
+        self.signal, self.has_unsaved_steps = 0, False
         self._save = False
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> "Interrupts":
+    def __enter__(self) -> "SignalHandler":
         if threading.current_thread() is not threading.main_thread():
             return self
         self._told, self._listener = False, socket.socketpair()
@@ -83,7 +83,7 @@ class Interrupts:
     def _note(self, number: int, frame: Any) -> None:
         if number == getattr(signal, _SAVE, None):
             self._save = True
-        elif _own or (self.losing and not self.signal):
+        elif _own or (self.has_unsaved_steps and not self.signal):
             self.signal = number
         elif callable(handler := self._previous[number]):
             handler(number, frame)
@@ -107,16 +107,16 @@ class Interrupts:
             return
         if number.name == _SAVE:
             _say("SIGUSR1: saving after this step")
-        elif self._told or not self.losing:
+        elif self._told or not self.has_unsaved_steps:
             if _own:
-                _say("stopped at once" if self._told else stopped(number))
+                _say("stopped at once" if self._told else stop_message(number))
                 _end(128 + number)
         else:
             self._told = True
             _say(f"{number.name}: stopping after this step; again to quit without saving")
 
 
-def stopped(number: int) -> str:
+def stop_message(number: int) -> str:
     """What is said at the end of a run that a signal has stopped."""
     return f"stopped by {signal.Signals(number).name}; the same command goes on from here"
 

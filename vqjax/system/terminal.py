@@ -35,17 +35,17 @@ def timed(what: str) -> Iterator[None]:
     print(f"{again}{time.perf_counter() - since:.1f} s", flush=True)
 
 
-def fitted(text: str, indent: str = "  ") -> str:
+def wrap(text: str, indent: str = "  ") -> str:
     """A text in lines of at most 100 characters; paths and other long words stay whole."""
     return textwrap.fill(text, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def short(path: Path) -> str:
+def display_path(path: Path) -> str:
     """A path for a person: from the current directory if it lies below that."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def show(figures: Mapping[str, Any], names: Sequence[str] = ()) -> str:
+def format_metrics(figures: Mapping[str, Any], names: Sequence[str] = ()) -> str:
     """Figures for a person in one line: those of the names, or all that are numbers."""
     chosen = [name for name in names or figures if isinstance(figures.get(name, ""), int | float | None)]
     return ", ".join(f"{_NAMES.get(name, name.replace('_', ' '))} {_number(name, figures[name])}" for name in chosen)
@@ -112,14 +112,14 @@ class Progress:
         self._soon = 0.0
         self._show(figures)
         if self._lines:
-            self.line(f"step {done:,}: {show(figures, self._names)}, {rate:,.0f} images/s")
+            self.line(f"step {done:,}: {format_metrics(figures, self._names)}, {rate:,.0f} images/s")
 
     def _show(self, figures: Mapping[str, float]) -> None:
-        self._bar.set_postfix_str(show(figures, self._names[:_SHOWN]), refresh=False)
+        self._bar.set_postfix_str(format_metrics(figures, self._names[:_SHOWN]), refresh=False)
 
     def line(self, text: str) -> None:
         """A line above the bar."""
-        self._bar.write(fitted(text))
+        self._bar.write(wrap(text))
 
     def __enter__(self) -> "Progress":
         return self
@@ -133,9 +133,9 @@ def summary(workdir: Path, result: str, following: Sequence[str], seconds: Mappi
     pictures = sorted(path.name for path in workdir.iterdir() if path.suffix in (".png", ".gif"))
     lines = [
         result,
-        f"in {short(workdir)}:",
-        fitted(f"  pictures  {', '.join(pictures)}", " " * 12),
+        f"in {display_path(workdir)}:",
+        wrap(f"  pictures  {', '.join(pictures)}", " " * 12),
         "  figures   report.md, eval.json, metrics.jsonl",
-        fitted(f"  time      {', '.join(f'{phase} {took:,.1f} s' for phase, took in seconds.items())}", " " * 12),
+        wrap(f"  time      {', '.join(f'{phase} {took:,.1f} s' for phase, took in seconds.items())}", " " * 12),
     ]
     return "\n".join(lines + [f"{'next:' if not i else '':<6}{line}" for i, line in enumerate(following)])

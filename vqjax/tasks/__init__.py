@@ -1,4 +1,4 @@
-"""The map: what is trained, one class per task, all behind the contract in `vqjax.tasks.contract`."""
+"""The map: what is trained, one class per task, all behind the contract in `vqjax.tasks.base`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from vqjax.config.schema import SecondStage, check_run
 from vqjax.data import datasets
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
-from vqjax.system.paths import local
+from vqjax.system.paths import absolute_path
 from vqjax.tasks.autoencoder import AutoencoderTask
 from vqjax.tasks.base import Task
 from vqjax.tasks.classifier import ClassifierTask, CodeClassifierTask
@@ -26,7 +26,7 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-def complete(
+def resolve_config(
     config: ConfigDict, stage1: Stage1 | None = None, facts: Mapping[str, Any] | None = None
 ) -> tuple[ConfigDict, Stage1 | None]:
     """The config, its fields outside `model` and `optimizer` checked, with what its stage 1 says filled in; and that.
@@ -44,16 +44,20 @@ def complete(
     check_name(TASKS, config.task, "config.task")
     check_run(config, TASKS[config.task].fields)
     config = ConfigDict(config.to_dict())
-    for part, name, key in ((config, "start", ""), (config.data, "path", "data."), (config.data, "data_dir", "data.")):
+    for part, name, key in (
+        (config, "init_from", ""),
+        (config.data, "path", "data."),
+        (config.data, "data_dir", "data."),
+    ):
         if part.get(name):
-            part[name] = str(local(part[name], f"config.{key}{name}"))
+            part[name] = str(absolute_path(part[name], f"config.{key}{name}"))
     if TASKS[config.task].fields is not SecondStage:
         return config, None
     stage1 = stage1 or Stage1(config.stage1, facts=facts)
     return stage1.complete(config), stage1
 
 
-def build(config: ConfigDict, stage1: Stage1 | None = None, facts: Mapping[str, Any] | None = None) -> Task:
+def build_task(config: ConfigDict, stage1: Stage1 | None = None, facts: Mapping[str, Any] | None = None) -> Task:
     """The task of a config.
 
     Args:
@@ -64,27 +68,27 @@ def build(config: ConfigDict, stage1: Stage1 | None = None, facts: Mapping[str, 
       InputError: a field is wrong. No data is read.
     """
     if not facts:
-        facts = stage1.inherited if stage1 else datasets.facts(config)
+        facts = stage1.inherited if stage1 else datasets.dataset_facts(config)
     return TASKS[config.task](config, facts, stage1)
 
 
-def started(task: Task) -> dict[str, Any]:
-    """The variables that a run with `config.start` begins with, on the host: those of the chosen checkpoint there.
+def warm_start(task: Task) -> dict[str, Any]:
+    """The variables that a run with `config.init_from` begins with, on the host: those of the chosen checkpoint there.
 
     Raises InputError if there is no such run, or its variables differ from the task's in name, shape or dtype.
     """
-    where = f"config.start={task.config.start}"
+    where = f"config.init_from={task.config.init_from}"
     try:
-        other = Workdir(task.config.start)
+        other = Workdir(task.config.init_from)
         other.config()
-        step, variables = other.restore_variables(task.expected)
+        step, variables = other.restore_variables(task.abstract_variables)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     print(f"{where}: starting from its weights, step {step:,}")
     return variables
 
 
-def trained(workdir: Workdir, stage1: str | None = None) -> Task:
+def load_task(workdir: Workdir, stage1: str | None = None) -> Task:
     """The task of a run that was trained.
 
     Args:
@@ -104,6 +108,6 @@ def trained(workdir: Workdir, stage1: str | None = None) -> Task:
         raise InputError(f"--stage1={stage1}: {workdir.path} holds a run of task {config.task!r}, which has none")
     try:
         check_run(config, TASKS[config.task].fields)
-        return build(config, found, facts)
+        return build_task(config, found, facts)
     except InputError as error:
         raise InputError(f"{error}\n{workdir.path} was made by vqjax {workdir.made_by}, which can read it") from error

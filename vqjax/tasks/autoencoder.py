@@ -10,17 +10,17 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import OneOf, Width
-from vqjax.config.check import build, own_fields
+from vqjax.config.check import build, section_fields
 from vqjax.data.splits import Split
 from vqjax.networks.encoders import DECODERS, ENCODERS
 from vqjax.networks.layers import DTYPES
-from vqjax.networks.likelihoods import LIKELIHOODS, unit
+from vqjax.networks.likelihoods import LIKELIHOODS, to_unit
 from vqjax.quantizers import QUANTIZERS
 from vqjax.runs import metrics
 from vqjax.system.errors import InputError
 from vqjax.tasks import models
 from vqjax.tasks.base import Pictures
-from vqjax.tasks.quantized import Quantized
+from vqjax.tasks.quantized import QuantizedTask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class AutoencoderFields:
     likelihood: str
 
 
-class AutoencoderTask(Quantized):
+class AutoencoderTask(QuantizedTask):
     """Stage 1: images to codes and back. The objective is the reconstruction's loss plus the quantizer's.
 
     Attributes:
@@ -51,7 +51,7 @@ class AutoencoderTask(Quantized):
         super().__init__(config, facts)
         *frames, height, width, channels = self.image_shape
         tables = ENCODERS, DECODERS, QUANTIZERS, LIKELIHOODS
-        fields = own_fields(AutoencoderFields, config.model, "config.model", *tables)
+        fields = section_fields(AutoencoderFields, config.model, "config.model", *tables)
         code_dim, dtype = fields.code_dim, DTYPES[fields.dtype]
         self.likelihood = build(LIKELIHOODS, config, "model.likelihood")
         encoder = build(ENCODERS, config, "model.encoder", features=code_dim, dtype=dtype)
@@ -69,7 +69,7 @@ class AutoencoderTask(Quantized):
         self.positions = math.prod(self.grid)
         quantizer.check(f"config.model.{config.model.quantizer}")
         self.module = models.Autoencoder(encoder, quantizer, decoder)
-        self._evaluate = jax.jit(self.evaluate)
+        self._evaluate = jax.jit(self.apply_eval)
 
     def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
         """The facts with the variance of the training pixels, in [0, 1]."""
@@ -81,9 +81,9 @@ class AutoencoderTask(Quantized):
         return {**super().describe(splits), "variance": variance}
 
     @property
-    def traits(self) -> dict[str, Any]:
+    def table_columns(self) -> dict[str, Any]:
         codes = "grid" if self.module.quantizer.num_codes else "none"
-        return {**super().traits, "quantizer": self.config.model.quantizer, "codes": codes}
+        return {**super().table_columns, "quantizer": self.config.model.quantizer, "codes": codes}
 
     def monitor(self, figures: Mapping[str, float]) -> float:
         return figures["mse"]
@@ -92,17 +92,17 @@ class AutoencoderTask(Quantized):
         """What the encoder sees, (B, H, W, C)."""
         return self.likelihood.inputs(batch["image"])
 
-    def objective(self, output: models.Autoencoded, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(self, output: models.Autoencoded, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss () and the metrics of a batch, means over its examples."""
         reconstruction_loss = self.likelihood.loss(output.output, batch["image"], self.facts["variance"])
         loss = reconstruction_loss + output.quantized.loss
-        mse = jnp.mean((self.likelihood.mean(output.output) - unit(batch["image"])) ** 2)
+        mse = jnp.mean((self.likelihood.mean(output.output) - to_unit(batch["image"])) ** 2)
         parts = {"loss": loss, "reconstruction_loss": reconstruction_loss, "mse": mse}
         return loss, {**parts, **output.quantized.metrics}
 
-    def assess(self, output: models.Autoencoded, batch: Mapping) -> dict[str, jax.Array]:
+    def eval_metrics(self, output: models.Autoencoded, batch: Mapping) -> dict[str, jax.Array]:
         """The metrics that only an evaluation computes, means over the batch."""
-        figures = {"ssim": metrics.ssim(self.likelihood.mean(output.output), unit(batch["image"])).mean()}
+        figures = {"ssim": metrics.ssim(self.likelihood.mean(output.output), to_unit(batch["image"])).mean()}
         if self.likelihood.bits_per_dim:
             figures["bits_per_dim_given_codes"] = self.likelihood.bits_per_dim(output.output, batch["image"])
         return figures
@@ -125,14 +125,14 @@ class AutoencoderTask(Quantized):
 
     def reconstruct(self, variables: Mapping, images: jax.Array) -> jax.Array:
         """Images as for `encode` -> what comes of them, (B, H, W, C) in [0, 1]; also without codes."""
-        return self.likelihood.mean(self.evaluate(variables, {"image": images}).output)
+        return self.likelihood.mean(self.apply_eval(variables, {"image": images}).output)
 
     def _apply(self, method: str, variables: Mapping, x: jax.Array) -> Any:
         return self.module.apply(variables, x, method=method)
 
-    def following(self, workdir: str) -> tuple[str, ...]:
+    def next_commands(self, workdir: str) -> tuple[str, ...]:
         if not self.module.quantizer.num_codes or len(self.image_shape) > 3:
-            return super().following(workdir)
+            return super().next_commands(workdir)
         return (
             f"python -m vqjax explore --workdir {workdir}",
             f"python -m vqjax train --config prior --config.stage1={workdir} --workdir {workdir}_prior",
@@ -140,7 +140,7 @@ class AutoencoderTask(Quantized):
 
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
         """A batch's images, each above what comes of it; of clips, both side by side."""
-        originals = unit(batch["image"])
+        originals = to_unit(batch["image"])
         found = self.likelihood.mean(self._evaluate(variables, batch).output)
         if originals.ndim > 4:
             return {"reconstructions": Pictures(jnp.concatenate([originals, found], axis=-2))}

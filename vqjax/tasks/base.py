@@ -42,7 +42,7 @@ class Task:
     """The contract, with what a task does that has nothing to say on a point.
 
     A task sets `module` and writes `inputs` and `objective`; the defaults do for images without a stage 1, and for a
-    Flax module that is called as `module(x, train, progress, noise)`. Metrics of a batch are means over its examples.
+    Flax module that is called as `module(x, train, progress, keys)`. Metrics of a batch are means over its examples.
 
     Attributes:
       config: of the run, complete.
@@ -72,7 +72,7 @@ class Task:
                 f"config.task={config.task!r}: expected images, but those of config.data.name={facts['dataset']!r} are "
                 f"clips of {self.image_shape[0]} frames"
             )
-        self.augmentation = augmentation.fields(config, self.image_shape)
+        self.augmentation = augmentation.augment_options(config, self.image_shape)
 
     def check(self, count: int) -> None:
         """Raises InputError if a run of this config on so many images of train can only be of no use."""
@@ -98,16 +98,16 @@ class Task:
 
         Raises InputError if the set cannot be read, or is by now another one than the facts say.
         """
-        datasets.agree(self.config, self.facts)
-        return datasets.load(self.config, names, self.read)
+        datasets.check_same_dataset(self.config, self.facts)
+        return datasets.load_splits(self.config, names, self.read)
 
     def read(self, config: ConfigDict, name: str) -> Split:
         """The `image` and `label` of "train" or "test", whole; or what the task takes in their place."""
-        return datasets.read(config, name)
+        return datasets.read_split(config, name)
 
     def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
         """The facts of a new run, with what only the data itself and stage 1 can say."""
-        found = {**self.facts, "hash": datasets.hashes(self.config)}
+        found = {**self.facts, "hash": datasets.dataset_hashes(self.config)}
         return {**found, **self.stage1.identity} if self.stage1 else found
 
     @property
@@ -136,16 +136,16 @@ class Task:
         return variables
 
     @property
-    def expected(self) -> dict[str, Any]:
+    def abstract_variables(self) -> dict[str, Any]:
         """The names, shapes and dtypes of the variables."""
         return jax.eval_shape(lambda: self.init(jax.random.key(0)))
 
     @property
-    def initialises(self) -> str:
+    def initialize_label(self) -> str:
         """What `initialise` does, in words for a person; "" if nothing that takes long."""
         return ""
 
-    def initialise(self, variables: dict[str, Any], batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
+    def initialize(self, variables: dict[str, Any], batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
         """The variables before step 0, of fresh ones and of training batches."""
         return variables
 
@@ -164,15 +164,17 @@ class Task:
             return batch
         return {**batch, "image": augmentation.augment(batch["image"], batch["example"], key, **self.augmentation)}
 
-    def train(self, variables: Mapping, batch: Mapping, step: jax.Array, key: jax.Array) -> tuple[Any, dict[str, Any]]:
+    def apply_train(
+        self, variables: Mapping, batch: Mapping, step: jax.Array, key: jax.Array
+    ) -> tuple[Any, dict[str, Any]]:
         """The output on a batch in training, and the collections other than params as they are afterwards."""
         collections = [name for name in variables if name != "params"]
         progress = step / self.config.steps
-        arguments = self.inputs(batch), True, progress, keys_of(batch, key)
+        arguments = self.inputs(batch), True, progress, example_keys(batch, key)
         found: Any = self.module.apply(variables, *arguments, mutable=collections)
         return found
 
-    def objective(self, output: Any, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(self, output: Any, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss () and the metrics of a batch."""
         raise NotImplementedError
 
@@ -180,7 +182,7 @@ class Task:
         """What `refresh` needs of a batch's output: a tree of arrays (B, ...)."""
         return ()
 
-    def refresh(
+    def after_update(
         self, variables: dict[str, Any], vectors: Any, gather: Callable, step: jax.Array, key: jax.Array
     ) -> dict[str, Any]:
         """The variables after an update, the same on every device.
@@ -194,11 +196,11 @@ class Task:
         """
         return variables
 
-    def evaluate(self, variables: Mapping, batch: Mapping) -> Any:
+    def apply_eval(self, variables: Mapping, batch: Mapping) -> Any:
         """The output on a batch in evaluation; every example on its own."""
         return self.module.apply(variables, self.inputs(batch), False)
 
-    def assess(self, output: Any, batch: Mapping) -> dict[str, jax.Array]:
+    def eval_metrics(self, output: Any, batch: Mapping) -> dict[str, jax.Array]:
         """The metrics that only an evaluation computes."""
         return {}
 
@@ -212,16 +214,16 @@ class Task:
         """The number by which the best checkpoint is chosen; lower is better."""
         return figures["loss"]
 
-    def following(self, workdir: str) -> tuple[str, ...]:
+    def next_commands(self, workdir: str) -> tuple[str, ...]:
         """Commands that may come after a finished run; the workdir as a shell takes it."""
         return (f"python -m vqjax evaluate --workdir {workdir}",)
 
     @property
-    def traits(self) -> dict[str, Any]:
+    def table_columns(self) -> dict[str, Any]:
         """What an ablation's table says of the run."""
         return {"dataset": self.facts["dataset"], "stages": self.config.task}
 
 
-def keys_of(batch: Mapping, key: jax.Array) -> jax.Array:
+def example_keys(batch: Mapping, key: jax.Array) -> jax.Array:
     """A key for each example, (B,), by its position in the global batch."""
     return jax.vmap(lambda example: jax.random.fold_in(key, example))(batch["example"])

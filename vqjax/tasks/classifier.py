@@ -12,25 +12,25 @@ import optax
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import OneOf, Rate
-from vqjax.config.check import build, own_fields
+from vqjax.config.check import build, section_fields
 from vqjax.config.schema import SecondStage
 from vqjax.data import datasets
 from vqjax.data.splits import Split
 from vqjax.networks.backbones import BACKBONES, HEADS
 from vqjax.networks.layers import DTYPES
-from vqjax.networks.likelihoods import centred, unit
+from vqjax.networks.likelihoods import to_signed, to_unit
 from vqjax.quantizers import QUANTIZERS, Identity, Quantizer
 from vqjax.system.errors import InputError
 from vqjax.tasks import models
 from vqjax.tasks.base import Pictures
-from vqjax.tasks.quantized import Quantized
+from vqjax.tasks.quantized import QuantizedTask
 from vqjax.tasks.stage1 import Stage1
 
 # What a classifier on a frozen stage 1 sees of uint8 images (B, H, W, C), by stage 1 and its variables: (B, h, w, F).
 INPUTS = {
     "codes": lambda stage1, variables, images: stage1.lookup(variables, stage1.encode(variables, images)),
     "latents": lambda stage1, variables, images: stage1.latents(variables, images),
-    "pixels": lambda stage1, variables, images: centred(images),
+    "pixels": lambda stage1, variables, images: to_signed(images),
 }
 
 
@@ -41,7 +41,7 @@ class ClassifierFields:
     dtype: Annotated[str, OneOf(DTYPES)]
     backbone: str
     quantizer: str
-    quantize: Annotated[str, OneOf(models.QUANTIZED)]
+    quantize: Annotated[str, OneOf(models.POOLING)]
     head: str
     label_smoothing: Rate
 
@@ -56,7 +56,7 @@ class CodeClassifierFields:
     label_smoothing: Rate
 
 
-class ClassifierTask(Quantized):
+class ClassifierTask(QuantizedTask):
     """Images to labels, end to end through a quantizer, by cross-entropy plus the quantizer's loss."""
 
     module: models.Classifier
@@ -65,10 +65,10 @@ class ClassifierTask(Quantized):
 
     def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Stage1 | None = None):
         super().__init__(config, facts)
-        fields = own_fields(ClassifierFields, config.model, "config.model", BACKBONES, QUANTIZERS, HEADS)
+        fields = section_fields(ClassifierFields, config.model, "config.model", BACKBONES, QUANTIZERS, HEADS)
         shape, dtype = self.image_shape, DTYPES[fields.dtype]
         backbone = build(BACKBONES, config, "model.backbone", dtype=dtype)
-        if (reason := backbone.misfit(*shape[:2])) is not None:
+        if (reason := backbone.size_error(*shape[:2])) is not None:
             raise InputError(
                 f"config.model.{fields.backbone}: {reason} the images of config.data.name={config.data.name!r}, "
                 f"{shape[0]} x {shape[1]} pixels"
@@ -78,9 +78,9 @@ class ClassifierTask(Quantized):
         codes = fields.quantize if quantizer.num_codes else "none"
         self._traits = {"stages": "end to end", "quantizer": fields.quantizer, "codes": codes}
         self._build(fields, backbone, quantizer, fields.quantize)
-        if fields.quantize == "one" and fields.head != "pooled":
+        if fields.quantize == "pooled" and fields.head != "pooled":
             raise InputError(
-                f"config.model.head={fields.head!r}: config.model.quantize='one' leaves it one position; "
+                f"config.model.head={fields.head!r}: config.model.quantize='pooled' leaves it one position; "
                 "expected pooled, or config.model.quantize='grid'"
             )
 
@@ -94,22 +94,22 @@ class ClassifierTask(Quantized):
         head = build(HEADS, config, "model.head", num_classes=count, dtype=DTYPES[fields.dtype])
         self.curves = tuple(name for name in self.curves if name != "top5" or count > 5)  # of 5 classes it is 1
         self.module = models.Classifier(backbone, quantizer, head, quantize)
-        self.positions = 1 if quantize == "one" else math.prod(self.input_shape[:2])
+        self.positions = 1 if quantize == "pooled" else math.prod(self.input_shape[:2])
         self._fields = fields
         self._predict = jax.jit(self.probabilities)
 
     @property
-    def traits(self) -> dict[str, Any]:
-        return {**super().traits, **self._traits, "inputs": "pixels", "head": self._fields.head}
+    def table_columns(self) -> dict[str, Any]:
+        return {**super().table_columns, **self._traits, "inputs": "pixels", "head": self._fields.head}
 
     def monitor(self, figures: Mapping[str, float]) -> float:
         return -figures["accuracy"]
 
     def inputs(self, batch: Mapping) -> jax.Array:
         """What the module is applied to: pixels on [-1, 1], (B, H, W, C)."""
-        return centred(batch["image"])
+        return to_signed(batch["image"])
 
-    def objective(self, output: models.Classified, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(self, output: models.Classified, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss () and the metrics of a batch, means over its examples; only the loss has its labels smoothed."""
         logits, labels = output.logits, batch["label"]
         smoothed = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), self._fields.label_smoothing)
@@ -123,7 +123,7 @@ class ClassifierTask(Quantized):
         }
         return loss, {**metrics, **output.quantized.metrics}
 
-    def assess(self, output: models.Classified, batch: Mapping) -> dict[str, jax.Array]:
+    def eval_metrics(self, output: models.Classified, batch: Mapping) -> dict[str, jax.Array]:
         """The metrics that only an evaluation computes: confusion (C, C), shares of true and predicted classes."""
         true, predicted = (
             jax.nn.one_hot(classes, len(self.class_names)) for classes in (batch["label"], output.logits.argmax(1))
@@ -132,7 +132,7 @@ class ClassifierTask(Quantized):
 
     def probabilities(self, variables: Mapping, frozen: Mapping, batch: dict[str, jax.Array]) -> jax.Array:
         """A batch as it is on disk -> the probabilities of the classes, (B, classes)."""
-        return jax.nn.softmax(self.evaluate(variables, self.prepare(batch, None, frozen)).logits)
+        return jax.nn.softmax(self.apply_eval(variables, self.prepare(batch, None, frozen)).logits)
 
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
         """What the classifier sees of a batch, with the predicted classes, and the true one where that is another."""
@@ -142,12 +142,12 @@ class ClassifierTask(Quantized):
         wrong, title = predicted != np.asarray(batch["label"]), "predicted classes; those that are wrong in red"
         return {"predictions": Pictures(self._visible(batch), captions, title=title, wrong=wrong)}
 
-    def following(self, workdir: str) -> tuple[str, ...]:
+    def next_commands(self, workdir: str) -> tuple[str, ...]:
         return (f"python -m vqjax predict --workdir {workdir} IMAGE …",)
 
     def _visible(self, batch: Mapping) -> jax.Array:
         """Images in [0, 1], (B, H, W, C)."""
-        return unit(batch["image"])
+        return to_unit(batch["image"])
 
 
 class CodeClassifierTask(ClassifierTask):
@@ -160,8 +160,8 @@ class CodeClassifierTask(ClassifierTask):
     fields = SecondStage
 
     def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Stage1):
-        Quantized.__init__(self, config, facts, stage1)
-        fields = own_fields(CodeClassifierFields, config.model, "config.model", HEADS)
+        QuantizedTask.__init__(self, config, facts, stage1)
+        fields = section_fields(CodeClassifierFields, config.model, "config.model", HEADS)
         self._inputs = fields.inputs
         self._build(fields, models.Features(), Identity(self.input_shape[-1]), "grid")
 
@@ -178,13 +178,19 @@ class CodeClassifierTask(ClassifierTask):
     def read(self, config: ConfigDict, name: str) -> Split:
         """The `label` of "train" or "test", with `codes` where stage 1 has made them once, else `image`."""
         kept = self._inputs == "codes" and name not in super().prepares  # those that are not augmented
-        return self.stage1.read(config, name) if kept else datasets.read(config, name)
+        return self.stage1.read(config, name) if kept else datasets.read_split(config, name)
 
     @property
-    def traits(self) -> dict[str, Any]:
+    def table_columns(self) -> dict[str, Any]:
         inputs = self._inputs
         codes = {} if inputs == "codes" else {"quantizer": "none", "codes": "none"}
-        return {**self.stage1.traits, "stages": "two stages", **codes, "inputs": inputs, "head": self._fields.head}
+        return {
+            **self.stage1.table_columns,
+            "stages": "two stages",
+            **codes,
+            "inputs": inputs,
+            "head": self._fields.head,
+        }
 
     @property
     def prepares(self) -> tuple[str, ...]:

@@ -44,17 +44,17 @@ class Autoencoder(nn.Module):
     quantizer: Quantizer
     decoder: nn.Module
 
-    def __call__(self, x: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Autoencoded:
+    def __call__(self, x: jax.Array, train: bool, progress: Any = 1.0, keys: Any = None) -> Autoencoded:
         """x (B, H, W, C) -> Autoencoded. With `train` the mutable collections follow the batch.
 
         Args:
           x: as the likelihood's `inputs` gives it.
           train: or evaluate.
           progress: share of the run that is done, for schedules.
-          noise: (B,) keys, one per example, for quantizers that draw.
+          keys: (B,) PRNG keys, one per example, for quantizers that draw.
         """
         z = self.latents(x, train)
-        quantized = self.quantizer(z, train, progress, noise)
+        quantized = self.quantizer(z, train, progress, keys)
         return Autoencoded(self._decode(quantized.z_q, train), z, quantized)
 
     def _decode(self, z_q: jax.Array, train: bool) -> jax.Array:
@@ -76,13 +76,13 @@ class Autoencoder(nn.Module):
         """(B, H, W, C) -> the encoder's vectors (B, h, w, D)."""
         return over_frames(lambda frames: self.encoder(frames, train), x)
 
-    def initialise(self, vectors: jax.Array, seed: int) -> None:
+    def initialize(self, vectors: jax.Array, seed: int) -> None:
         """The quantizer's `initialise`, for `apply(..., mutable=True)`."""
-        self.quantizer.initialise(vectors, seed)
+        self.quantizer.initialize(vectors, seed)
 
-    def refresh(self, z: jax.Array, key: jax.Array) -> None:
+    def after_update(self, z: jax.Array, key: jax.Array) -> None:
         """The quantizer's `refresh`, for `apply(..., mutable=True)`."""
-        self.quantizer.refresh(z, key)
+        self.quantizer.after_update(z, key)
 
 
 class Classified(NamedTuple):
@@ -108,8 +108,8 @@ class Features(nn.Module):
 
 
 # Where the features (B, h, w, F) are quantized: the mean over the positions, or every position.
-QUANTIZED = {
-    "one": lambda features: features.astype(jnp.float32).mean((1, 2), keepdims=True),
+POOLING = {
+    "pooled": lambda features: features.astype(jnp.float32).mean((1, 2), keepdims=True),
     "grid": lambda features: features,
 }
 
@@ -124,7 +124,7 @@ class Classifier(nn.Module):
       backbone: an entry of BACKBONES, built, or Features.
       quantizer: an entry of QUANTIZERS, built.
       head: an entry of HEADS, built.
-      quantize: an entry of QUANTIZED.
+      quantize: an entry of POOLING.
     """
 
     backbone: nn.Module
@@ -135,28 +135,28 @@ class Classifier(nn.Module):
     def setup(self):
         self._norm = BatchNorm(jnp.float32, affine=False)
 
-    def __call__(self, x: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Classified:
+    def __call__(self, x: jax.Array, train: bool, progress: Any = 1.0, keys: Any = None) -> Classified:
         """x (B, H, W, C) -> Classified. With `train` the mutable collections follow the batch.
 
         Args:
           x: the backbone's input.
           train: or evaluate.
           progress: share of the run that is done, for schedules.
-          noise: (B,) keys, one per example, for dropout and quantizers that draw.
+          keys: (B,) PRNG keys, one per example, for dropout and quantizers that draw.
         """
         z = self.latents(x, train)
-        quantized = self.quantizer(z, train, progress, noise)
-        keys = None if noise is None else jax.vmap(lambda key: jax.random.fold_in(key, 1))(noise)
-        return Classified(self.head(quantized.z_q, train, keys), z, quantized)
+        quantized = self.quantizer(z, train, progress, keys)
+        head_keys = None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+        return Classified(self.head(quantized.z_q, train, head_keys), z, quantized)
 
     def latents(self, x: jax.Array, train: bool = False) -> jax.Array:
         """(B, H, W, C) -> what is quantized, (B, h, w, F) float32."""
-        return self._norm(QUANTIZED[self.quantize](self.backbone(x, train)), train)
+        return self._norm(POOLING[self.quantize](self.backbone(x, train)), train)
 
-    def initialise(self, vectors: jax.Array, seed: int) -> None:
+    def initialize(self, vectors: jax.Array, seed: int) -> None:
         """The quantizer's `initialise`, for `apply(..., mutable=True)`."""
-        self.quantizer.initialise(vectors, seed)
+        self.quantizer.initialize(vectors, seed)
 
-    def refresh(self, z: jax.Array, key: jax.Array) -> None:
+    def after_update(self, z: jax.Array, key: jax.Array) -> None:
         """The quantizer's `refresh`, for `apply(..., mutable=True)`."""
-        self.quantizer.refresh(z, key)
+        self.quantizer.after_update(z, key)

@@ -12,14 +12,14 @@ import optax
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Decay, OneOf
-from vqjax.config.check import build, own_fields
+from vqjax.config.check import build, section_fields
 from vqjax.config.schema import SecondStage
 from vqjax.data import datasets
 from vqjax.data.splits import Split
 from vqjax.networks.layers import DTYPES
 from vqjax.networks.priors import PRIORS, Prior
 from vqjax.runs import metrics
-from vqjax.tasks.base import Pictures, Task, keys_of
+from vqjax.tasks.base import Pictures, Task, example_keys
 from vqjax.tasks.sampling import ANCESTRAL, Sampling, sample
 from vqjax.tasks.stage1 import Stage1
 
@@ -30,7 +30,7 @@ class PriorFields:
 
     prior: str
     dtype: Annotated[str, OneOf(DTYPES)]
-    average: Decay
+    ema_decay: Decay
     class_conditional: bool
 
 
@@ -50,13 +50,13 @@ class PriorTask(Task):
 
     def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Stage1):
         super().__init__(config, facts, stage1)
-        fields = own_fields(PriorFields, config.model, "config.model", PRIORS)
+        fields = section_fields(PriorFields, config.model, "config.model", PRIORS)
         self.grid = stage1.grid
         self.conditional = fields.class_conditional and bool(self.class_names)
         given = {"num_codes": self.stage1.num_codes, "grid": self.grid, "dtype": DTYPES[fields.dtype]}
         classes = len(self.class_names) if self.conditional else 0
         self.module = build(PRIORS, config, "model.prior", **given, num_classes=classes)
-        self._average = fields.average
+        self._average = fields.ema_decay
         self._bits_per_dim = math.prod(self.grid) / (math.log(2) * math.prod(self.image_shape))  # of one nat per code
         self._given_codes = dict[str, float]()  # of the splits that were evaluated
         self._sample, self._decode = jax.jit(self.sample), jax.jit(self.stage1.decode)
@@ -78,8 +78,8 @@ class PriorTask(Task):
         return (f"config.data.name={self.config.data.name!r} has no labels: the prior is unconditional",)
 
     @property
-    def traits(self) -> dict[str, Any]:
-        return {**self.stage1.traits, "stages": "prior"}
+    def table_columns(self) -> dict[str, Any]:
+        return {**self.stage1.table_columns, "stages": "prior"}
 
     def monitor(self, figures: Mapping[str, float]) -> float:
         return figures["nats_per_code"]
@@ -88,7 +88,7 @@ class PriorTask(Task):
         """The `codes` and `label` of "train" or "test"; for augmentation, with `image` too."""
         split = self.stage1.read(config, name)
         if name in self.prepares:
-            split = Split(**split.arrays, image=datasets.read(config, name).arrays["image"])
+            split = Split(**split.arrays, image=datasets.read_split(config, name).arrays["image"])
         return split
 
     def init(self, key: jax.Array) -> dict[str, Any]:
@@ -106,15 +106,15 @@ class PriorTask(Task):
             "example": batch["example"],
         }
 
-    def train(
+    def apply_train(
         self, variables: Mapping, batch: Mapping, step: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, dict[str, Any]]:
         """The logits of a batch in training, and the collections other than params, which `refresh` moves."""
-        keys = keys_of(batch, key)
+        keys = example_keys(batch, key)
         logits: Any = self.module.apply({"params": variables["params"]}, _codes(batch), batch["label"], keys)
         return logits, {name: value for name, value in variables.items() if name != "params"}
 
-    def refresh(
+    def after_update(
         self, variables: dict[str, Any], vectors: Any, gather: Callable, step: jax.Array, key: jax.Array
     ) -> dict[str, Any]:
         """The variables after an update, with the average of the weights moved towards them.
@@ -131,17 +131,17 @@ class PriorTask(Task):
         """What evaluation and sampling apply the module with: the averaged weights where there are any."""
         return {"params": variables.get("average", variables["params"])}
 
-    def evaluate(self, variables: Mapping, batch: Mapping) -> jax.Array:
+    def apply_eval(self, variables: Mapping, batch: Mapping) -> jax.Array:
         """The logits of a batch in evaluation."""
         logits: Any = self.module.apply(self.weights(variables), _codes(batch), batch["label"])
         return logits
 
-    def objective(self, output: jax.Array, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(self, output: jax.Array, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The negative log-likelihood in nats per code, and the metrics of a batch, means over its examples."""
         nats = optax.softmax_cross_entropy_with_integer_labels(output, _codes(batch)).mean()
         return nats, {"nats_per_code": nats, "bits_per_dim_of_codes": self._bits_per_dim * nats}
 
-    def assess(self, output: jax.Array, batch: Mapping) -> dict[str, jax.Array]:
+    def eval_metrics(self, output: jax.Array, batch: Mapping) -> dict[str, jax.Array]:
         """The metrics that only an evaluation computes: nats_by_position (h, w)."""
         nats = optax.softmax_cross_entropy_with_integer_labels(output, _codes(batch))
         return {"nats_by_position": nats.mean(0)}
@@ -187,7 +187,7 @@ class PriorTask(Task):
             "decoded": pictures(_codes(batch), "real codes decoded: the best that a prior can do"),
         }
 
-    def following(self, workdir: str) -> tuple[str, ...]:
+    def next_commands(self, workdir: str) -> tuple[str, ...]:
         return f"python -m vqjax sample --workdir {workdir}", f"python -m vqjax explore --workdir {workdir}"
 
 

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 
 from vqjax.ops import axes
-from vqjax.runs.devices import compiled_quickly
+from vqjax.runs.devices import jit_fast_compile
 from vqjax.system.errors import InputError
 from vqjax.tasks import models
 from vqjax.tasks.base import Task
 
 
-class Quantized(Task):
+class QuantizedTask(Task):
     """A task whose module has a quantizer, `latents` that go into it, and its `initialise` and `refresh`."""
 
     module: models.Autoencoder | models.Classifier
@@ -31,10 +31,10 @@ class Quantized(Task):
             )
 
     @property
-    def initialises(self) -> str:
+    def initialize_label(self) -> str:
         return "first codes, by k-means" if self.module.quantizer.initial_vectors else ""
 
-    def initialise(self, variables: dict[str, Any], batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
+    def initialize(self, variables: dict[str, Any], batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
         """The fresh variables with the codebook started from vectors of the training batches."""
         return initialise(self.module, variables, map(self.inputs, batches), seed)
 
@@ -43,11 +43,11 @@ class Quantized(Task):
         found: jax.Array = output.z
         return found
 
-    def refresh(
+    def after_update(
         self, variables: dict[str, Any], vectors: jax.Array, gather: Callable, step: jax.Array, key: jax.Array
     ) -> dict[str, Any]:
         """The variables with the codebook refreshed by the global batch."""
-        refreshed: Any = self.module.apply(variables, gather(vectors), key, method="refresh", mutable=True)[1]
+        refreshed: Any = self.module.apply(variables, gather(vectors), key, method="after_update", mutable=True)[1]
         return refreshed
 
 
@@ -69,7 +69,7 @@ def initialise(
         return variables
     collections = [name for name in variables if name != "params"]
     latents = lambda variables, x: module.apply(variables, x, True, method="latents", mutable=collections)[0]  # noqa: E731
-    latents = compiled_quickly(jax.vmap(latents, (None, 0), axis_name=axes.BATCH))
+    latents = jit_fast_compile(jax.vmap(latents, (None, 0), axis_name=axes.BATCH))
     parts, count = [], 0
     for x in inputs:
         z = np.asarray(latents(variables, x[None]), np.float32)
@@ -80,5 +80,5 @@ def initialise(
     vectors: np.ndarray = np.concatenate(parts)
     vectors = vectors[np.arange(min(wanted, count)) * count // min(wanted, count)]  # of all images
     vectors = np.resize(vectors, (max(len(vectors), num_codes), vectors.shape[1]))  # each again if they are too few
-    initialised: Any = module.apply(variables, vectors, seed, method="initialise", mutable=True)[1]
+    initialised: Any = module.apply(variables, vectors, seed, method="initialize", mutable=True)[1]
     return initialised

@@ -77,7 +77,7 @@ class Stage1:
         steps, chosen = [], None
         if (self.path / "checkpoints").is_dir():
             with workdir.checkpoints() as checkpoints:
-                steps, chosen = checkpoints.steps, checkpoints.chosen
+                steps, chosen = checkpoints.steps, checkpoints.best_or_latest
         if chosen is None:
             raise InputError(f"{where}: expected a trained autoencoder, found no checkpoint in it")
         if steps[0] < self.config.steps and not standing:
@@ -95,7 +95,7 @@ class Stage1:
         """The one that a run of `config` will leave at `path`, to check what depends on it: it has no variables yet."""
         stage1 = cls.__new__(cls)
         stage1.path, stage1.config = Workdir(path, "config.stage1").path, config
-        stage1.facts = datasets.facts(config)
+        stage1.facts = datasets.dataset_facts(config)
         if config.task != "autoencoder":
             raise InputError(f"config.stage1={path}: a run of task {config.task!r}, expected 'autoencoder'")
         stage1._describe(f"config.stage1={path}")
@@ -130,13 +130,13 @@ class Stage1:
                 f"config.data.name={config.data.name!r}, but config.stage1={config.stage1} was trained on {dataset!r}"
                 "\nThe data of a second stage is that of the first: expected the same name, or an empty one"
             )
-        own = datasets.located(self.config).data
+        own = datasets.with_data_paths(self.config).data
         config.data.name, config.stage1 = dataset, str(self.path)
         for name in _PLACES:
             config.data[name] = config.data.get(name) or own.get(name, "")
         for name in _IMAGES:
             config.data[name] = own[name]
-        shape = datasets.describe(config).shape
+        shape = datasets.open_dataset(config).shape
         if tuple(self.facts["image_shape"]) != shape:
             found = " x ".join(map(str, self.facts["image_shape"]))
             raise InputError(
@@ -150,7 +150,7 @@ class Stage1:
         wanted = facts["stage1"]
         pinned = [step for found, step in pins.pinned(self._pins).items() if found == wanted and step in steps]
         for step in dict.fromkeys([*pinned, *steps]):  # the likely ones first
-            variables = self._workdir.restore_variables(self.task.expected, step)[1]
+            variables = self._workdir.restore_variables(self.task.abstract_variables, step)[1]
             if self._fingerprint(variables) == wanted:
                 self.step, self.variables, self.fingerprint = step, variables, wanted
                 return
@@ -180,7 +180,7 @@ class Stage1:
     @functools.cached_property
     def variables(self) -> dict[str, Any]:
         """{"params", collection, ...}, on the host."""
-        return self._workdir.restore_variables(self.task.expected, self.step)[1]
+        return self._workdir.restore_variables(self.task.abstract_variables, self.step)[1]
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -193,16 +193,16 @@ class Stage1:
         return {"stage1": self.fingerprint, "stage1_run": self._workdir.identity}
 
     def _fingerprint(self, variables: Mapping[str, Any]) -> str:
-        digest = hashlib.sha256(json.dumps(self._workdir.recorded()["model"], sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(self._workdir.raw_config()["model"], sort_keys=True).encode())
         for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
             digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype}{leaf.shape}".encode())
             digest.update(np.ascontiguousarray(leaf).tobytes())
         return digest.hexdigest()
 
     @property
-    def traits(self) -> dict[str, Any]:
+    def table_columns(self) -> dict[str, Any]:
         """What an ablation's table says of it."""
-        return self.task.traits
+        return self.task.table_columns
 
     def encode(self, variables: Mapping, images: jax.Array) -> jax.Array:
         """uint8 images (B, H, W, C) -> codes (B, h, w) int32."""
@@ -233,26 +233,26 @@ class Stage1:
         Raises:
           InputError: the data cannot be read, or the kept codes are damaged.
         """
-        if datasets.describe(config).data.limit:
+        if datasets.open_dataset(config).data.limit:
             return self._encode(config, name)
-        directory, data_hash = self.kept, datasets.describe(config).hash(name)
+        directory, data_hash = self.kept, datasets.open_dataset(config).hash(name)
         try:
-            split = npy.read(directory, self.fingerprint, name, data_hash)
+            split = npy.read_codes(directory, self.fingerprint, name, data_hash)
         except InputError as error:
             raise InputError(f"{error}\nDelete {directory}, and the codes are made again") from error
         return self._encode(config, name, data_hash) if split is None else split
 
     def _encode(self, config: ConfigDict, name: str, data_hash: str | None = None) -> Split:
         """The codes of a split, made batch by batch, into files if there is a hash and they can be written."""
-        images = datasets.read(config, name)
+        images = datasets.read_split(config, name)
         label = images.arrays["label"]
         encode = lambda variables, batch: self.encode(variables, batch["image"])  # noqa: E731
         mapper = devices.Mapper(self.variables, config.parallel)
         make = functools.partial(mapper.parts, encode, images, self._at_a_time, f"codes of {name}")
         if data_hash:
             try:
-                npy.write(self.kept, self.description, name, make(), label, data_hash)
-                kept = npy.read(self.kept, self.fingerprint, name, data_hash)
+                npy.write_codes(self.kept, self.description, name, make(), label, data_hash)
+                kept = npy.read_codes(self.kept, self.fingerprint, name, data_hash)
                 assert kept is not None
                 return kept
             except OSError as error:  # a stage 1 that others own can still be read
@@ -268,11 +268,11 @@ class Stage1:
         def bits_of(variables: Mapping, batch: Mapping) -> jax.Array:
             def of_one(image: jax.Array) -> jax.Array:
                 alone = {"image": image[None]}
-                return self.task.assess(self.task.evaluate(variables, alone), alone)["bits_per_dim_given_codes"]
+                return self.task.eval_metrics(self.task.apply_eval(variables, alone), alone)["bits_per_dim_given_codes"]
 
             return jax.vmap(of_one)(batch["image"])
 
-        images = datasets.load(config, (name,))[name]
+        images = datasets.load_splits(config, (name,))[name]
         mapper = devices.Mapper(self.variables, config.parallel)
         return float(mapper(bits_of, images, self._at_a_time, f"pixels of {name}").mean(dtype=np.float64))
 

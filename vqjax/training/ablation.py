@@ -17,11 +17,11 @@ from ml_collections import ConfigDict
 from vqjax import tasks
 from vqjax.data import datasets
 from vqjax.runs import devices, plots
-from vqjax.runs.report import cell, markdown_table
+from vqjax.runs.report import format_cell, markdown_table
 from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import read_lines
 from vqjax.system.errors import InputError
-from vqjax.system.files import read_json, replacing
+from vqjax.system.files import atomic_write, read_json
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 
@@ -43,7 +43,7 @@ def ablate(config: ConfigDict, directory: Path, seeds: int = 1) -> int:
     Raises:
       InputError: before the first run starts, if a row cannot be built or its workdir holds another run.
     """
-    devices.use_cores(*(row.get("batch_size") for row in config.values() if isinstance(row, ConfigDict)))
+    devices.set_cpu_device_count(*(row.get("batch_size") for row in config.values() if isinstance(row, ConfigDict)))
     rows, table = _check(_seeded(config, seeds), directory), []
     for number, (name, row) in enumerate(rows.items(), 1):
         print(f"\n{name}, row {number} of {len(rows)}")
@@ -101,14 +101,14 @@ def _check(config: ConfigDict, directory: Path) -> dict[str, ConfigDict]:
                 raise InputError(f"config.stage1={first}: that row must come before this one")
             if first in rows:
                 row.stage1 = str((directory / first).absolute())
-                if not workdir.begun:
+                if not workdir.has_facts:
                     planned = Stage1.planned(rows[first], row.stage1)
                 elif Workdir(row.stage1).config().steps != (steps := rows[first].steps):
                     raise InputError(f"config.{first}.steps={steps}: this row is trained on its codes already")
-            complete = loop.check(row, workdir, planned).config
+            complete = loop.build_task(row, workdir, planned).config
             source = complete.data.name, complete.data.data_dir, complete.data.path
             if source not in read:  # a set that is missing is better missed now than after hours
-                datasets.read(complete, "test")
+                datasets.read_split(complete, "test")
                 read.add(source)
         rows[name] = row
     return rows
@@ -117,17 +117,23 @@ def _check(config: ConfigDict, directory: Path) -> dict[str, ConfigDict]:
 def _result(name: str, config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """What the table says of a finished run."""
     figures = read_json(workdir / "eval.json")
-    task = tasks.trained(Workdir(workdir))
+    task = tasks.load_task(Workdir(workdir))
     seconds = sum(line["seconds"] for line in read_lines(workdir / "timing.jsonl"))
     found = {key: figures[key] for key in FIGURES if figures.get(key) is not None}
-    return {"row": name, **task.traits, "seed": str(config.seed), **found, "training minutes": f"{seconds / 60:.1f}"}
+    return {
+        "row": name,
+        **task.table_columns,
+        "seed": str(config.seed),
+        **found,
+        "training minutes": f"{seconds / 60:.1f}",
+    }
 
 
 def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
     """Writes table.md, table.csv and plot.png of rows {column: value}; a column that no row has is left out."""
     names = ["row", "dataset", "stages", "quantizer", "codes", "inputs", "head", "seed", *FIGURES, "training minutes"]
     names = [name for name in names if any(name in row for row in rows)]
-    with replacing(directory / "table.csv") as temporary, temporary.open("w", newline="") as file:
+    with atomic_write(directory / "table.csv") as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
@@ -136,7 +142,7 @@ def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
         label = row["row"].removesuffix(_SEED.format("", row.get("seed")))
         groups.setdefault(label, []).append(row)
     lines = [[_cells(name, label, group) for name in names] for label, group in groups.items()]
-    with replacing(directory / "table.md") as temporary:
+    with atomic_write(directory / "table.md") as temporary:
         temporary.write_text(markdown_table([name.replace("_", " ") for name in names], lines) + "\n")
     shown = next(name for name in FIGURES if any(name in row for row in rows))
     groups = {label: group for label, group in groups.items() if shown in group[0]}
@@ -152,7 +158,7 @@ def _cells(name: str, label: str, group: list[dict[str, Any]]) -> str:
     if name == "row":
         return label
     if len(group) == 1 or not values:
-        return cell(group[0].get(name, ""))
+        return format_cell(group[0].get(name, ""))
     if name in FIGURES and len({*values}) > 1:
-        return f"{sum(values) / len(values):#.4g} ({cell(min(values))} to {cell(max(values))})"
-    return ", ".join(dict.fromkeys(map(cell, values)))
+        return f"{sum(values) / len(values):#.4g} ({format_cell(min(values))} to {format_cell(max(values))})"
+    return ", ".join(dict.fromkeys(map(format_cell, values)))

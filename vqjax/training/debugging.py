@@ -13,7 +13,7 @@ from jax.extend import core
 
 from vqjax.ops import axes
 from vqjax.runs import finite
-from vqjax.runs.devices import Program
+from vqjax.runs.devices import DeviceLayout
 from vqjax.runs.state import TrainState
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -48,7 +48,7 @@ class _Value(NamedTuple):
     cause: Cause | None
 
 
-def causes(function: Callable, **arguments: Any) -> Any:
+def find_causes(function: Callable, **arguments: Any) -> Any:
     """The function's results, each leaf replaced by the Cause for which it is not finite, or by None.
 
     Args:
@@ -65,7 +65,7 @@ def causes(function: Callable, **arguments: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(shape), found)
 
 
-def watched(update: Callable, step: Callable, program: Program) -> Callable:
+def watch_steps(update: Callable, step: Callable, program: DeviceLayout) -> Callable:
     """The compiled step, which raises Diverged, with the cause, as soon as a step is not finite.
 
     Args:
@@ -83,11 +83,11 @@ def watched(update: Callable, step: Callable, program: Program) -> Callable:
     return watch
 
 
-def _explanation(step: Callable, program: Program, after: TrainState, batch: Mapping) -> str:
+def _explanation(step: Callable, program: DeviceLayout, after: TrainState, batch: Mapping) -> str:
     """Of a step that left the state as it was but for its number; all on the host."""
     state, devices = after._replace(step=after.step - 1), len(program.devices)
     shares = {name: x.reshape(devices, -1, *x.shape[1:]) for name, x in batch.items()}
-    new, metrics = causes(jax.vmap(step, (None, 0), axis_name=axes.BATCH), state=state, batch=shares)
+    new, metrics = find_causes(jax.vmap(step, (None, 0), axis_name=axes.BATCH), state=state, batch=shares)
     found = jax.tree.leaves((metrics, new), is_leaf=lambda x: isinstance(x, Cause))
     cause = str(found[0]) if found else "done again, one operation after another, it is finite"
     return f"step {after.step:,} is not finite: {cause}"

@@ -12,7 +12,7 @@ from vqjax.data import datasets
 from vqjax.data.batches import evaluation_batches
 from vqjax.data.splits import Split
 from vqjax.runs import devices
-from vqjax.runs.metrics import Mean, recall, summarize
+from vqjax.runs.metrics import RunningMean, recall, summarize
 from vqjax.runs.report import write_report
 from vqjax.runs.workdir import Workdir
 from vqjax.system.files import write_json
@@ -36,7 +36,7 @@ class Evaluator:
     def __init__(
         self,
         task: Task,
-        program: devices.Program,
+        program: devices.DeviceLayout,
         batch_size: int,
         directory: Path,
         frozen: Any,
@@ -66,7 +66,7 @@ class Evaluator:
 
     def measure(self, variables: Any, split: Split) -> dict[str, np.ndarray]:
         """The mean of every metric over the split, each example once; `variables` replicated."""
-        totals = Mean()
+        totals = RunningMean()
         for batch in evaluation_batches(split, self._batch_size, jax.process_index(), jax.process_count()):
             self._between()
             batch = self._program.shard(batch)
@@ -108,7 +108,7 @@ class Evaluator:
         self.pictures = [plots.save_pictures(self._directory / name, *pictures) for name, pictures in found.items()]
 
 
-def place(workdir: Workdir, step: int | None = None) -> Path:
+def evaluation_dir(workdir: Workdir, step: int | None = None) -> Path:
     """Where an evaluation is written: that of a checkpoint which was named lies beside the run's own figures."""
     return workdir.path if step is None else workdir.path / "evaluations" / str(step)
 
@@ -132,14 +132,14 @@ def evaluate(
     Returns:
       The step and the figures. Raises InputError if there is no such run or checkpoint.
     """
-    task = tasks.trained(workdir, stage1)
-    task.config = datasets.located(task.config, data_dir, data_path)
-    directory = place(workdir, step)
-    step, variables = workdir.restore_variables(task.expected, step)
+    task = tasks.load_task(workdir, stage1)
+    task.config = datasets.with_data_paths(task.config, data_dir, data_path)
+    directory = evaluation_dir(workdir, step)
+    step, variables = workdir.restore_variables(task.abstract_variables, step)
     test = task.load(("test",))["test"]
     program = devices.PARALLEL[task.config.parallel]()
     # There may be another number of devices than in training; the last batch is padded anyway.
-    batch_size, frozen = devices.multiple(task.config.batch_size), program.replicate(task.frozen)
+    batch_size, frozen = devices.round_up_to_devices(task.config.batch_size), program.replicate(task.frozen)
     directory.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator(task, program, batch_size, directory, frozen)
     figures = evaluator.evaluate(step, "test", test, program.replicate(variables))

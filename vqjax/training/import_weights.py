@@ -12,12 +12,12 @@ from vqjax import tasks
 from vqjax.config import loading
 from vqjax.config.annotations import Range
 from vqjax.config.check import check_name, check_value
-from vqjax.runs.metrics import Mean
+from vqjax.runs.metrics import RunningMean
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
-from vqjax.system.errors import InputError, nearest
-from vqjax.system.files import checksum, filling, unused
-from vqjax.system.paths import local
+from vqjax.system.errors import InputError, did_you_mean
+from vqjax.system.files import atomic_directory, file_checksum, require_empty_directory
+from vqjax.system.paths import absolute_path
 from vqjax.training import optimizers
 
 
@@ -57,7 +57,7 @@ class StateDict:
     def shape(self, name: str, axes: int) -> tuple[int, ...]:
         """Of an array of that many axes. Raises InputError if there is none."""
         if name not in self.shapes:
-            raise InputError(f"{self._path}: {name} is missing.{nearest(name, self.shapes)}")
+            raise InputError(f"{self._path}: {name} is missing.{did_you_mean(name, self.shapes)}")
         shape = self.shapes[name]
         if len(shape) != axes:
             raise InputError(f"{self._path}: {name} has shape {shape}, expected {axes} axes")
@@ -100,11 +100,13 @@ class VQVAEImages:
 
     def config(self) -> ConfigDict:
         """Of a run that had made the weights, as far as the file tells; the rest as in the published runs."""
-        config = loading.load(*loading.find("autoencoder"))
+        config = loading.load_config(*loading.find_config("autoencoder"))
         num_codes, code_dim = self._state.shape("_vq_vae._embedding.weight", 2)
         config.model.update({"code_dim": code_dim, "quantizer": self._quantizer})
         for name in ("ema", "vq"):
-            config.model[name].update({"num_codes": num_codes, "beta": 0.25, "kmeans": False, "restart": 0.0})
+            config.model[name].update(
+                {"num_codes": num_codes, "beta": 0.25, "kmeans": False, "dead_code_threshold": 0.0}
+            )
         sizes = {"width": self._channels("_encoder._conv_3"), "blocks": self._blocks, "relu_skip": True}
         if self._blocks:
             sizes["residual_width"] = self._channels("_encoder._residual_stack._layers.0._block.1")
@@ -174,7 +176,7 @@ def _powers_of_two(counts: np.ndarray) -> np.ndarray:
     return np.exp2(np.round(np.log2(np.maximum(share, 2.0**-26)))).astype(np.float32)
 
 
-def convert(source: str, file: str | Path, out: str | Path, variance: float) -> Workdir:
+def import_weights(source: str, file: str | Path, out: str | Path, variance: float) -> Workdir:
     """Makes a finished run of published weights: one checkpoint, after all the steps that its config has.
 
     Args:
@@ -189,22 +191,22 @@ def convert(source: str, file: str | Path, out: str | Path, variance: float) -> 
     """
     check_name(SOURCES, source, "source")
     check_value(variance, Annotated[float, Range(0, open_min=True)], "--variance")
-    path, place = local(file, "file"), unused(out, "a new or empty directory")
+    path, place = absolute_path(file, "file"), require_empty_directory(out, "a new or empty directory")
     state = StateDict(path)
     model = SOURCES[source](state)
     config = model.config()
-    task = tasks.build(config, facts=model.facts)
-    variables = model.variables(task.expected)
+    task = tasks.build_task(config, facts=model.facts)
+    variables = model.variables(task.abstract_variables)
     state.finish()
-    origin = {"program": source, "file": path.name, "sha256": checksum(path)}
+    origin = {"program": source, "file": path.name, "sha256": file_checksum(path)}
     facts = {**task.facts, "variance": variance, "converted": origin}
-    with filling(place) as temporary:
+    with atomic_directory(place) as temporary:
         _write(Workdir(temporary), config, facts, variables)
     return Workdir(place)
 
 
 def _write(workdir: Workdir, config: ConfigDict, facts: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
     workdir.create(config, facts)
-    state = initial_state(variables, optimizers.make(config)[0])._replace(step=jnp.int32(config.steps))
+    state = initial_state(variables, optimizers.create_optimizer(config)[0])._replace(step=jnp.int32(config.steps))
     with workdir.checkpoints(create=True) as checkpoints:
-        checkpoints.save(state, Mean().state)
+        checkpoints.save(state, RunningMean().state)

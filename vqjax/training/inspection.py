@@ -20,7 +20,7 @@ _SECONDS = 1.0  # that the speed is measured for
 _BATCH = 1_024  # images that are hashed at a time
 
 
-def inspect(config: ConfigDict, picture: Path) -> Iterator[str]:
+def inspect_data(config: ConfigDict, picture: Path) -> Iterator[str]:
     """Looks at the data of a config.
 
     Args:
@@ -33,12 +33,12 @@ def inspect(config: ConfigDict, picture: Path) -> Iterator[str]:
     Raises:
       InputError: the config is wrong, or the data cannot be read.
     """
-    config, stage1 = tasks.complete(config)
-    opened = datasets.describe(config)
-    splits = datasets.load(config)
+    config, stage1 = tasks.resolve_config(config)
+    opened = datasets.open_dataset(config)
+    splits = datasets.load_splits(config)
     height, width, channels = opened.shape
     held = f"decoded while it is used, larger than config.data.memory={config.data.get('memory', 4.0)} GiB"
-    kept = "in memory" + (f", kept in {array_cache.directory()}" if opened.identity and opened.data.cache else "")
+    kept = "in memory" + (f", kept in {array_cache.cache_directory()}" if opened.identity and opened.data.cache else "")
     yield f"{config.data.name}: " + ", ".join(f"{len(split):,} {name}" for name, split in splits.items()) + " images"
     yield f"{height} x {width} pixels, {channels} channel{'s' * (channels > 1)}, {held if opened.streamed else kept}"
     yield from _classes(opened.class_names, splits)
@@ -46,11 +46,11 @@ def inspect(config: ConfigDict, picture: Path) -> Iterator[str]:
     yield f"variance of the pixels of train, in [0, 1]: {(variance := splits['train'].variance()):.5f}"
     _save_samples(picture, splits["train"], opened.class_names)
     yield f"{_speed(config, splits['train']):,.0f} images/s in batches of {config.batch_size}, on their own"
-    odd = [*datasets.oddities(config), *_doubles(splits)]
+    odd = [*datasets.dataset_warnings(config), *_doubles(splits)]
     if not variance:
         odd.append("all pixels of train are alike")
     try:
-        task = tasks.build(config, stage1)
+        task = tasks.build_task(config, stage1)
         odd += task.notes
         task.check(len(splits["train"]))
     except InputError as error:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.extend.core import Jaxpr, jaxprs_in_params
 
 from vqjax.ops.platforms import on_cpu
-from vqjax.runs.state import nbytes
+from vqjax.runs.state import num_bytes
 from vqjax.system.errors import InputError
 
 _BYTES = 2**26  # of the products of a piece on a CPU, at most: see benchmarks/README.md
@@ -20,7 +20,7 @@ _PRODUCTS = "dot_general", "conv_general_dilated"
 _WHOLE = "batch_stats"  # the collection of what takes statistics of the whole batch
 
 
-def check(microbatch: int, variables: Mapping[str, Any]) -> None:
+def check_microbatch(microbatch: int, variables: Mapping[str, Any]) -> None:
     """Raises InputError for pieces of what is not linear in the batch, by its variables."""
     if microbatch and _WHOLE in variables:
         raise InputError(
@@ -28,7 +28,9 @@ def check(microbatch: int, variables: Mapping[str, Any]) -> None:
         )
 
 
-def number(microbatch: int, function: Callable[[Any], Any], batch: Mapping[str, Any], extra: Mapping[str, Any]) -> int:
+def num_microbatches(
+    microbatch: int, function: Callable[[Any], Any], batch: Mapping[str, Any], extra: Mapping[str, Any]
+) -> int:
     """How many pieces, of equal size, a device's share of a batch is taken in.
 
     Args:
@@ -53,10 +55,10 @@ def _products(jaxpr: Jaxpr) -> int:
     """Bytes of what its products and convolutions give."""
     results = [var.aval for equation in jaxpr.eqns if equation.primitive.name in _PRODUCTS for var in equation.outvars]
     inner = (each for equation in jaxpr.eqns for each in jaxprs_in_params(equation.params))
-    return nbytes(results) + sum(map(_products, inner))
+    return num_bytes(results) + sum(map(_products, inner))
 
 
-def mean(function: Callable[[Any], tuple[Any, Any]], batch: Any, count: int) -> tuple[Any, Any]:
+def microbatched(function: Callable[[Any], tuple[Any, Any]], batch: Any, count: int) -> tuple[Any, Any]:
     """What a function gives for a batch, by its pieces.
 
     Args:

@@ -10,8 +10,8 @@ import optax
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Decay, Natural, OneOf, Range
-from vqjax.config.check import build, check_value, own_fields
-from vqjax.config.schedules import SCHEDULES, Ramp, Schedule
+from vqjax.config.check import build, check_value, section_fields
+from vqjax.config.schedules import SCHEDULES, Schedule, ScheduleConfig
 from vqjax.system.errors import InputError
 
 Epsilon = Annotated[float, Range(1e-16, 1)]
@@ -70,40 +70,42 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Optimizer:
+class OptimizerConfig:
     """The fields of `config.optimizer` that are not an entry's own."""
 
     name: str
     learning_rate: Annotated[float, Range(1e-9, 1e6)]
     schedule: Annotated[str, OneOf(SCHEDULES)]
-    final: Annotated[float, Range(0, 1e6)]
+    final_learning_rate: Annotated[float, Range(0, 1e6)]
     warmup: Natural
-    clip: Annotated[float, Range(0, 1e6)]
+    clip_norm: Annotated[float, Range(0, 1e6)]
     codebook_rate: Annotated[float, Range(1e-3, 1e6)] = 1.0
 
 
-def make(config: ConfigDict) -> tuple[optax.GradientTransformation, Schedule]:
+def create_optimizer(config: ConfigDict) -> tuple[optax.GradientTransformation, Schedule]:
     """The optimizer of `config.optimizer` and its learning rate as a function of the step.
 
-    The rate rises linearly over `warmup` steps and then follows the schedule to `final` over the
-    rest of `config.steps`. Gradients are clipped to the global norm `clip`, if that is not 0. A codebook that is
+    The rate rises linearly over `warmup` steps and then follows the schedule to `final_learning_rate` over the
+    rest of `config.steps`. Gradients are clipped to the global norm `clip_norm`, if that is not 0. A codebook that is
     trained by its gradient learns `codebook_rate` times as fast as the rest.
     """
-    settings = own_fields(Optimizer, config.optimizer, "config.optimizer", OPTIMIZERS)
+    settings = section_fields(OptimizerConfig, config.optimizer, "config.optimizer", OPTIMIZERS)
     if settings.warmup >= config.steps:
         raise InputError(f"config.optimizer.warmup={settings.warmup}: expected less than config.steps={config.steps}")
-    if 0 < settings.clip < _LEAST_CLIP:
-        raise InputError(f"config.optimizer.clip={settings.clip}: expected 0, for none, or at least {_LEAST_CLIP}")
+    if 0 < settings.clip_norm < _LEAST_CLIP:
+        raise InputError(
+            f"config.optimizer.clip_norm={settings.clip_norm}: expected 0, for none, or at least {_LEAST_CLIP}"
+        )
     peak, steps = settings.learning_rate, config.steps - settings.warmup
-    fields = {"schedule": settings.schedule, "start": peak, "end": settings.final, "share": 1.0}
-    ramp = check_value(fields, Ramp, "config.optimizer.schedule")
+    fields = {"schedule": settings.schedule, "start": peak, "end": settings.final_learning_rate, "share": 1.0}
+    ramp = check_value(fields, ScheduleConfig, "config.optimizer.schedule")
     schedule = lambda step: ramp(step / steps)  # noqa: E731
     if settings.warmup:
         rise = optax.linear_schedule(0.0, peak, settings.warmup)
         schedule = optax.join_schedules([rise, schedule], [settings.warmup])
     optimizer = build(OPTIMIZERS, config, "optimizer.name", learning_rate=schedule)
-    if settings.clip:
-        optimizer = optax.chain(optax.clip_by_global_norm(settings.clip), optimizer)
+    if settings.clip_norm:
+        optimizer = optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
     if settings.codebook_rate != 1:
         optimizer = optax.chain(optimizer, optax.masked(optax.scale(settings.codebook_rate), _named("codebook")))
     return optimizer, schedule

@@ -11,20 +11,20 @@ import jax
 _FIRST = 3  # steps before it: they compile, and fill the queue
 
 
-def start(directory: Path) -> None:
+def start_trace(directory: Path) -> None:
     """Starts a trace, which `jax.profiler.stop_trace` writes."""
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # every call of Python would fill the file before the steps are done
     jax.profiler.start_trace(str(directory), create_perfetto_trace=True, profiler_options=options)
 
 
-def written(directory: Path) -> list[Path]:
+def trace_files(directory: Path) -> list[Path]:
     """The traces in a directory, for Perfetto, the latest last."""
     return sorted(directory.rglob("perfetto_trace.json.gz"), key=lambda path: path.stat().st_mtime)
 
 
 @contextlib.contextmanager
-def traced(update: Callable, directory: Path, steps: int) -> Iterator[Callable]:
+def profiled(update: Callable, directory: Path, steps: int) -> Iterator[Callable]:
     """Yields the compiled step; a trace of so many of its calls, after the first few, is written when they are done.
 
     It ends with the block if those are fewer, and where it lies is said then. None of 0 steps.
@@ -41,7 +41,7 @@ def traced(update: Callable, directory: Path, steps: int) -> Iterator[Callable]:
         number = next(numbers)
         if number == _FIRST:
             jax.block_until_ready(state)
-            start(directory)
+            start_trace(directory)
             running = True
         with jax.profiler.StepTraceAnnotation("step", step_num=number):
             state, metrics = update(state, batch)
@@ -63,7 +63,7 @@ def traced(update: Callable, directory: Path, steps: int) -> Iterator[Callable]:
 
 def _report(directory: Path, taken: int) -> None:
     """Says where a trace lies."""
-    files = written(directory)
+    files = trace_files(directory)
     if not taken or not files:
         print(f"no profile: the run had no more than {_FIRST} steps to take")
         return

@@ -7,21 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqjax.data.batches import batch_rows, share
+from vqjax.data.batches import batch_rows, process_slice
 from vqjax.data.splits import Split
 from vqjax.ops.platforms import on_cpu
-from vqjax.runs.devices import Program
-from vqjax.runs.state import TrainState, nbytes, zeros
+from vqjax.runs.devices import DeviceLayout
+from vqjax.runs.state import TrainState, num_bytes, zeros_like_tree
 from vqjax.tasks.base import Task
 
 _MOST = 32  # steps of a call
 _SHARE = 0.25  # of what is free of a device's memory, for the data of a run
 
 # (state, steps so far) -> (state, metrics, steps taken)
-Stepping = Callable[[TrainState, int], tuple[TrainState, Any, int]]
+StepFunction = Callable[[TrainState, int], tuple[TrainState, Any, int]]
 
 
-def resident(split: Split, state: Any) -> bool:
+def fits_on_device(split: Split, state: Any) -> bool:
     """Whether a split is kept on the devices, which are no CPU's and all of this process: it fits beside the state.
 
     Of the state, which is not there yet, shapes are enough.
@@ -29,24 +29,24 @@ def resident(split: Split, state: Any) -> bool:
     if on_cpu() or jax.process_count() > 1 or split.streamed:
         return False
     memory = jax.local_devices()[0].memory_stats() or {}
-    free = memory.get("bytes_limit", 0) - memory.get("bytes_in_use", 0) - nbytes(state)
-    return nbytes(split.arrays) <= _SHARE * free
+    free = memory.get("bytes_limit", 0) - memory.get("bytes_in_use", 0) - num_bytes(state)
+    return num_bytes(split.arrays) <= _SHARE * free
 
 
-def shapes(split: Split, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+def batch_shapes(split: Split, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and types of the global batches of training, for which nothing is read."""
     struct = jax.ShapeDtypeStruct
     arrays = {name: struct((batch_size, *array.shape[1:]), array.dtype) for name, array in split.arrays.items()}
     return {**arrays, "example": struct((batch_size,), np.int32)}
 
 
-class FromHost:
+class HostFedSteps:
     """Takes one step at a time, whose metrics are a step's; the next batches are laid on the devices meanwhile.
 
     As steps are only dispatched, the host is ahead of the devices by as many batches as steps may be in flight.
     """
 
-    def __init__(self, batches: Iterator[dict], program: Program, prepare: Callable | None, update: Callable):
+    def __init__(self, batches: Iterator[dict], program: DeviceLayout, prepare: Callable | None, update: Callable):
         """Args:
         batches: of training, from the first step on.
         program: how they are laid.
@@ -60,7 +60,7 @@ class FromHost:
 
         `prepare` is compiled and applied, for the shapes of what it makes and how they lie.
         """
-        laid: Any = self._program.shard(zeros(batch))
+        laid: Any = self._program.shard(zeros_like_tree(batch))
         if self._prepare:
             laid = self._prepare(self._program.replicate(np.zeros((), np.int32)), laid)
         lowered: jax.stages.Lowered = self._update.lower(self._program.shapes(state), laid)  # type: ignore[attr-defined]
@@ -73,7 +73,7 @@ class FromHost:
         return *self._update(state, batch), 1
 
 
-class Resident:
+class OnDeviceSteps:
     """Takes several steps in a call, up to where the loop looks up; the metrics have them as their first axis.
 
     The data lie on the devices, and the host says which rows make a batch: the same ones as from the host. It is one
@@ -84,7 +84,7 @@ class Resident:
         self,
         task: Task,
         split: Split,
-        program: Program,
+        program: DeviceLayout,
         step: Callable,
         prepare: Callable | None,
         frozen: Any,
@@ -101,7 +101,7 @@ class Resident:
         self._config, self._size, self._program, self._stops = task.config, len(split), program, stops
         self._fixed = {"data": program.replicate(dict(split.arrays)), "frozen": frozen}
         self._update = program.compile(_several(step, prepare), donate=True, fixed=True)
-        self._example = share(self._config.batch_size).astype(np.int32)
+        self._example = process_slice(self._config.batch_size).astype(np.int32)
 
     def __call__(self, state: TrainState, done: int) -> tuple[TrainState, Any, int]:
         config = self._config

@@ -15,7 +15,7 @@ from vqjax.tasks.base import Task
 from vqjax.training import microbatch
 
 
-def _forget(optimizer: optax.GradientTransformation, opt_state: Any, old: Any, new: Any) -> Any:
+def _reset_moments(optimizer: optax.GradientTransformation, opt_state: Any, old: Any, new: Any) -> Any:
     """Zeroes the moments of the parameters that a refresh has replaced."""
 
     def reset(moment, before, after):
@@ -24,26 +24,30 @@ def _forget(optimizer: optax.GradientTransformation, opt_state: Any, old: Any, n
     return optax.tree_utils.tree_map_params(optimizer, reset, opt_state, old, new)
 
 
-def _either(good: jax.Array, new: Any, old: Any) -> Any:
+def _select_whole(good: jax.Array, new: Any, old: Any) -> Any:
     """One of two trees, whole. With a choice at each leaf, XLA on CPU compiles a deep network for minutes."""
     return jax.lax.cond(good, lambda new, old: new, lambda new, old: old, new, old)
 
 
-def _each(good: jax.Array, new: Any, old: Any) -> Any:
+def _select_leaves(good: jax.Array, new: Any, old: Any) -> Any:
     """One of two trees, chosen at each leaf: an accelerator's host does not wait for what is chosen."""
     return jax.tree.map(lambda after, before: jnp.where(good, after, before), new, old)
 
 
-def _guarded(old: TrainState, new: TrainState, loss: jax.Array, norm: jax.Array) -> tuple[TrainState, jax.Array]:
+def _skip_if_not_finite(
+    old: TrainState, new: TrainState, loss: jax.Array, norm: jax.Array
+) -> tuple[TrainState, jax.Array]:
     """The new state and False; or, if it, the loss or the gradients' norm is not finite, the old one and True.
 
     All are of the global batch, so that every device decides alike.
     """
     # What the optimizer keeps is finite where gradients are whose norm is: means or sums of them and their squares.
     good = jnp.isfinite(loss) & jnp.isfinite(norm) & finite.finite_norm(new.variables)
-    kept = by_platform(good, new, old, cpu=_either, default=_each)
-    in_a_row = jnp.where(good & (old.in_a_row < finite.MOST), 0, old.in_a_row + 1)
-    return kept._replace(step=new.step, skipped=old.skipped + ~good, in_a_row=in_a_row), ~good
+    kept = by_platform(good, new, old, cpu=_select_whole, default=_select_leaves)
+    consecutive_skips = jnp.where(
+        good & (old.consecutive_skips < finite.MAX_SKIPPED_IN_A_ROW), 0, old.consecutive_skips + 1
+    )
+    return kept._replace(step=new.step, skipped=old.skipped + ~good, consecutive_skips=consecutive_skips), ~good
 
 
 def prepare_step(task: Task, key: jax.Array) -> Callable:
@@ -71,8 +75,8 @@ def train_step(
         noise = jax.random.fold_in(noise_key, state.step)
 
         def loss_of(params, piece):
-            output, extra = task.train({"params": params, **state.extra}, piece, state.step, noise)
-            loss, metrics = task.objective(output, piece)
+            output, extra = task.apply_train({"params": params, **state.extra}, piece, state.step, noise)
+            loss, metrics = task.loss(output, piece)
             return loss, (extra, metrics, task.vectors(output))
 
         @jax.jit  # for nothing but that it is traced once for batches of the same shape
@@ -80,8 +84,12 @@ def train_step(
             (loss, (*means, vectors)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params, piece)
             return (grads, *means, loss), vectors
 
-        count = microbatch.number(task.config.get("microbatch", 0), gradients, batch, state.extra) if guarded else 1
-        means, vectors = microbatch.mean(gradients, batch, count)
+        count = (
+            microbatch.num_microbatches(task.config.get("microbatch", 0), gradients, batch, state.extra)
+            if guarded
+            else 1
+        )
+        means, vectors = microbatch.microbatched(gradients, batch, count)
         grads, extra, metrics, loss = jax.lax.pmean(means, axes.BATCH)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -90,14 +98,14 @@ def train_step(
             return jax.lax.all_gather(x, axes.BATCH, tiled=True)
 
         key = jax.random.fold_in(refresh_key, state.step)
-        variables = dict(task.refresh({"params": params, **extra}, vectors, gather, state.step, key))
+        variables = dict(task.after_update({"params": params, **extra}, vectors, gather, state.step, key))
         refreshed = variables.pop("params")
-        opt_state = _forget(optimizer, opt_state, params, refreshed)
-        metrics["gradient_norm"] = finite.norm(grads)
+        opt_state = _reset_moments(optimizer, opt_state, params, refreshed)
+        metrics["gradient_norm"] = finite.global_norm(grads)
         metrics["learning_rate"] = jnp.asarray(schedule(state.step - state.skipped), jnp.float32)
         new = state._replace(step=state.step + 1, params=refreshed, extra=variables, opt_state=opt_state)
         if guarded:
-            new, metrics["skipped"] = _guarded(state, new, loss, metrics["gradient_norm"])
+            new, metrics["skipped"] = _skip_if_not_finite(state, new, loss, metrics["gradient_norm"])
         return new, metrics
 
     return step
@@ -113,8 +121,8 @@ def eval_step(task: Task) -> Callable:
     def step(variables: Mapping, batch: Mapping) -> tuple[dict[str, jax.Array], jax.Array]:
         def of_one(example):
             alone = jax.tree.map(lambda x: x[None], example)
-            output = task.evaluate(variables, alone)
-            return {**task.objective(output, alone)[1], **task.assess(output, alone)}
+            output = task.apply_eval(variables, alone)
+            return {**task.loss(output, alone)[1], **task.eval_metrics(output, alone)}
 
         real = batch["real"]
 

@@ -14,14 +14,14 @@ from vqjax.runs import devices, pins
 from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import read_lines
 from vqjax.system.errors import InputError
-from vqjax.system.terminal import fitted
+from vqjax.system.terminal import wrap
 from vqjax.training import loop
 
 _SMOKE = {"steps": 4, "log_every": 2, "eval_every": 2, "save_every": 2}
 _IMAGES = 32  # of each split in a smoke test
 _BATCH = 8  # of them in a step, or the least that the devices divide
 # Fields of a network or quantizer and the most that they are in a smoke test; what changes the grid of codes stays.
-_MOST = {"width": 8, "residual_width": 8, "features": 8, "head": 16, "blocks": 1, "layers": 2, "num_codes": 16}
+_MOST = {"width": 8, "residual_width": 8, "features": 8, "head_width": 16, "blocks": 1, "layers": 2, "num_codes": 16}
 
 
 def overfit(config: ConfigDict, workdir: Path, count: int, debug_nans: bool = False) -> int:
@@ -38,21 +38,21 @@ def overfit(config: ConfigDict, workdir: Path, count: int, debug_nans: bool = Fa
     check_value(count, Positive, "--overfit")
     workdir = Workdir(workdir).path
     workdir = workdir.with_name(f"{workdir.name}-overfit")
-    status = loop.train(overfitting(config, count), workdir, debug_nans)
+    status = loop.train(overfit_config(config, count), workdir, debug_nans)
     if not status:
-        print(fitted(fall(workdir)))
+        print(wrap(describe_loss_change(workdir)))
     return status
 
 
-def overfitting(config: ConfigDict, count: int) -> ConfigDict:
+def overfit_config(config: ConfigDict, count: int) -> ConfigDict:
     """The config of a run that learns the first images of train by heart, as they are; nothing is held out."""
     config = ConfigDict(config.to_dict())
-    plain = {"validation": 0.0, "flip": False, "crop": 0, "resized_crop": 0.0, "enlarged": 1.0}
+    plain = {"validation": 0.0, "flip": False, "crop": 0, "resized_crop": 0.0, "oversize": 1.0}
     config.data.update({"limit": count, **{name: value for name, value in plain.items() if name in config.data}})
     return config
 
 
-def fall(workdir: Path) -> str:
+def describe_loss_change(workdir: Path) -> str:
     """What became of the loss of training in a run, in words for a person."""
     lines = [line for line in read_lines(workdir / "metrics.jsonl") if line["split"] == "train"]
     name = "loss" if lines and "loss" in lines[0] else "nats_per_code"
@@ -72,18 +72,20 @@ def smoke(config: ConfigDict, workdir: Path, debug_nans: bool = False) -> int:
     """
     since = time.perf_counter()
     with _scratch(config, workdir) as path:
-        status = loop.train(smoking(config), path, debug_nans)
+        status = loop.train(smoke_config(config), path, debug_nans)
     if not status:
         print(f"smoke test passed in {time.perf_counter() - since:.1f} s; its workdir is removed")
     return status
 
 
-def smoking(config: ConfigDict) -> ConfigDict:
+def smoke_config(config: ConfigDict) -> ConfigDict:
     """The config of a few steps on a few images with small networks, that has every phase of a run."""
     config = ConfigDict(config.to_dict())
-    config.update({**_SMOKE, "start": "", "batch_size": min(config.batch_size, devices.multiple(_BATCH))})
+    config.update(
+        {**_SMOKE, "init_from": "", "batch_size": min(config.batch_size, devices.round_up_to_devices(_BATCH))}
+    )
     config.data.update({"limit": min(_IMAGES, config.data.get("limit") or _IMAGES), "workers": 0})
-    if config.data.get("enlarged", 1.0) == 1.0:
+    if config.data.get("oversize", 1.0) == 1.0:
         config.data.memory = 0.0  # a set of files is read as far as it is needed
     for entry in [part for part in config.model.values() if isinstance(part, ConfigDict)]:
         entry.update({name: min(entry[name], most) for name, most in _MOST.items() if name in entry})

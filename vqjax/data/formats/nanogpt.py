@@ -12,7 +12,7 @@ import numpy as np
 
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
-from vqjax.system.files import checksum, read_json, replacing, write_json
+from vqjax.system.files import atomic_write, file_checksum, read_json, write_json
 
 _TOKEN = np.dtype("<u2")
 _CHUNK = 1 << 14  # images that are written at a time
@@ -32,18 +32,18 @@ def check(description: Mapping[str, Any]) -> None:
         )
 
 
-def write(directory: Path, description: Mapping[str, Any], splits: Mapping[str, Split]) -> None:
+def write_codes(directory: Path, description: Mapping[str, Any], splits: Mapping[str, Split]) -> None:
     """Writes the split "train" as train.bin, the other one as val.bin, and meta.json. InputError as of `check`."""
     check(description)
     directory.mkdir(parents=True, exist_ok=True)
     written = {}
     for name, split in splits.items():
         file = directory / ("train.bin" if name == "train" else "val.bin")
-        with replacing(file) as temporary:
+        with atomic_write(file) as temporary:
             with temporary.open("wb") as stream:
                 for start in range(0, len(split), _CHUNK):
                     stream.write(_tokens(split[start : start + _CHUNK], description).tobytes())
-            written[name] = {"file": file.name, "count": len(split), "sha256": checksum(temporary)}
+            written[name] = {"file": file.name, "count": len(split), "sha256": file_checksum(temporary)}
     meta = {
         "format": "nanogpt",
         **description,
@@ -56,7 +56,7 @@ def write(directory: Path, description: Mapping[str, Any], splits: Mapping[str, 
     write_json(directory / "meta.json", meta)
 
 
-def read(file: Path) -> tuple[Split, dict[str, Any]]:
+def read_codes(file: Path) -> tuple[Split, dict[str, Any]]:
     """The `codes` (N, h, w) and `label` (N,) of a file, mapped from disk, and the meta.json beside it.
 
     Also of a file that meta.json does not list, as samples of a model are, if it is laid out like those.
@@ -71,7 +71,7 @@ def read(file: Path) -> tuple[Split, dict[str, Any]]:
     if not size or size % (length * _TOKEN.itemsize):
         raise InputError(f"{file} has {size:,} bytes: expected a multiple of {length} tokens of 2 bytes, one or more")
     listed = {entry["file"]: entry["sha256"] for entry in meta["splits"].values()}
-    if file.name in listed and checksum(file) != listed[file.name]:
+    if file.name in listed and file_checksum(file) != listed[file.name]:
         raise InputError(f"{file} does not fit the checksum in meta.json")
     tokens = np.memmap(file, _TOKEN, "r").reshape(-1, length)
     first = meta["num_codes"]
@@ -81,7 +81,7 @@ def read(file: Path) -> tuple[Split, dict[str, Any]]:
     return Split(codes=tokens[:, 1:].reshape(-1, *meta["grid"]), label=label), meta
 
 
-def fingerprint(directory: Path) -> str | None:
+def read_fingerprint(directory: Path) -> str | None:
     """Of the stage 1 whose codes these are; None if there are none in this format."""
     return (_meta(directory) or {}).get("fingerprint")
 

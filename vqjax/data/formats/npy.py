@@ -13,13 +13,13 @@ import numpy as np
 
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
-from vqjax.system.files import checksum, read_json, replacing, write_json
+from vqjax.system.files import atomic_write, file_checksum, read_json, write_json
 
 FORMAT = 1
 _FILES = {"codes": "codes", "label": "labels"}  # the split's array -> what its file is called
 
 
-def write(
+def write_codes(
     directory: Path,
     description: Mapping[str, Any],
     name: str,
@@ -44,11 +44,11 @@ def write(
     dtype, shape = np.min_scalar_type(description["num_codes"] - 1), (len(label), *description["grid"])
     entry = {"count": len(label), "dtype": str(dtype), "data": data_hash}
     paths = {array: directory / f"{name}_{kind}.npy" for array, kind in _FILES.items()}
-    with replacing(paths["codes"]) as temporary, replacing(paths["label"]) as labels:
+    with atomic_write(paths["codes"]) as temporary, atomic_write(paths["label"]) as labels:
         save_rows(temporary, dtype, shape, codes)
         np.save(labels, label, allow_pickle=False)
         for array, file in (("codes", temporary), ("label", labels)):
-            entry[array] = {"file": paths[array].name, "sha256": checksum(file)}
+            entry[array] = {"file": paths[array].name, "sha256": file_checksum(file)}
     meta["splits"][name] = entry
     write_json(directory / "meta.json", meta)
 
@@ -69,7 +69,7 @@ def save_rows(file: Path, dtype: np.dtype, shape: tuple[int, ...], parts: Iterab
         raise ValueError(f"{count} rows, expected {shape[0]}")
 
 
-def read(directory: Path, made_by: str, name: str, data_hash: str | None = None) -> Split | None:
+def read_codes(directory: Path, made_by: str, name: str, data_hash: str | None = None) -> Split | None:
     """The split that the stage 1 with the fingerprint `made_by` wrote; None if it is not there, or of other images.
 
     The codes stay on disk and are mapped from there. Raises InputError if a file is missing or does not fit its
@@ -84,13 +84,13 @@ def read(directory: Path, made_by: str, name: str, data_hash: str | None = None)
     for array in _FILES:
         entry = meta["splits"][name][array]
         path = directory / f"{name}_{_FILES[array]}.npy"
-        if not path.is_file() or checksum(path) != entry["sha256"]:
+        if not path.is_file() or file_checksum(path) != entry["sha256"]:
             raise InputError(f"{path} does not fit the checksum in meta.json")
         arrays[array] = np.load(path, mmap_mode="r", allow_pickle=False)
     return Split(**arrays)
 
 
-def fingerprint(directory: Path) -> str | None:
+def read_fingerprint(directory: Path) -> str | None:
     """Of the stage 1 whose codes these are; None if there are none. Raises InputError if meta.json is damaged."""
     return _meta(directory).get("fingerprint")
 

@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
-from vqjax.system.files import replacing
+from vqjax.system.files import atomic_write
 
 _KEY = b"vqjax"
 _LISTS = pa.ListType, pa.LargeListType, pa.FixedSizeListType
 _CHUNK = 1 << 14  # images of a row group
 
 
-def write(directory: Path, description: Mapping[str, Any], splits: Mapping[str, Split]) -> None:
+def write_codes(directory: Path, description: Mapping[str, Any], splits: Mapping[str, Split]) -> None:
     """Adds a file for each split to the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, split in splits.items():
@@ -33,7 +33,7 @@ def write(directory: Path, description: Mapping[str, Any], splits: Mapping[str, 
         codes = pa.list_(pa.field("item", kind, nullable=False), int(np.prod(description["grid"])))
         metadata = {_KEY: json.dumps({**description, "count": len(split)})}
         schema = pa.schema([("codes", codes), ("label", pa.int32())], metadata)
-        with replacing(directory / f"{name}.parquet") as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        with atomic_write(directory / f"{name}.parquet") as temporary, pq.ParquetWriter(temporary, schema) as writer:
             for start in range(0, len(split), _CHUNK):
                 writer.write_table(_table(split[start : start + _CHUNK], schema))
 
@@ -45,7 +45,7 @@ def _table(split: Split, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def read(file: Path, grid: tuple[int, int]) -> tuple[Split, dict[str, Any]]:
+def read_codes(file: Path, grid: tuple[int, int]) -> tuple[Split, dict[str, Any]]:
     """The `codes` (N, h, w) of a file, its `label` (N,) if it has any, and what it says of them.
 
     Args:
@@ -84,7 +84,7 @@ def _rows(lists: pa.Array, grid: tuple[int, ...]) -> np.ndarray:
     return codes
 
 
-def fingerprint(directory: Path) -> str | None:
+def read_fingerprint(directory: Path) -> str | None:
     """Of the stage 1 whose codes these are; None if not all that is there is of one, in this format."""
     try:
         found = {_meta(pq.ParquetFile(path)).get("fingerprint") for path in directory.iterdir()}

@@ -11,7 +11,7 @@ import numpy as np
 
 from vqjax.config.schema import Data
 from vqjax.data.sets.arrays import ArrayDataset, Arrays
-from vqjax.data.sets.base import Dataset, file_stamp, given_path
+from vqjax.data.sets.base import Dataset, file_stamp, require_path
 from vqjax.system.errors import InputError
 
 _DIGITS = tuple("0123456789")
@@ -37,7 +37,7 @@ def fashion_mnist(data: Data) -> Archive:
 
 
 def _idx(data: Data, class_names: tuple[str, ...]) -> Archive:
-    root = given_path(data, True, "the directory of the IDX files, such as train-images-idx3-ubyte.gz")
+    root = require_path(data, True, "the directory of the IDX files, such as train-images-idx3-ubyte.gz")
     prefixes = {"train": "train", "test": "t10k"}
     pairs = {
         name: tuple(_found(data, root, [f"{prefix}-{kind}-ubyte{suffix}" for suffix in (".gz", "")]) for kind in _KINDS)
@@ -79,7 +79,7 @@ def cifar100(data: Data) -> Archive:
 
 def _cifar(data: Data, archive: str, files: dict[str, list[str]], labels: int, names: str) -> Archive:
     """Records of so many labels, the last of which counts, and 3 planes of 32 x 32 pixels."""
-    path = given_path(data, None, f"{archive}, or the directory of its files")
+    path = require_path(data, None, f"{archive}, or the directory of its files")
     if path.is_dir() and not (path / names).is_file() and (path / archive).is_file():
         path = path / archive
     where = f"config.data.path={data.path!r}"
@@ -120,7 +120,7 @@ def _members(path: Path, wanted: list[str]) -> dict[str, bytes]:
 
 def svhn_cropped(data: Data) -> Archive:
     """Format 2: train_32x32.mat and test_32x32.mat, in which the digit 0 has the label 10."""
-    root = given_path(data, True, "the directory of train_32x32.mat and test_32x32.mat")
+    root = require_path(data, True, "the directory of train_32x32.mat and test_32x32.mat")
     files = {name: _found(data, root, [f"{name}_32x32.mat"]) for name in ("train", "test")}
 
     def arrays(name: str) -> Arrays:

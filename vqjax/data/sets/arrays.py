@@ -10,8 +10,8 @@ from PIL import Image
 
 from vqjax.config.schema import Data, parse_size
 from vqjax.data import images
-from vqjax.data.sets.base import Dataset, file_stamp, given_path
-from vqjax.data.sets.image_files import fraction
+from vqjax.data.sets.base import Dataset, file_stamp, require_path
+from vqjax.data.sets.image_files import hash_to_unit
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
 
@@ -69,15 +69,15 @@ class NumpyDataset(ArrayDataset):
     uses = ("path", "size", "test")
 
     def __init__(self, data: Data):
-        path = given_path(data, False, "an .npz or .npy file of images")
+        path = require_path(data, False, "an .npz or .npy file of images")
         where = f"config.data.path={data.path!r}"
         image, label = _load(path, where)
         count = len(image)
         if label is not None:
             _check_labels(label, count, where)
         names = tuple(map(str, range(int(label.max()) + 1))) if label is not None else ()
-        share = np.array([fraction(str(i), "test") for i in range(count)])
-        order = np.argsort([-fraction(str(i), "validation") for i in range(count)], kind="stable")
+        share = np.array([hash_to_unit(str(i), "test") for i in range(count)])
+        order = np.argsort([-hash_to_unit(str(i), "validation") for i in range(count)], kind="stable")
         rows = {"train": order[share[order] >= data.test], "test": np.flatnonzero(share < data.test)}
         for name, chosen in rows.items():
             if not len(chosen):
@@ -91,8 +91,8 @@ class NumpyDataset(ArrayDataset):
         self._train, self.places = rows["train"], (path,)
         super().__init__(data, read, names, f"arrays {file_stamp(path)} {data.size} {data.test}")
 
-    def held_out(self, share: float) -> int:
-        return sum(fraction(str(row), "validation") < share for row in self._train)
+    def num_validation(self, share: float) -> int:
+        return sum(hash_to_unit(str(row), "validation") < share for row in self._train)
 
 
 def _load(path: Path, where: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -131,4 +131,4 @@ def resized(found: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
         return np.ascontiguousarray(found)
     grey = found.shape[-1] == 1
     fitted = (images.fit(Image.fromarray(x[..., 0] if grey else x), size) for x in found)
-    return np.stack([images.pixels(image) for image in fitted])
+    return np.stack([images.to_array(image) for image in fitted])

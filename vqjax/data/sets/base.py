@@ -10,12 +10,12 @@ import numpy as np
 from vqjax.config.schema import Data
 from vqjax.data import array_cache
 from vqjax.data.splits import Split
-from vqjax.data.streaming import Images, Source, Windows
+from vqjax.data.streaming import LazyImages, RandomCropSource, Source
 from vqjax.system.errors import InputError
-from vqjax.system.paths import local
+from vqjax.system.paths import absolute_path
 
 # The fields that say which images: a set that does not read one refuses it.
-OPTIONS = ("data_dir", "path", "size", "channels", "frames", "resized_crop", "enlarged")
+OPTIONS = ("data_dir", "path", "size", "channels", "frames", "resized_crop", "oversize")
 
 
 class Dataset:
@@ -58,7 +58,7 @@ class Dataset:
         self._times: tuple[int, ...] = ()
 
     def decode(self, name: str) -> Split:
-        """The `image` and `label` of "train" or "test", whole, `enlarged`. Raises InputError if they are damaged."""
+        """The `image` and `label` of "train" or "test", whole, `oversize`. Raises InputError if they are damaged."""
         raise NotImplementedError
 
     def source(self, name: str) -> Source | None:
@@ -73,7 +73,7 @@ class Dataset:
         """What tells the images of such a split from others, without decoding them."""
         return f"{self.identity} {name}"
 
-    def held_out(self, share: float) -> int:
+    def num_validation(self, share: float) -> int:
         """How many images at the end of "train" are for validation, where a share of them is to be."""
         return round(self.sizes["train"] * share)
 
@@ -84,15 +84,15 @@ class Dataset:
         self._times = self._times or times
         return self._times != times
 
-    def enlarged(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The (H, W) that images of a size are held in; see `config.data.enlarged`."""
-        height, width = (round(side * self.data.enlarged) for side in size)
+    def oversize(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (H, W) that images of a size are held in; see `config.data.oversize`."""
+        height, width = (round(side * self.data.oversize) for side in size)
         return height, width
 
     @property
     def streamed(self) -> bool:
         """Whether it is larger than `config.data.memory`, and decoded while it is used."""
-        size = sum(self.sizes.values()) * math.prod(self.shape) * self.data.enlarged**2
+        size = sum(self.sizes.values()) * math.prod(self.shape) * self.data.oversize**2
         return size > self.data.memory * 2**30 and self.source("train") is not None
 
     def read(self, name: str) -> Split:
@@ -115,15 +115,15 @@ class Dataset:
     def _stream(self, name: str) -> tuple[Split, str]:
         source = self.source(name)
         assert source is not None
-        split = Split(image=Images(source, np.arange(self.sizes[name])), label=self.labels(name))
+        split = Split(image=LazyImages(source, np.arange(self.sizes[name])), label=self.labels(name))
         return split, "files " + hashlib.sha256(self.listing(name).encode(errors="surrogateescape")).hexdigest()
 
     def _decoded(self, name: str) -> tuple[Split, str]:
-        key = f"{self.identity} {self.data.enlarged} {name}" if self.identity and self.data.cache else ""
-        arrays, digest = array_cache.kept(key, lambda: self.decode(name).arrays)
-        if self.data.enlarged > 1:
-            windows = Windows(arrays["image"], self.shape)
-            arrays["image"] = Images(windows, np.arange(len(arrays["label"])))  # type: ignore[assignment]
+        key = f"{self.identity} {self.data.oversize} {name}" if self.identity and self.data.cache else ""
+        arrays, digest = array_cache.cached_arrays(key, lambda: self.decode(name).arrays)
+        if self.data.oversize > 1:
+            windows = RandomCropSource(arrays["image"], self.shape)
+            arrays["image"] = LazyImages(windows, np.arange(len(arrays["label"])))  # type: ignore[assignment]
         return Split(**arrays), f"pixels {digest}"
 
     def _check(self, name: str, split: Split) -> None:
@@ -146,7 +146,7 @@ def file_stamp(path: Path) -> str:
     return f"{path.resolve()} {found.st_size} {found.st_mtime_ns}"
 
 
-def given_path(data: Data, directory: bool | None, expected: str) -> Path:
+def require_path(data: Data, directory: bool | None, expected: str) -> Path:
     """`config.data.path`, which must be there.
 
     Args:
@@ -160,7 +160,7 @@ def given_path(data: Data, directory: bool | None, expected: str) -> Path:
     where = f"config.data.path={data.path!r}"
     if not data.path:
         raise InputError(f"{where}: config.data.name={data.name!r} expects {expected} there")
-    path = local(data.path, "config.data.path")
+    path = absolute_path(data.path, "config.data.path")
     if not path.exists():
         raise InputError(f"{where}: there is no such file or directory, expected {expected}")
     if directory is not None and path.is_dir() != directory:

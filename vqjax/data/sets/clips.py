@@ -12,7 +12,7 @@ from PIL import Image, ImageSequence
 from vqjax.config.schema import Data, parse_size
 from vqjax.data import images
 from vqjax.data.sets.arrays import ArrayDataset, Arrays, resized
-from vqjax.data.sets.base import file_stamp, given_path
+from vqjax.data.sets.base import file_stamp, require_path
 from vqjax.system.errors import InputError
 
 SPLITS = ("train", "test")
@@ -26,7 +26,7 @@ class ClipsDataset(ArrayDataset):
     uses = ("path", "size", "frames", "test")
 
     def __init__(self, data: Data):
-        path = given_path(data, None, "a film, a folder of frames or a recording")
+        path = require_path(data, None, "a film, a folder of frames or a recording")
         if not data.frames:
             raise InputError(f"config.data.frames=0: config.data.name={data.name!r} expects the frames of a clip")
         size = parse_size(data.size, "config.data.size")
@@ -45,7 +45,7 @@ def splits(path: Path, length: int, size: tuple[int, int] | None = None, test: f
     """The clips of "train" and "test".
 
     Args:
-      path: a directory with train.npz and test.npz, as `python -m vqjax.record` writes them; or a film, whose end is
+      path: a directory with train.npz and test.npz, as `python -m vqjax record` writes them; or a film, whose end is
         for test: an .npz or .npy of frames or clips, a GIF, an MP4, or a folder of frames in the order of their names.
       length: T, frames of a clip.
       size: (H, W) that frames are brought to, the shorter side first, the rest cut off around the middle; None: as
@@ -128,7 +128,7 @@ def _pixels(path: Path, frames: Iterable[Image.Image], size: tuple[int, int] | N
     try:
         for frame in frames:
             image = images.convert(frame, 3)[0]
-            yield images.pixels(images.fit(image, size) if size else image)
+            yield images.to_array(images.fit(image, size) if size else image)
     except InputError as error:
         raise InputError(f"config.data.path={path}: {error}") from error
     except Exception as error:  # readers of films fail in any way on a damaged file
@@ -173,7 +173,7 @@ def _folder(path: Path) -> Iterator[Image.Image]:
 
 
 def _gif(path: Path) -> Iterator[Image.Image]:
-    with images.opened(path) as film:
+    with images.open_source(path) as film:
         yield from ImageSequence.Iterator(film)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vqjax.config.schema import Data
-from vqjax.data.sets.base import given_path
+from vqjax.data.sets.base import require_path
 from vqjax.data.sets.image_files import ImageFiles
 from vqjax.system.errors import InputError
 
@@ -21,7 +21,7 @@ _SPLIT_OF = {directory: name for name, directories in SPLITS.items() for directo
 
 def folder(data: Data) -> ImageFiles:
     """The set in `config.data.path`. Raises InputError if that has no images, or splits that are not alike."""
-    root = given_path(data, True, "a directory of images")
+    root = require_path(data, True, "a directory of images")
     places: list[Path] = []
     splits, left_out = {}, {}
     starts = _splits(data, root)

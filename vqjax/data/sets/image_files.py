@@ -14,9 +14,9 @@ from vqjax.config.schema import Data, parse_size
 from vqjax.data import array_cache, images
 from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
-from vqjax.data.streaming import each
+from vqjax.data.streaming import parallel_map
 from vqjax.system.errors import InputError
-from vqjax.system.files import replacing
+from vqjax.system.files import atomic_write
 
 _MOST = 0.1  # share of the files that may be bad
 _SHOWN = 3  # of the bad files, in messages
@@ -32,7 +32,7 @@ class ImageFiles(Dataset):
     share is asked for, and a new file moves no other to another split. The splits of a layout are used as they are.
     """
 
-    uses = ("path", "size", "channels", "test", "resized_crop", "enlarged")
+    uses = ("path", "size", "channels", "test", "resized_crop", "oversize")
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class ImageFiles(Dataset):
         super().__init__(data)
         self.root, self.class_names, self.places = root, tuple(class_names), tuple(places)
         every = [path for files in splits.values() for path, _ in files]
-        found = look_at(root, every)
+        found = probe_files(root, every)
         self.bad = {**left_out, **{path: entry["reason"] for path, entry in found.items() if entry["reason"]}}
         self._check_bad(len(every) + len(left_out))
         good = {name: [file for file in files if file[0] not in self.bad] for name, files in splits.items()}
@@ -97,10 +97,10 @@ class ImageFiles(Dataset):
                 test = validation
                 self.notes = (*self.notes, "there is no test: validation serves as that")
             else:
-                test = [file for file in train if fraction(file[0], "test") < self.data.test]
-                train = [file for file in train if fraction(file[0], "test") >= self.data.test]
+                test = [file for file in train if hash_to_unit(file[0], "test") < self.data.test]
+                train = [file for file in train if hash_to_unit(file[0], "test") >= self.data.test]
         self._validation = len(validation) if "validation" in splits else None
-        train.sort(key=lambda file: (-fraction(file[0], "validation"), file[0]))
+        train.sort(key=lambda file: (-hash_to_unit(file[0], "validation"), file[0]))
         self._files = {"train": train + sorted(validation), "test": sorted(test)}
 
     def _shape(self, found: Sequence[Mapping[str, Any]]) -> tuple[int, int, int]:
@@ -119,16 +119,16 @@ class ImageFiles(Dataset):
             )
         return *sizes[0], channels
 
-    def held_out(self, share: float) -> int:
+    def num_validation(self, share: float) -> int:
         if self._validation is not None:
             return self._validation
-        return sum(fraction(path, "validation") < share for path, _ in self._files["train"])
+        return sum(hash_to_unit(path, "validation") < share for path, _ in self._files["train"])
 
     def decode(self, name: str) -> Split:
-        source = self._source(name, self.enlarged(self.size) if self.size else None)
-        found = np.empty((self.sizes[name], *self.enlarged(self.shape[:2]), self.shape[2]), np.uint8)
+        source = self._source(name, self.oversize(self.size) if self.size else None)
+        found = np.empty((self.sizes[name], *self.oversize(self.shape[:2]), self.shape[2]), np.uint8)
         rows = range(len(found))
-        for row, image in zip(rows, _shown(each(source.decode, rows), len(rows), f"images of {name}")):
+        for row, image in zip(rows, _shown(parallel_map(source.decode, rows), len(rows), f"images of {name}")):
             found[row] = image
         return Split(image=found, label=self.labels(name))
 
@@ -159,12 +159,12 @@ class FileSource:
     def decode(self, row: int, rng: np.random.Generator | None = None) -> np.ndarray:
         path = self.root / os.fsdecode(self._paths[row])
         try:
-            return images.decode(path, self.size, self.shape[-1], self._least, rng)
+            return images.decode_image(path, self.size, self.shape[-1], self._least, rng)
         except InputError as error:
             raise InputError(f"config.data.path: {printable(str(path))}: {error}") from error
 
 
-def fraction(path: str, salt: str) -> float:
+def hash_to_unit(path: str, salt: str) -> float:
     """A hash of a path as a number in [0, 1)."""
     digest = hashlib.sha256(salt.encode() + b"\0" + os.fsencode(path)).digest()
     return int.from_bytes(digest[:7], "big") / 2**56
@@ -175,22 +175,22 @@ def printable(path: str) -> str:
     return path.encode(errors="backslashreplace").decode()
 
 
-def look_at(root: Path, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
+def probe_files(root: Path, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What each file is: {path: {"stamp", "reason" ("" if it is good), "height", "width", "grey"}}.
 
     What was found before of a file that has not been changed is taken from what is kept in the cache.
     """
     of_root = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
-    kept = array_cache.directory() / f"files-{of_root}.json"
+    kept = array_cache.cache_directory() / f"files-{of_root}.json"
     before, stamps = _kept(kept), {path: _stamp(root / path) for path in paths}
     new = [path for path in paths if before.get(path, {}).get("stamp") != stamps[path]]
-    looked = _shown(each(lambda path: _probe(root / path), new), len(new), "looking at the files, once")
+    looked = _shown(parallel_map(lambda path: _probe(root / path), new), len(new), "looking at the files, once")
     fresh = {path: {"stamp": stamps[path], **entry} for path, entry in zip(new, looked)}
     found = {path: fresh.get(path) or before[path] for path in paths}
     if fresh:
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(kept) as temporary:
+            with atomic_write(kept) as temporary:
                 temporary.write_text(json.dumps({"format": _FORMAT, "files": found}))
         except OSError:  # then they are looked at again the next time
             pass
@@ -215,7 +215,7 @@ def _kept(file: Path) -> dict[str, Any]:
 
 def _probe(path: Path) -> dict[str, Any]:
     try:
-        return {"reason": "", **images.probe(path)._asdict()}
+        return {"reason": "", **images.probe_image(path)._asdict()}
     except InputError as error:
         return {"reason": str(error)}
 

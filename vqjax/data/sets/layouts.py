@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from vqjax.config.schema import Data
-from vqjax.data.sets.base import given_path
+from vqjax.data.sets.base import require_path
 from vqjax.data.sets.image_files import ImageFiles
 from vqjax.system.errors import InputError
 
@@ -15,7 +15,7 @@ def tiny_imagenet(data: Data) -> ImageFiles:
 
     The labels are the wnids in their order; test has none, so that val serves as that.
     """
-    root = given_path(data, True, "the directory tiny-imagenet-200")
+    root = require_path(data, True, "the directory tiny-imagenet-200")
     wnids = sorted(_lines(data, root / "wnids.txt"))
     number = {wnid: i for i, wnid in enumerate(wnids)}
     words = dict(line.split("\t", 1) for line in _lines(data, root / "words.txt") if "\t" in line)
@@ -40,7 +40,7 @@ def mini_imagenet(data: Data) -> ImageFiles:
     A classifier, or a prior given the class, needs the same classes in all: so the three are put together, and a share
     of each class, config.data.test, is for test. With a share of 0 the splits are those of the files.
     """
-    root = given_path(data, True, "the directory of images, train.csv, val.csv and test.csv")
+    root = require_path(data, True, "the directory of images, train.csv, val.csv and test.csv")
     rows = {name: _table(data, root / f"{file}.csv") for name, file in _CSV.items()}
     classes = sorted({label for part in rows.values() for _, label in part})
     number = {label: i for i, label in enumerate(classes)}
@@ -63,7 +63,7 @@ def _table(data: Data, file: Path) -> list[tuple[str, str]]:
 
 def food101(data: Data) -> ImageFiles:
     """food-101: images/<class>/<number>.jpg, meta/classes.txt, meta/train.txt, meta/test.txt."""
-    root = given_path(data, True, "the directory food-101")
+    root = require_path(data, True, "the directory food-101")
     classes = _lines(data, root / "meta" / "classes.txt")
     number = {name: i for i, name in enumerate(classes)}
     splits = {

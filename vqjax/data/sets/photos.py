@@ -23,7 +23,7 @@ def photographs() -> np.ndarray:
     return np.stack([load_sample_image(f"{name}.jpg") for name in NAMES])
 
 
-def halves(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split_left_right(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The left three quarters, for training, and the right quarter, for test, of images (..., H, W, C)."""
     edge = images.shape[-2] * 3 // 4
     return images[..., :edge, :], images[..., edge:, :]
@@ -48,7 +48,7 @@ def crops(name: str) -> tuple[np.ndarray, np.ndarray]:
 
     Returns images (N, SIZE, SIZE, 3) uint8 and labels (N,) int32.
     """
-    train, test = halves(photographs())
+    train, test = split_left_right(photographs())
     if name == "train":
         rng = np.random.default_rng(0)
         found = [random_crops(image, SIZE, CROPS, rng) for image in train]

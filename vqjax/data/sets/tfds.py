@@ -14,7 +14,7 @@ from vqjax.data import array_cache, images
 from vqjax.data.sets.base import Dataset, file_stamp
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
-from vqjax.system.paths import local
+from vqjax.system.paths import absolute_path
 
 _CHUNK = 256  # images that are read at a time
 
@@ -22,13 +22,13 @@ _CHUNK = 256  # images that are read at a time
 def place(data: Data) -> str:
     """The directory that a set is looked for in."""
     key = "config.data.data_dir" if data.data_dir else "TFDS_DATA_DIR"
-    return str(local(data.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", key))
+    return str(absolute_path(data.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", key))
 
 
 class TfdsDataset(Dataset):
     """A set that TFDS has prepared as ArrayRecord; shape, classes and sizes are what its own metadata says."""
 
-    uses = ("data_dir", "size", "channels", "resized_crop", "enlarged")
+    uses = ("data_dir", "size", "channels", "resized_crop", "oversize")
 
     def __init__(self, data: Data, source: str, test: str = "test"):
         """Finds the set.
@@ -95,15 +95,15 @@ class TfdsDataset(Dataset):
             raise InputError(f"{self._where} has images of {shape[2]} channels: expected config.data.channels=1 or 3")
         return height, width, channels
 
-    def held_out(self, share: float) -> int:
-        return super().held_out(share) if self._validation is None else self._validation
+    def num_validation(self, share: float) -> int:
+        return super().num_validation(share) if self._validation is None else self._validation
 
     def source(self, name: str) -> "TfdsSource":
         return self._make(name, self._size)
 
     def decode(self, name: str) -> Split:
-        source, count = self._make(name, self.enlarged(self._size) if self._size else None), self.sizes[name]
-        shape = *self.enlarged(self.shape[:2]), self.shape[2]
+        source, count = self._make(name, self.oversize(self._size) if self._size else None), self.sizes[name]
+        shape = *self.oversize(self.shape[:2]), self.shape[2]
         found, label = np.empty((count, *shape), np.uint8), np.zeros(count, np.int32)
         for row, example in enumerate(source.examples()):
             found[row] = source.image(row, example)
@@ -118,7 +118,7 @@ class TfdsDataset(Dataset):
         def read() -> dict[str, np.ndarray]:
             return {"label": np.fromiter((each[self._label] for each in examples()), np.int32, self.sizes[name])}
 
-        return array_cache.kept(f"{self.identity} {name} labels" * self.data.cache, read)[0]["label"]
+        return array_cache.cached_arrays(f"{self.identity} {name} labels" * self.data.cache, read)[0]["label"]
 
 
 class TfdsSource:
@@ -172,7 +172,7 @@ class TfdsSource:
     def image(self, row: int, example: dict[str, Any], rng: np.random.Generator | None = None) -> np.ndarray:
         """Of an example whose image is bytes."""
         try:
-            return images.decode(example[self._image], self._size, self.shape[-1], self._data.resized_crop, rng)
+            return images.decode_image(example[self._image], self._size, self.shape[-1], self._data.resized_crop, rng)
         except InputError as error:
             raise InputError(f"config.data.name={self._data.name!r}: image {row}: {error}") from error
 

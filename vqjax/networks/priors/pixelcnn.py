@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.config.annotations import Depth, Rate, Width
-from vqjax.networks.layers import dropout, parameter
+from vqjax.networks.layers import dropout, get_or_create_param
 from vqjax.networks.priors.base import Prior
-from vqjax.ops.matmul import Dense, product
+from vqjax.ops.matmul import Dense, dense
 from vqjax.ops.platforms import by_platform
-from vqjax.ops.winograd import correlated, pays
+from vqjax.ops.winograd import is_faster, winograd_conv
 
 _REACH = 3  # of the first layer, 7 x 7 under mask A: rows above, columns to either side, itself left out
 
@@ -37,8 +37,8 @@ class _Window(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.rows, self.columns, x.shape[-1], self.features)
-        kernel = parameter(self, "kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
-        bias = parameter(self, "bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        kernel = get_or_create_param(self, "kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
+        bias = get_or_create_param(self, "bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         x = x.astype(self.dtype)
 
         def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -50,9 +50,9 @@ class _Window(nn.Module):
         def side_by_side(x: jax.Array, kernel: jax.Array) -> jax.Array:
             offsets = [(i, j) for i in range(self.rows) for j in range(self.columns)]
             x = jnp.stack([x[:, i : i + h, j : j + w] for i, j in offsets], 3)
-            return product(x.reshape(*x.shape[:3], -1), kernel.reshape(-1, self.features))
+            return dense(x.reshape(*x.shape[:3], -1), kernel.reshape(-1, self.features))
 
-        on_cpu = correlated if pays(shape, (h, w), x.dtype) else side_by_side
+        on_cpu = winograd_conv if is_faster(shape, (h, w), x.dtype) else side_by_side
         return by_platform(x, kernel, cpu=on_cpu, default=plain) + bias
 
 
@@ -113,13 +113,13 @@ class PixelCNN(Prior):
       num_classes: that condition every layer (eq. 4); 0 for an unconditional model.
       width: F, channels of each stack.
       layers: the first with mask A, 7 x 7, the others with mask B, 3 x 3.
-      head: channels between the last layer and the logits.
+      head_width: channels between the last layer and the logits.
       dropout: share of the horizontal stacks' activations in training.
     """
 
     width: Width
     layers: Depth
-    head: Width
+    head_width: Width
     dropout: Rate
 
     def setup(self):
@@ -127,7 +127,7 @@ class PixelCNN(Prior):
         self.stack = [
             _Layer(self.width, i == 0, self.num_classes, self.dropout, self.dtype) for i in range(self.layers)
         ]
-        self.hidden = Dense(self.head, dtype=self.dtype)
+        self.hidden = Dense(self.head_width, dtype=self.dtype)
         self.logits = Dense(self.num_codes, dtype=self.dtype)
 
     def embed(self, codes: jax.Array) -> jax.Array:

@@ -28,24 +28,24 @@ def home(monkeypatch, tmp_path):
 
 
 def test_it_is_kept_by_version_and_processor(home, monkeypatch):
-    compilation.keep()
-    place = compilation.directory()
+    compilation.enable_compilation_cache()
+    place = compilation.cache_directory()
     assert os.environ[CACHE] == str(place) and place.is_dir() and place.parent == home / "vqjax" / "compiled"
     assert place.name.startswith(f"{jax.lib.__version__}-")
     monkeypatch.setattr(compilation.platform, "machine", lambda: "another")
-    assert compilation.directory() != place
+    assert compilation.cache_directory() != place
 
 
 @pytest.mark.parametrize("name, value", [(CACHE, "mine"), ("JAX_ENABLE_COMPILATION_CACHE", "0")])
 def test_whoever_says_something_is_obeyed(name, value, home):
     os.environ[name] = value
-    compilation.keep()
+    compilation.enable_compilation_cache()
     assert os.environ.get(CACHE) == (value if name == CACHE else None) and not home.exists()
 
 
 def test_where_nothing_can_be_written_nothing_is_said(home, capfd):
     home.write_text("a file in its place")
-    compilation.keep()
+    compilation.enable_compilation_cache()
     assert CACHE not in os.environ and capfd.readouterr() == ("", "")
 
 
@@ -62,7 +62,7 @@ def test_kept_programs_give_the_same_run_and_say_nothing(tmp_path):
 
 def test_first_weights_compiled_quickly_are_the_same(any_task):
     thoroughly = jax.jit(any_task.init, compiler_options={"xla_backend_optimization_level": 3})
-    quickly = [devices.compiled_quickly(any_task.init, level) for level in (0, 1)]
+    quickly = [devices.jit_fast_compile(any_task.init, level) for level in (0, 1)]
     once, quick, thorough = (init(jax.random.key(3)) for init in (*quickly, thoroughly))
     assert quick
     assert_same(quick, thorough)
@@ -71,13 +71,13 @@ def test_first_weights_compiled_quickly_are_the_same(any_task):
 
 @pytest.fixture(params=["small_config", "classifier_config"])
 def any_task(request):
-    return loop.check(request.getfixturevalue(request.param))
+    return loop.build_task(request.getfixturevalue(request.param))
 
 
 def test_a_run_begins_without_what_it_needs_later(tmp_path):
     """Nor scikit-learn, for a second: neither to read digits nor for its first codes. Nor Orbax, to save nothing."""
     code = "import sys; from configs import digits; from vqjax.training import loop; loop.check(digits.get_config())"
-    code += "; import numpy; from vqjax.quantizers.kmeans import kmeans; kmeans(numpy.eye(4), 2, 0)"
+    code += "; import numpy; from vqjax.ops.kmeans import kmeans; kmeans(numpy.eye(4), 2, 0)"
     code += "; from vqjax.runs.workdir import Workdir; opened = Workdir(sys.argv[1]).checkpoints(create=True)"
     code += "; opened.__enter__(); assert opened.latest is None; opened.__exit__(None); print(*sys.modules)"
     command = [sys.executable, "-c", code, str(tmp_path)]

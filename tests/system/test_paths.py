@@ -10,11 +10,11 @@ import pytest
 import vqjax
 from vqjax.__main__ import COMMANDS
 from vqjax.data import datasets
-from vqjax.data.sets.base import given_path
+from vqjax.data.sets.base import require_path
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
-from vqjax.system.paths import local
-from vqjax.tasks import complete
+from vqjax.system.paths import absolute_path
+from vqjax.tasks import resolve_config
 from vqjax.training import loop
 
 NONE = ("gs://x", "s3://x", "http://host/x", "file:///x", Path("gs://x"), "a\0b", "~no-such-user/x")
@@ -24,7 +24,7 @@ PATHS = {
     "train": {
         "--workdir": ["--config", "digits"],
         "--config": [],
-        "--config.start": ["--config", "digits", "--workdir", "new"],
+        "--config.init_from": ["--config", "digits", "--workdir", "new"],
         "--config.data.path": ["--config", "folder", "--workdir", "new"],
         "--config.data.data_dir": ["--config", "mnist", "--workdir", "new"],
         "--config.stage1": ["--config", "digits_prior", "--workdir", "new"],
@@ -55,15 +55,20 @@ PATHS = {
 def test_local_paths(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert local("~/a", "--out") == local("a", "--out") == local(Path("a"), "--out") == tmp_path / "a"
-    assert local(tmp_path / "~" / "a", "--out") == tmp_path / "~" / "a"  # twice is as once
-    assert local("C:/a", "--out") == tmp_path / "C:" / "a"  # a drive, of one letter
+    assert (
+        absolute_path("~/a", "--out")
+        == absolute_path("a", "--out")
+        == absolute_path(Path("a"), "--out")
+        == tmp_path / "a"
+    )
+    assert absolute_path(tmp_path / "~" / "a", "--out") == tmp_path / "~" / "a"  # twice is as once
+    assert absolute_path("C:/a", "--out") == tmp_path / "C:" / "a"  # a drive, of one letter
 
 
 @pytest.mark.parametrize("path", NONE, ids=repr)
 def test_what_is_no_path_of_this_machine_is_refused(path):
     with pytest.raises(InputError, match="--out=.*: expected a path"):
-        local(path, "--out")
+        absolute_path(path, "--out")
 
 
 def test_every_command_is_covered():
@@ -99,5 +104,5 @@ def test_the_home_directory_works_everywhere(small_config, tmp_path, monkeypatch
     assert loop.train(small_config, "~/run") == 0
     assert Workdir("~/run").config().data.path == str(tmp_path / "images.npz") and not os.path.exists("~")
     assert vqjax.load("~/run").step == 2
-    config, _ = complete(small_config)
-    assert given_path(datasets.describe(small_config).data, False, "") == Path(config.data.path)
+    config, _ = resolve_config(small_config)
+    assert require_path(datasets.open_dataset(small_config).data, False, "") == Path(config.data.path)

@@ -31,7 +31,10 @@ def direct_spread(x, kernel):
     return y
 
 
-FUNCTIONS = {"correlated": (winograd.correlated, direct), "spread": (winograd.spread, direct_spread)}
+FUNCTIONS = {
+    "correlated": (winograd.winograd_conv, direct),
+    "spread": (winograd.winograd_conv_transpose, direct_spread),
+}
 
 
 @pytest.mark.parametrize("grid", [(2, 2), (5, 4), (6, 7)])
@@ -65,9 +68,9 @@ def test_on_whole_numbers_it_is_the_definition_exactly(name, taps, grid):
 def test_an_output_depends_on_its_own_patch_alone(taps):
     """Its sums share inputs with its neighbour's: what that one alone sees must not enter, not even by rounding."""
     x, kernel = jax.random.normal(jax.random.key(0), (1, 9, 9, 8)), jax.random.normal(jax.random.key(1), (*taps, 8, 8))
-    before = winograd.correlated(x, kernel)
+    before = winograd.winograd_conv(x, kernel)
     for i, j in np.ndindex(3, 3):
-        after = winograd.correlated(x.at[:, 3 + i, 3 + j].set(1e6), kernel)
+        after = winograd.winograd_conv(x.at[:, 3 + i, 3 + j].set(1e6), kernel)
         changed = np.argwhere(np.any(np.asarray(before != after), (0, 3)))
         expected = [(3 + i - u, 3 + j - v) for u, v in np.ndindex(*taps)]
         assert sorted(map(tuple, changed)) == sorted(expected)
@@ -81,7 +84,7 @@ def test_it_loses_no_more_than_the_last_bits():
     plain = jax.lax.conv_general_dilated(
         jnp.float32(x), jnp.float32(kernel), (1, 1), "VALID", dimension_numbers=dimensions
     )
-    errors = [np.std(y - exact) for y in (winograd.correlated(jnp.float32(x), jnp.float32(kernel)), plain)]
+    errors = [np.std(y - exact) for y in (winograd.winograd_conv(jnp.float32(x), jnp.float32(kernel)), plain)]
     assert errors[0] < 4 * errors[1] < 1e-5 * np.std(exact)
 
 
@@ -89,7 +92,7 @@ def test_it_loses_no_more_than_the_last_bits():
 def test_its_products_are_as_few_as_promised(taps):
     """(m + 1) (n + 1) for 2 x 2 outputs of a filter of m x n taps, where the definition has 4 m n."""
     x, kernel = jax.ShapeDtypeStruct((4, 15 + taps[0], 15 + taps[1], 256), "float32"), (*taps, 256, 256)
-    program = jax.jit(winograd.correlated).lower(x, jax.ShapeDtypeStruct(kernel, "float32"))
+    program = jax.jit(winograd.winograd_conv).lower(x, jax.ShapeDtypeStruct(kernel, "float32"))
     products = 4 * 8 * 8 * math.prod(m + 1 for m in taps) * 256 * 256  # of 4 images with 8 x 8 tiles
     definition = 4 * 16 * 16 * math.prod(kernel)
     assert products <= program.compile().cost_analysis()["flops"] / 2 < 1.25 * products < 0.75 * definition
@@ -100,6 +103,6 @@ def test_it_pays_with_fewer_channels_where_tiles_cover_the_grid(taps):
     """An odd grid has outputs made for nothing."""
 
     def fewest(grid):
-        return next(c for c in range(1, 999) if winograd.pays((*taps, c, c), grid, jnp.float32))
+        return next(c for c in range(1, 999) if winograd.is_faster((*taps, c, c), grid, jnp.float32))
 
     assert fewest((16, 16)) == fewest((32, 16)) < fewest((15, 16)) < fewest((15, 15))

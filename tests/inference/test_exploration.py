@@ -44,7 +44,7 @@ def frozen(trained_stage1):
 @pytest.fixture(scope="module")
 def split(frozen):
     """The test split, with its codes by stage 1 itself."""
-    test = datasets.load(frozen.config, ("test",))["test"].arrays
+    test = datasets.load_splits(frozen.config, ("test",))["test"].arrays
     return Split(**test, codes=np.asarray(frozen.encode(frozen.variables, test["image"])))
 
 
@@ -108,7 +108,7 @@ def test_samples_have_the_probabilities_of_the_prior(prior):
     found = describe(EXPLORED["prior"](str(prior), None), 15, "test")["samples"]
     labels = np.sort(np.arange(15) % 10)  # by class
     assert found["labels"] == labels.tolist()
-    codes, images = generation.generate(*generation.load(str(prior)), labels)
+    codes, images = generation.generate(*generation.load_prior(str(prior)), labels)
     np.testing.assert_array_equal(found["codes"], codes.reshape(15, -1))
     np.testing.assert_array_equal(pictures(found["images"])[..., :1], images)
     expected = vqjax.load(prior).log_prob(codes, labels)

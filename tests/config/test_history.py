@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from configs import autoencoder, classifier, prior
 from vqjax.config.check import section
-from vqjax.config.history import ADDED, MOVED, completed
+from vqjax.config.history import ADDED, MOVED, upgrade_config
 from vqjax.runs.workdir import FORMAT, Workdir
 from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
@@ -32,7 +32,7 @@ def test_what_is_filled_in_is_what_the_base_config_has(base):
         assert (found.to_dict() if isinstance(found, ConfigDict) else found) == value
         parent, _, name = key.rpartition(".")
         del (section(config, parent) if parent else config)[name]
-    assert completed(config).to_dict() == base.get_config().to_dict() != config.to_dict()
+    assert upgrade_config(config).to_dict() == base.get_config().to_dict() != config.to_dict()
 
 
 def flat(config):
@@ -49,10 +49,10 @@ def test_fields_of_the_first_version_have_their_names_of_now():
         place, _, now = new.rpartition(".")
         section(config, ".".join(path))[name] = section(config, place)[now]
         del section(config, place)[now]
-    assert flat(completed(config)) == flat(autoencoder.get_config()) != flat(config)
+    assert flat(upgrade_config(config)) == flat(autoencoder.get_config()) != flat(config)
     again = prior.get_config()
     again.optimizer.codebook_rate = 30.0
-    assert completed(again) == completed(prior.get_config())
+    assert upgrade_config(again) == upgrade_config(prior.get_config())
 
 
 def test_a_run_that_cannot_be_built_names_the_version_that_can_read_it(stage1):
@@ -68,7 +68,7 @@ def test_the_fields_of_each_format_are_known():
     before = json.loads((Path(__file__).parent / f"fields_{FORMAT}.json").read_text())
     for base in (autoencoder, prior, classifier):
         config = base.get_config()
-        assert {*before[config.task]} <= {*flat(config)}, "raise vqjax.runs.workdir.FORMAT, see vqjax/core/history.py"
+        assert {*before[config.task]} <= {*flat(config)}, "raise vqjax.runs.workdir.FORMAT, see vqjax/config/history.py"
 
 
 def forget(workdir):

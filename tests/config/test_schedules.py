@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vqjax.config.check import check_value
-from vqjax.config.schedules import SCHEDULES, Ramp
+from vqjax.config.schedules import SCHEDULES, ScheduleConfig
 from vqjax.system.errors import InputError
 
 
@@ -11,7 +11,7 @@ from vqjax.system.errors import InputError
 )
 def test_values_by_hand(schedule, middle):
     """From 4 to 1 over the first half of the run."""
-    ramp = Ramp(schedule, 4.0, 1.0, 0.5)
+    ramp = ScheduleConfig(schedule, 4.0, 1.0, 0.5)
     end = 4.0 if schedule == "constant" else 1.0
     np.testing.assert_allclose([ramp(0), ramp(0.25), ramp(0.5), ramp(1.0)], [4, middle, end, end], rtol=1e-6)
 
@@ -19,7 +19,7 @@ def test_values_by_hand(schedule, middle):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_up_or_down_without_a_turn(schedule):
     for start, end in ((0.1, 2.0), (2.0, 0.1)):
-        values = [float(Ramp(schedule, start, end, 0.7)(x)) for x in np.linspace(0, 1, 50)]
+        values = [float(ScheduleConfig(schedule, start, end, 0.7)(x)) for x in np.linspace(0, 1, 50)]
         assert np.all(np.diff(values) * (end - start) >= -1e-6)
 
 
@@ -36,4 +36,6 @@ def test_up_or_down_without_a_turn(schedule):
 )
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(InputError, match=message):
-        check_value({"schedule": "linear", "start": 1.0, "end": 0.5, "share": 1.0, **fields}, Ramp, "config.x")
+        check_value(
+            {"schedule": "linear", "start": 1.0, "end": 0.5, "share": 1.0, **fields}, ScheduleConfig, "config.x"
+        )

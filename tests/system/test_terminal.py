@@ -58,11 +58,11 @@ def test_the_bar_has_figures_from_the_first_steps_on(monkeypatch):
     monkeypatch.setattr(terminal, "_SOON", -1.0)
     with terminal.Progress(0, 10, 4, ("loss", "psnr", "codes_used")) as progress:
         progress.step(1, 1, lambda: {"loss": 2.5})
-        progress._bar.refresh()
+        progress._bar.after_update()
         assert re.fullmatch(r"step 1/10 \|.*\| .* images/s, .* left, loss 2.5", screen.rows()[-1])
         progress.log(2, {"loss": 1.5, "psnr": 20.0}, 100.0)
         progress.step(2, 1, lambda: pytest.fail("figures have been logged"))
-        progress._bar.refresh()
+        progress._bar.after_update()
         assert screen.rows()[-1].endswith("left, loss 1.5, PSNR 20 dB")
         with progress.beside(2, "evaluating on test"):
             assert "step 2/10, evaluating on test |" in screen.rows()[-1]
@@ -74,7 +74,7 @@ def test_the_bar_fits(monkeypatch):
     screen = a_terminal(monkeypatch)
     with terminal.Progress(24_000, 25_000, 128, PriorTask.headline) as progress:
         progress.log(24_999, dict.fromkeys(PriorTask.headline, 1.23456789), 1.0)
-        progress._bar.refresh()
+        progress._bar.after_update()
     assert len(screen.rows()[-1]) <= 100 and screen.rows()[-1].endswith("nats per code 1.235, perplexity 1.235")
 
 
@@ -103,7 +103,7 @@ def test_a_bar_on_the_terminal_and_lines_in_the_file(monkeypatch):
 
 
 def test_long_lines_fit():
-    text = terminal.fitted(f"parameters: 9 ({', '.join(f'stack_{i} {10**i:,}' for i in range(9))}), /{'long/' * 30}")
+    text = terminal.wrap(f"parameters: 9 ({', '.join(f'stack_{i} {10**i:,}' for i in range(9))}), /{'long/' * 30}")
     first, *rest = text.splitlines()
     assert len(first) <= 100 and rest and all(line.startswith("  ") for line in rest)
     assert f"/{'long/' * 30}" in text

@@ -11,13 +11,13 @@ import pytest
 from conftest import REPOSITORY
 
 from vqjax.system.errors import InputError
-from vqjax.system.lock import locked
+from vqjax.system.lock import lock_directory
 from vqjax.training import loop
 
 HOLD = """
 import pathlib, sys, time
-from vqjax.runs.lock import locked
-with locked(pathlib.Path(sys.argv[1])):
+from vqjax.system.lock import lock_directory
+with lock_directory(pathlib.Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(600)
 """
@@ -47,7 +47,7 @@ def test_a_second_run_is_refused_and_a_stale_lock_taken_over(small_config, tmp_p
     holder.kill()
     holder.wait()
     capsys.readouterr()
-    with locked(tmp_path / "run"):
+    with lock_directory(tmp_path / "run"):
         assert str(os.getpid()) in (tmp_path / "run" / ".lock").read_text()
     (line,) = capsys.readouterr().out.splitlines()
     assert re.search(rf"left behind by process {holder.pid} on .*taken over", line)
@@ -55,18 +55,18 @@ def test_a_second_run_is_refused_and_a_stale_lock_taken_over(small_config, tmp_p
 
 def test_a_lock_leaves_nothing(tmp_path):
     workdir = tmp_path / "new" / "run"
-    with locked(workdir), pytest.raises(InputError, match=f"process {os.getpid()} "):
-        with locked(workdir):
+    with lock_directory(workdir), pytest.raises(InputError, match=f"process {os.getpid()} "):
+        with lock_directory(workdir):
             pass
     assert not (tmp_path / "new").exists()
-    with locked(workdir):
+    with lock_directory(workdir):
         (workdir / "config.json").touch()
     assert [path.name for path in workdir.iterdir()] == ["config.json"]
 
 
 def test_the_lock_of_another_run_is_left_alone(tmp_path):
     """A workdir that was removed under a run, and made anew by the next one."""
-    with locked(tmp_path):
+    with lock_directory(tmp_path):
         (tmp_path / ".lock").unlink()
         (tmp_path / ".lock").write_text("{}")
     assert (tmp_path / ".lock").exists()
@@ -74,8 +74,8 @@ def test_the_lock_of_another_run_is_left_alone(tmp_path):
 
 def test_where_nothing_can_be_locked_there_is_no_lock(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    with locked(tmp_path / "file" / "run"):
+    with lock_directory(tmp_path / "file" / "run"):
         pass
-    monkeypatch.setattr("vqjax.runs.lock.fcntl", None)  # Windows
-    with locked(tmp_path / "run"), locked(tmp_path / "run"):
+    monkeypatch.setattr("vqjax.system.lock.fcntl", None)  # Windows
+    with lock_directory(tmp_path / "run"), lock_directory(tmp_path / "run"):
         assert not (tmp_path / "run").exists()

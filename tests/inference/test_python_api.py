@@ -35,7 +35,7 @@ def runs(trained_stage1, tmp_path_factory):
         "codes": code_classifier.get_config("digits"),
     }
     configs["none"].model.quantizer = "none"
-    configs["prior"].model.pixelcnn.update({"width": 8, "layers": 2, "head": 16})
+    configs["prior"].model.pixelcnn.update({"width": 8, "layers": 2, "head_width": 16})
     configs["codes"].model.conv.update({"width": 4, "layers": 2})
     for name, config in configs.items():
         config.update(SHORT)
@@ -60,7 +60,7 @@ def drawn(runs):
 @pytest.fixture(scope="module")
 def digits(tokenizer):
     """The images (360, 8, 8, 1) and labels that eval.json is about."""
-    return datasets.read(tokenizer.config, "test").arrays
+    return datasets.read_split(tokenizer.config, "test").arrays
 
 
 def test_every_task_has_a_model():
@@ -79,7 +79,7 @@ def test_codes_and_images_are_stage_1s(runs, tokenizer, digits):
     np.testing.assert_allclose(decoded, stage1.decode(stage1.variables, codes), atol=1e-6)
     np.testing.assert_allclose(tokenizer.reconstruct(images), decoded, atol=1e-6)
     mse = np.mean((decoded - images / 255) ** 2)
-    np.testing.assert_allclose(mse, tokenizer.figures["mse"], rtol=1e-4)
+    np.testing.assert_allclose(mse, tokenizer.metrics["mse"], rtol=1e-4)
 
 
 AS = {
@@ -108,9 +108,9 @@ def test_an_image_gives_the_same_codes_however_it_comes(tokenizer, digits, how):
 def test_every_level_comes_back_from_floats_and_what_lies_between_stays():
     whole = np.arange(256, dtype=np.uint8)
     for dtype in (np.float16, np.float32, jnp.bfloat16):
-        np.testing.assert_array_equal(inputs.levels(jnp.asarray(whole / 255, dtype)), whole)
+        np.testing.assert_array_equal(inputs.to_pixel_levels(jnp.asarray(whole / 255, dtype)), whole)
     between = np.arange(255, dtype=np.float32) + np.float32(0.25)
-    np.testing.assert_allclose(inputs.levels(jnp.asarray(between / 255)), between, atol=1e-4)
+    np.testing.assert_allclose(inputs.to_pixel_levels(jnp.asarray(between / 255)), between, atol=1e-4)
 
 
 @pytest.mark.parametrize("parallel", PARALLEL)
@@ -150,7 +150,7 @@ def test_other_sizes_than_in_training(tokenizer):
 @pytest.mark.parametrize("quantizer", CODED)
 def test_the_codebook_is_what_the_decoder_sees(small_config, tmp_path, quantizer):
     small_config.model.quantizer = quantizer
-    task = loop.check(small_config)
+    task = loop.build_task(small_config)
     variables = jax.device_get(jax.jit(task.init)(jax.random.key(0)))
     tokenizer = vqjax.Tokenizer(tmp_path, task, variables, 0)
     assert tokenizer.num_codes == 16 and tokenizer.codebook.shape == (16, 8)
@@ -158,13 +158,13 @@ def test_the_codebook_is_what_the_decoder_sees(small_config, tmp_path, quantizer
     z_q = tokenizer.codebook[codes]
     output = task.module.apply(variables, z_q, method=lambda module, z_q: module.decoder(z_q, False))
     np.testing.assert_allclose(tokenizer.decode(codes), task.likelihood.mean(output), atol=1e-5)
-    assert tokenizer.figures == {}
+    assert tokenizer.metrics == {}
 
 
 def test_a_model_without_codes_reconstructs(runs, digits):
     model = vqjax.load(runs / "none")
     images = model.reconstruct(digits["image"])
-    np.testing.assert_allclose(np.mean((images - digits["image"] / 255) ** 2), model.figures["mse"], rtol=1e-4)
+    np.testing.assert_allclose(np.mean((images - digits["image"] / 255) ** 2), model.metrics["mse"], rtol=1e-4)
     assert model.num_codes == 0
     for use in (lambda: model.encode(digits["image"]), lambda: model.decode([[[0]]]), lambda: model.codebook):
         with pytest.raises(ValueError, match="quantizer='none' has no codes"):
@@ -177,7 +177,7 @@ def test_the_weights_are_of_the_asked_step(runs):
     workdir = Workdir(runs / "tokenizer")
     for step, tokenizer in expected.items():
         assert tokenizer.step == step and f"step {step}" in repr(tokenizer)
-        _, variables = workdir.restore_variables(tokenizer._task.expected, step)
+        _, variables = workdir.restore_variables(tokenizer._task.abstract_variables, step)
         jax.tree.map(np.testing.assert_array_equal, tokenizer._variables, variables)
     assert np.any(expected[4].codebook != expected[6].codebook)
 
@@ -202,7 +202,7 @@ def test_log_prob_is_what_the_run_has_measured(drawn, digits):
     codes = drawn.tokenizer.encode(digits["image"])
     nats = drawn.log_prob(codes, digits["label"])
     assert nats.shape == (360,) and nats.dtype == np.float32 and drawn.conditional
-    np.testing.assert_allclose(-nats.mean() / 16, drawn.figures["nats_per_code"], rtol=1e-5)
+    np.testing.assert_allclose(-nats.mean() / 16, drawn.metrics["nats_per_code"], rtol=1e-5)
     one = drawn.log_prob(codes[:2], "3")
     np.testing.assert_allclose(one, drawn.log_prob(codes[:2], [3, 3]), rtol=1e-6)
     assert np.abs(one - drawn.log_prob(codes[:2], 4)).max() > 1e-4
@@ -214,7 +214,7 @@ def test_classes_are_predicted_as_in_the_evaluation(runs, digits, kind):
     probabilities = classifier.predict(digits["image"] / 255)
     assert probabilities.shape == (360, 10) and isinstance(probabilities, np.ndarray)
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
-    np.testing.assert_allclose(np.mean(probabilities.argmax(1) == digits["label"]), classifier.figures["accuracy"])
+    np.testing.assert_allclose(np.mean(probabilities.argmax(1) == digits["label"]), classifier.metrics["accuracy"])
     assert classifier.class_names == tuple("0123456789")
 
 
@@ -302,7 +302,7 @@ def test_a_workdir_that_is_none_is_told_what_was_expected(runs, tmp_path):
 def test_a_prior_without_classes(runs, tmp_path):
     config = prior.get_config()
     config.update({**SHORT, "stage1": str(runs / "tokenizer")})
-    config.model.pixelcnn.update({"width": 8, "layers": 2, "head": 16})
+    config.model.pixelcnn.update({"width": 8, "layers": 2, "head_width": 16})
     config.model.class_conditional = False
     loop.train(config, tmp_path / "prior")
     model = vqjax.load(tmp_path / "prior")

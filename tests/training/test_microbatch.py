@@ -24,7 +24,7 @@ def test_an_autoencoders_step_is_that_of_the_whole_batch(small_config, quantizer
     small_config.data.update({"flip": True, "crop": 1})
     small_config.model.quantizer = quantizer
     fields = small_config.model[quantizer]
-    fields.update({name: value for name, value in (("restart", 0.9), ("decay", 0.7)) if name in fields})
+    fields.update({name: value for name, value in (("dead_code_threshold", 0.9), ("decay", 0.7)) if name in fields})
     agree(small_config)
 
 
@@ -65,7 +65,9 @@ def test_an_example_is_not_divided(monkeypatch):
 def test_means_and_rows():
     """A mean over the batch is one, and rows stay in their order."""
     batch = {"x": np.arange(12.0, dtype=np.float32).reshape(6, 2)}
-    function = jax.jit(lambda batch: microbatch.mean(lambda piece: (piece["x"].mean(0), 2 * piece["x"]), batch, 3))
+    function = jax.jit(
+        lambda batch: microbatch.microbatched(lambda piece: (piece["x"].mean(0), 2 * piece["x"]), batch, 3)
+    )
     means, rows = function(batch)
     np.testing.assert_allclose(means, [5, 6])
     np.testing.assert_array_equal(rows, 2 * batch["x"])

@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from vqjax.system.signals import Interrupts
+from vqjax.system.signals import SignalHandler
 
 HEEDING = """
 import signal
@@ -21,11 +21,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 WAITING = """
 import sys, threading
 import numpy as np
-from vqjax.core.interrupts import Interrupts, own_process
-own_process()
+from vqjax.system.signals import SignalHandler, allow_exit
+allow_exit()
 x = np.random.default_rng(0).normal(size=(1500, 1500))
-with Interrupts() as interrupts:
-    interrupts.losing = sys.argv[1] == "losing"
+with SignalHandler() as interrupts:
+    interrupts.has_unsaved_steps = sys.argv[1] == "losing"
     print("ready", flush=True)
     for _ in range(30):
         np.linalg.svd(x)
@@ -34,7 +34,7 @@ with Interrupts() as interrupts:
 """
 COLLECTING = """
 import gc, os, signal, time
-from vqjax.core.command import run
+from vqjax.system.process import run_command
 
 def _xla_gc_callback(*arguments):
     gc.callbacks.clear()
@@ -46,7 +46,7 @@ def main(arguments):
     for _ in range(1000):  # a signal that comes just before one sleep ends the next
         time.sleep(0.1)
 
-run(main)
+run_command(main)
 """
 STOP = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -117,10 +117,10 @@ def python_heeds():
 
 def test_a_process_of_others_goes_on(python_heeds):
     """In a notebook nothing but the cell ends; what would be lost is saved first."""
-    with pytest.raises(KeyboardInterrupt), Interrupts():
+    with pytest.raises(KeyboardInterrupt), SignalHandler():
         signal.raise_signal(signal.SIGINT)
-    with Interrupts() as interrupts:
-        interrupts.losing = True
+    with SignalHandler() as interrupts:
+        interrupts.has_unsaved_steps = True
         signal.raise_signal(signal.SIGINT)
         assert interrupts.signal == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):

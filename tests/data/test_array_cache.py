@@ -34,19 +34,19 @@ def assert_arrays(found):
 
 def test_made_once(cache):
     calls = []
-    first, second = (array_cache.kept("key", counted(calls)) for _ in range(2))
+    first, second = (array_cache.cached_arrays("key", counted(calls)) for _ in range(2))
     assert calls == [1] and first[1] == second[1]
     for found, _ in (first, second):
         assert_arrays(found)
         assert isinstance(found["image"].base, np.memmap) and not found["image"].flags.writeable
-    array_cache.kept("other", counted(calls))
+    array_cache.cached_arrays("other", counted(calls))
     assert calls == [1, 1] and [path.name[0] for path in cache.iterdir() if path.name[0] == "."] == []
 
 
 @pytest.mark.parametrize("damage", ["truncate", "delete", "meta", "format", "exchange"])
 def test_what_is_not_whole_is_made_again(cache, damage):
     calls = []
-    array_cache.kept("key", counted(calls))
+    array_cache.cached_arrays("key", counted(calls))
     place = next(cache.iterdir())
     {
         "truncate": lambda: (place / "image.npy").write_bytes((place / "image.npy").read_bytes()[:-1]),
@@ -56,14 +56,14 @@ def test_what_is_not_whole_is_made_again(cache, damage):
         "exchange": lambda: np.save(place / "label.npy", np.zeros((2, 2), np.int16)),
     }[damage]()
     for _ in range(2):
-        assert_arrays(array_cache.kept("key", counted(calls))[0])
+        assert_arrays(array_cache.cached_arrays("key", counted(calls))[0])
     assert calls == [1, 1]
 
 
 def test_where_nothing_can_be_written(cache, capsys):
     cache.write_text("a file")
     calls = []
-    found = [array_cache.kept("key", counted(calls)) for _ in range(2)]
+    found = [array_cache.cached_arrays("key", counted(calls)) for _ in range(2)]
     assert calls == [1, 1] and found[0][1] == found[1][1]
     assert_arrays(found[1][0])
     assert capsys.readouterr() == ("", "")
@@ -74,7 +74,7 @@ def test_a_full_disk_leaves_nothing_behind(cache, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", fail)
-    assert_arrays(array_cache.kept("key", arrays)[0])
+    assert_arrays(array_cache.cached_arrays("key", arrays)[0])
     assert [*cache.iterdir()] == []
 
 
@@ -82,11 +82,11 @@ def test_where_it_lies(monkeypatch, tmp_path):
     for name, place in (("XDG_CACHE_HOME", "vqjax/data"), ("VQJAX_CACHE", "")):
         monkeypatch.delenv("VQJAX_CACHE", raising=False)
         monkeypatch.setenv(name, str(tmp_path))
-        assert array_cache.directory() == tmp_path / place
+        assert array_cache.cache_directory() == tmp_path / place
     monkeypatch.delenv("VQJAX_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert array_cache.directory() == tmp_path / ".cache" / "vqjax" / "data"
+    assert array_cache.cache_directory() == tmp_path / ".cache" / "vqjax" / "data"
 
 
 def test_the_hash_is_of_names_shapes_dtypes_and_values():
@@ -97,10 +97,10 @@ def test_the_hash_is_of_names_shapes_dtypes_and_values():
         {**one, "image": one["image"].reshape(2, 4, 3, 1)},
         {"image": one["image"], "labels": one["label"]},
     ]
-    assert len({array_cache.hash_of(each) for each in [one, *changed]}) == 5
-    assert array_cache.hash_of(
+    assert len({array_cache.hash_arrays(each) for each in [one, *changed]}) == 5
+    assert array_cache.hash_arrays(
         {"label": one["label"], "image": np.asfortranarray(one["image"])}
-    ) == array_cache.hash_of(one)
+    ) == array_cache.hash_arrays(one)
 
 
 def test_a_set_is_decoded_once(cache, tmp_path, monkeypatch):
@@ -127,5 +127,5 @@ def test_a_set_is_decoded_once(cache, tmp_path, monkeypatch):
 
 
 def test_nothing_is_kept_of_what_comes_with_a_package(cache):
-    datasets.load(config_of("digits"))
+    datasets.load_splits(config_of("digits"))
     assert not cache.exists()

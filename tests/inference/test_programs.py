@@ -17,7 +17,7 @@ from vqjax.commands.export import main
 from vqjax.inference import export_programs
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
-from vqjax.system.files import Unwritten
+from vqjax.system.files import WriteError
 from vqjax.training import loop
 
 SHORT = {"steps": 4, "batch_size": 16, "log_every": 2, "eval_every": 4, "save_every": 4}
@@ -107,7 +107,7 @@ def test_the_weights_are_those_of_the_checkpoint(runs, tmp_path):
     export_programs.export_programs("tokenizer", str(runs / "tokenizer"), str(tmp_path / "out"), step=4)
     weights = load_file(tmp_path / "out" / "weights.safetensors")
     task = vqjax.load(runs / "tokenizer")._task
-    _, variables = Workdir(runs / "tokenizer").restore_variables(task.expected, 4)
+    _, variables = Workdir(runs / "tokenizer").restore_variables(task.abstract_variables, 4)
     assert weights["params/encoder/Conv_0/kernel"].shape == (4, 4, 1, 4)
     paths = {"/".join(key.key for key in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}
     assert weights.keys() == paths.keys()
@@ -135,7 +135,7 @@ def test_bad_input_is_refused_and_nothing_is_written(runs, tmp_path):
         ("tokenizer", runs / "tokenizer", "file/out", None, "file/out cannot be written to"),
         ("tokenizer", runs / "tokenizer", "out", 3, "--step=3"),
     ):
-        with pytest.raises((InputError, Unwritten), match=message):
+        with pytest.raises((InputError, WriteError), match=message):
             export_programs.export_programs(kind, str(workdir), str(tmp_path / out), step)
     assert sorted(tmp_path.iterdir()) == before
 
@@ -144,7 +144,7 @@ def test_a_directory_appears_whole_or_not_at_all(runs, tmp_path, monkeypatch):
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patched, pytest.raises(Unwritten, match="cannot be written to: No space left"):
+    with monkeypatch.context() as patched, pytest.raises(WriteError, match="cannot be written to: No space left"):
         patched.setattr(export_programs, "write_json", fail)
         export_programs.export_programs("tokenizer", str(runs / "tokenizer"), str(tmp_path / "out"))
     assert not any(tmp_path.iterdir())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import as_on
 
-from vqjax.ops.matmul import Dense, product
+from vqjax.ops.matmul import Dense, dense
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda"])
@@ -18,7 +18,7 @@ def test_a_product_and_its_gradients_are_the_plain_ones(monkeypatch, platform, p
     as_on(monkeypatch, platform)
     rng = np.random.default_rng(0)
     x, weights = rng.normal(size=shape), rng.normal(size=(7, features))
-    y, pull = jax.vjp(lambda *a: product(*a, precision), jnp.float32(x), jnp.float32(weights))
+    y, pull = jax.vjp(lambda *a: dense(*a, precision), jnp.float32(x), jnp.float32(weights))
     np.testing.assert_allclose(y, x @ weights, atol=1e-5)
     dy = rng.normal(size=y.shape)
     dx, dw = pull(jnp.float32(dy))
@@ -30,7 +30,7 @@ def test_gradients_of_the_weights_have_positions_as_their_only_sum():
     """On a CPU, and those of tall weights are made the other way round: the quick ways."""
     for c, o in ((7, 3), (3, 7)):
         arguments = jnp.zeros((2, 4, 4, c)), jnp.zeros((c, o))
-        gradient = jax.jit(jax.grad(lambda x, w: product(x, w).sum(), 1))
+        gradient = jax.jit(jax.grad(lambda x, w: dense(x, w).sum(), 1))
         text = jax.export.export(gradient, platforms=["cpu"])(*arguments).mlir_module()
         assert ("optimization_barrier" in text) == (c > o)
         assert "contracting_dims = [0, 1, 2]" not in text

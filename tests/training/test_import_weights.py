@@ -13,7 +13,7 @@ from conftest import fake
 import vqjax
 from vqjax.commands import convert, evaluate
 from vqjax.data.datasets import DATASETS
-from vqjax.system.process import status
+from vqjax.system.process import exit_status
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training.import_weights import VQVAEImages
 
@@ -102,7 +102,7 @@ def saved(path, ema=True, norm=False):
 
 
 def command(*words):
-    return status(lambda: convert.main([*map(str, words)]))
+    return exit_status(lambda: convert.main([*map(str, words)]))
 
 
 @pytest.mark.parametrize("ema, norm", [(True, False), (True, True), (False, False), (False, True)])

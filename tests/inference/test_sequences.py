@@ -119,12 +119,12 @@ def test_nanogpt_takes_the_validation_share_if_there_is_one(stage1, tmp_path):
 
 def test_tokens_worked_by_hand(tmp_path):
     split = Split(codes=np.array([[[0, 1, 2], [3, 4, 15]]], np.uint8), label=np.array([2], np.int32))
-    nanogpt.write(tmp_path / "labels", description(), {"train": split})
+    nanogpt.write_codes(tmp_path / "labels", description(), {"train": split})
     assert np.fromfile(tmp_path / "labels" / "train.bin", "<u2").tolist() == [18, 0, 1, 2, 3, 4, 15]
-    nanogpt.write(tmp_path / "none", description(class_names=[]), {"train": split})
+    nanogpt.write_codes(tmp_path / "none", description(class_names=[]), {"train": split})
     assert np.fromfile(tmp_path / "none" / "train.bin", "<u2").tolist() == [16, 0, 1, 2, 3, 4, 15]
     assert read_json(tmp_path / "none" / "meta.json")["vocab_size"] == 17
-    assert nanogpt.read(tmp_path / "none" / "train.bin")[0].arrays["label"].tolist() == [0]
+    assert nanogpt.read_codes(tmp_path / "none" / "train.bin")[0].arrays["label"].tolist() == [0]
 
 
 @pytest.mark.parametrize("classes", [0, 1, 3])
@@ -132,12 +132,12 @@ def test_the_tokens_must_fit_in_16_bits(classes, tmp_path):
     most = (1 << 16) - max(1, classes)
     names = ["a", "b", "c"][:classes]
     split = random_codes(5, most, max(1, classes))
-    nanogpt.write(tmp_path / "out", description(num_codes=most, class_names=names), {"train": split})
+    nanogpt.write_codes(tmp_path / "out", description(num_codes=most, class_names=names), {"train": split})
     np.testing.assert_array_equal(
-        nanogpt.read(tmp_path / "out" / "train.bin")[0].arrays["codes"], split.arrays["codes"]
+        nanogpt.read_codes(tmp_path / "out" / "train.bin")[0].arrays["codes"], split.arrays["codes"]
     )
     with pytest.raises(InputError, match=r"--format=nanogpt: 65,53\d codes .* 65,537 tokens, expected at most 65,536"):
-        nanogpt.write(tmp_path / "more", description(num_codes=most + 1, class_names=names), {"train": split})
+        nanogpt.write_codes(tmp_path / "more", description(num_codes=most + 1, class_names=names), {"train": split})
     assert not (tmp_path / "more").exists()
 
 
@@ -156,7 +156,7 @@ def test_files_do_not_depend_on_their_chunks(module, monkeypatch, tmp_path):
 @pytest.mark.parametrize("num_codes, kind", [(16, pa.uint8()), (257, pa.uint16()), (65_537, pa.uint32())])
 def test_parquet_has_types_of_its_own(num_codes, kind, tmp_path):
     split = random_codes(9, num_codes)
-    parquet.write(tmp_path, description(num_codes=num_codes), {"train": split})
+    parquet.write_codes(tmp_path, description(num_codes=num_codes), {"train": split})
     table = pq.read_table(tmp_path / "train.parquet")
     assert table.schema.types == [pa.list_(pa.field("item", kind, nullable=False), 6), pa.int32()]
     assert table["codes"].to_pylist() == split.arrays["codes"].reshape(9, 6).tolist()
@@ -180,8 +180,8 @@ def test_parquet_of_another_program(tmp_path):
 @pytest.mark.parametrize("dtype", ["u1", "i1", "<i8", ">u2", "<u8"])
 def test_codes_of_any_integer_type_and_any_grid(dtype, tokenizer, trained_stage1, tmp_path, monkeypatch):
     """Written part by part, 5 images at a time."""
-    monkeypatch.setattr("vqjax.tasks.decoding._BATCH", 8)
-    monkeypatch.setattr("vqjax.tasks.decoding._BATCHES", 1)
+    monkeypatch.setattr("vqjax.inference.decoding._BATCH", 8)
+    monkeypatch.setattr("vqjax.inference.decoding._BATCHES", 1)
     array = np.random.default_rng(0).integers(0, 16, (21, 6, 5)).astype(dtype)
     np.save(tmp_path / "codes.npy", array)
     decode(str(trained_stage1), str(tmp_path / "codes.npy"), str(tmp_path / "out"))

@@ -57,7 +57,11 @@ def test_every_argument_does_something(prior, stage1, tmp_path):
 
     taller, with_neighbours = draw(neighbours=True)
     assert 0 <= taller[0] - size[0] < 56 and taller[1] > 1.5 * size[1]  # as many columns, pairs further apart
-    real = datasets.load(generation.load(str(prior))[0].config, ("train",))["train"].arrays["image"].astype(float)
+    real = (
+        datasets.load_splits(generation.load_prior(str(prior))[0].config, ("train",))["train"]
+        .arrays["image"]
+        .astype(float)
+    )
     assert len(real) == 1293  # without the validation share, which the prior has not seen
     distances = ((with_neighbours["images"][:, None] - real) ** 2).sum((2, 3, 4))
     np.testing.assert_array_equal(with_neighbours["neighbours"], real[distances.argmin(1)])
@@ -70,7 +74,7 @@ def test_every_argument_does_something(prior, stage1, tmp_path):
 
 def test_pmap_and_shard_map_draw_the_same(prior):
     """On eight devices, in batches that they do not divide."""
-    task, variables = generation.load(str(prior))
+    task, variables = generation.load_prior(str(prior))
     labels, drawn = np.arange(19) % 10, []
     for how in PARALLEL:
         task.config.parallel = how

@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 
 from vqjax.ops import kmeans as kmeans_module
 from vqjax.ops.kmeans import kmeans
-from vqjax.ops.search import means, nearest
+from vqjax.ops.search import code_means, nearest_codes
 from vqjax.system.errors import InputError
 
 # Positions, codes, D: at once; a block of either; several, that they do not divide; tiles.
@@ -31,7 +31,7 @@ def normal(*shape):
 @pytest.mark.parametrize("size", SIZES)
 def test_the_nearest_is_the_one_that_argmin_finds(size):
     z, codebook = normal(size[0], size[2]), normal(*size[1:])[::-1]
-    found = np.asarray(jax.jit(nearest)(z, codebook))
+    found = np.asarray(jax.jit(nearest_codes)(z, codebook))
     assert found.dtype == np.int32
     expected, margin = direct(z, codebook)
     clear = margin > 1e-5
@@ -43,7 +43,7 @@ def test_the_nearest_is_the_one_that_argmin_finds(size):
 def test_of_equally_near_codes_it_is_the_first(size):
     """Whole numbers, so that all is exact: many codes twice and more, and many positions between two codes."""
     z, codebook = np.round(2 * normal(size[0], size[2])), np.round(2 * normal(*size[1:])[::-1])
-    search = jax.jit(nearest)
+    search = jax.jit(nearest_codes)
     np.testing.assert_array_equal(search(z, codebook), direct(z, codebook)[0])
     assert not np.any(search(z, np.ones_like(codebook)))
 
@@ -53,7 +53,7 @@ def test_copies_are_as_near_in_every_block(size):
     """So the same numbers are equal wherever in the codebook they stand."""
     z, codebook = normal(size[0], size[2]), normal(*size[1:])
     copies = np.concatenate([codebook[: size[1] // 3]] * 3)
-    assert np.all(jax.jit(nearest)(z, copies) < size[1] // 3)
+    assert np.all(jax.jit(nearest_codes)(z, copies) < size[1] // 3)
 
 
 @pytest.mark.parametrize("size", SIZES[:4])
@@ -62,32 +62,32 @@ def test_the_nearest_is_not_lost_far_from_the_origin(size):
     expected, margin = direct(z, codebook)
     clear = margin > 1e-4
     assert clear.mean() > 0.5
-    np.testing.assert_array_equal(np.asarray(jax.jit(nearest)(z, codebook))[clear], expected[clear])
+    np.testing.assert_array_equal(np.asarray(jax.jit(nearest_codes)(z, codebook))[clear], expected[clear])
 
 
 def test_many_positions_under_vmap_are_searched_together():
     """Where one by one they are few: no array of all by all codes comes of it."""
     z, codebook = normal(40, 30, 8), normal(5_000, 8)
-    search = jax.jit(jax.vmap(nearest, (0, None)))
-    np.testing.assert_array_equal(search(z, codebook), nearest(z, codebook))
+    search = jax.jit(jax.vmap(nearest_codes, (0, None)))
+    np.testing.assert_array_equal(search(z, codebook), nearest_codes(z, codebook))
     assert search.lower(z, codebook).compile().memory_analysis().temp_size_in_bytes < 40 * 30 * 5_000 * 4 / 2
     books = np.stack([codebook, -codebook])
-    np.testing.assert_array_equal(jax.vmap(nearest, (None, 0))(z, books)[1], nearest(-z, codebook))
+    np.testing.assert_array_equal(jax.vmap(nearest_codes, (None, 0))(z, books)[1], nearest_codes(-z, codebook))
 
 
 def test_a_large_search_takes_little_memory():
     """2^17 positions by 2^18 codes would be 128 GiB."""
     z, codebook = (jax.ShapeDtypeStruct((2**n, 8), jnp.float32) for n in (17, 18))
-    assert jax.jit(nearest).lower(z, codebook).compile().memory_analysis().temp_size_in_bytes < 2**26
+    assert jax.jit(nearest_codes).lower(z, codebook).compile().memory_analysis().temp_size_in_bytes < 2**26
 
 
 def test_any_number_of_positions_in_an_exported_program():
     codebook = normal(70_000, 3)
     (n,) = jax.export.symbolic_shape("n")
-    export = jax.export.export(jax.jit(lambda z: nearest(z, codebook)))
+    export = jax.export.export(jax.jit(lambda z: nearest_codes(z, codebook)))
     z = normal(3, 2, 5, 3)
     found = export(jax.ShapeDtypeStruct((n, 2, 5, 3), jnp.float32)).call(z)
-    np.testing.assert_array_equal(found, nearest(z, codebook))
+    np.testing.assert_array_equal(found, nearest_codes(z, codebook))
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
@@ -98,7 +98,7 @@ def test_means_by_hand(monkeypatch, platform, num_codes):
     z, codes = normal(20, 30, 2), np.random.default_rng(1).integers(0, num_codes, (20, 30))
     total = np.zeros((num_codes, 2))
     np.add.at(total, codes, z)
-    shares, mean = jax.jit(means, static_argnums=2)(codes, z, num_codes)
+    shares, mean = jax.jit(code_means, static_argnums=2)(codes, z, num_codes)
     np.testing.assert_allclose(shares, np.bincount(codes.reshape(-1), minlength=num_codes) / 600, rtol=1e-6)
     np.testing.assert_allclose(mean, total / 600, atol=1e-7)
 
@@ -109,7 +109,7 @@ def test_means_by_hand(monkeypatch, platform, num_codes):
 def test_codes_of_any_type_and_size_are_found(dtype, scale):
     """Of some the squares of the differences have no finite sum."""
     codebook = jnp.asarray(scale * normal(512, 4), dtype)
-    np.testing.assert_array_equal(nearest(codebook, codebook), np.arange(512))
+    np.testing.assert_array_equal(nearest_codes(codebook, codebook), np.arange(512))
 
 
 @pytest.fixture(params=["few", "many"])
@@ -145,7 +145,7 @@ def test_kmeans_is_as_good_as_scikit_learns(monkeypatch, clusters):
     vectors = normal(1_000, 4)
     if clusters:
         vectors = vectors / 10 + np.resize(10 * normal(1_000 + clusters, 4)[-clusters:], vectors.shape)
-    error = lambda centres: np.mean((vectors - centres[nearest(vectors, centres)]) ** 2)  # noqa: E731
+    error = lambda centres: np.mean((vectors - centres[nearest_codes(vectors, centres)]) ** 2)  # noqa: E731
     reference = KMeans(100, n_init=1, random_state=0).fit(vectors).inertia_ / vectors.size
     assert error(kmeans(vectors, 100, 0)) < 1.02 * reference < 0.75 * error(vectors[:100])
     for name in ("_FEW", "_SMALL"):

@@ -20,8 +20,8 @@ from vqjax.training import loop
 def probabilities(workdir, images):
     """Of images (N, H, W, C), by the task itself."""
     run = Workdir(workdir)
-    task = tasks.trained(run)
-    return task.probabilities(run.restore_variables(task.expected)[1], task.frozen, {"image": images})
+    task = tasks.load_task(run)
+    return task.probabilities(run.restore_variables(task.abstract_variables)[1], task.frozen, {"image": images})
 
 
 @pytest.mark.parametrize("kind", slow_but("classifier_config", ["classifier_config", "code_classifier_config"]))
@@ -31,7 +31,7 @@ def test_files_get_the_probabilities_of_their_pixels(kind, request, tmp_path):
     config.optimizer.warmup = 1
     assert loop.train(config, tmp_path / "run") == 0
     config.data.name = "digits"
-    images = datasets.load(config, ("test",))["test"].arrays["image"][:5]
+    images = datasets.load_splits(config, ("test",))["test"].arrays["image"][:5]
     files = []
     for i, image in enumerate(images):
         files.append(tmp_path / f"{i}.png")

@@ -9,7 +9,7 @@ from conftest import REPOSITORY
 from helpers import command
 
 from vqjax.system.errors import InputError
-from vqjax.system.process import status
+from vqjax.system.process import exit_status
 
 
 @pytest.mark.parametrize(
@@ -21,16 +21,16 @@ def test_a_command_ends_with_a_status_and_without_a_traceback(capsys, error, exp
         if error:
             raise error
 
-    assert status(main) == expected and capsys.readouterr().err == shown
+    assert exit_status(main) == expected and capsys.readouterr().err == shown
 
 
 def test_what_main_returns_is_the_status():
-    assert status(lambda: 143) == 143
+    assert exit_status(lambda: 143) == 143
 
 
 def test_a_platform_without_a_device_is_named():
     """JAX's own message is an AssertionError, or 40 lines."""
-    script = "from vqjax.core.command import run; run(lambda _: __import__('jax').devices())"
+    script = "from vqjax.system.process import run_command; run_command(lambda _: __import__('jax').devices())"
     environment = {**os.environ, "JAX_PLATFORMS": "abacus"}
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True
@@ -43,7 +43,8 @@ def test_a_command_ends_where_nobody_reads_what_it_prints(lines):
     """As after `| head`: of a few lines at its end, of more in the middle."""
     reader, writer = os.pipe()
     os.close(reader)
-    script = f"from vqjax.core.command import run; run(lambda _: [print('a line') for _ in range({lines})] and 0)"
+    lines = f"[print('a line') for _ in range({lines})] and 0"
+    script = f"from vqjax.system.process import run_command; run_command(lambda _: {lines})"
     done = command("-c", script, capture_output=False, stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert done.returncode == 141 and done.stderr == ""
@@ -55,4 +56,4 @@ def test_other_errors_keep_their_traceback(error):
         raise error
 
     with pytest.raises(type(error)):
-        status(main)
+        exit_status(main)

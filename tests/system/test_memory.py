@@ -8,9 +8,9 @@ from helpers import command
 
 FAULTS = """
 import resource, sys, threading
-from vqjax.core import memory
+from vqjax.system import memory
 if sys.argv[1] == "kept":
-    memory.keep()
+    memory.retain_freed_memory()
 
 def faults():
     def asked():

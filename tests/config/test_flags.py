@@ -12,16 +12,16 @@ from conftest import REPOSITORY
 
 from vqjax.__main__ import COMMANDS, main
 from vqjax.config import loading
-from vqjax.config.display import brief
-from vqjax.config.flags import parse
-from vqjax.system.process import status
+from vqjax.config.display import format_config
+from vqjax.config.flags import parse_flags
+from vqjax.system.process import exit_status
 
-NAMES = loading.names()
+NAMES = loading.config_names()
 RUNS = [name for name in NAMES if not name.startswith("ablation/")]
 
 
 def given(*words, command="train"):
-    return parse([*map(str, words)], command, "What it does.", "an example")
+    return parse_flags([*map(str, words)], command, "What it does.", "an example")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def refused(capsys):
     """Runs a command line that must be refused; returns what is said."""
 
     def run(*words):
-        assert status(lambda: main(words)) == 2
+        assert exit_status(lambda: main(words)) == 2
         out, err = capsys.readouterr()
         assert out == "" and err.startswith("error: ") and len(err.splitlines()) <= 5
         return err
@@ -84,7 +84,7 @@ def test_a_config_of_ones_own(tmp_path, monkeypatch):
 
 def test_the_listing_names_every_command(capsys):
     for words in ([], ["--help"], ["-h"]):
-        assert status(lambda words=words: main(words)) == 0
+        assert exit_status(lambda words=words: main(words)) == 0
         out = capsys.readouterr().out
         assert all(re.search(rf"^  {name} +{re.escape(line)}$", out, re.M) for name, line in COMMANDS.items())
 
@@ -112,10 +112,10 @@ def test_help_of_a_config_lists_its_fields(capsys):
 
 
 def test_what_is_chosen_is_shown():
-    text = brief(given("--config", "digits").config)
+    text = format_config(given("--config", "digits").config)
     assert "model.ema " in text and "model.vq " not in text and "optimizer.adam " in text
     assert "model.gumbel.temperature" not in text
-    chosen = brief(given("--config", "digits", "--config.model.quantizer=gumbel").config)
+    chosen = format_config(given("--config", "digits", "--config.model.quantizer=gumbel").config)
     assert "model.gumbel " in chosen and "model.gumbel.temperature " in chosen and "model.ema " not in chosen
 
 
@@ -189,7 +189,9 @@ def test_a_config_that_fails_is_named(refused, tmp_path, source, message):
     assert f"--config={file}" in text and message in text
 
 
-@pytest.mark.parametrize("words", [["-m", "vqjax", "train", "--help"], ["-m", "vqjax.sample", "--help"], ["train.py"]])
+@pytest.mark.parametrize(
+    "words", [["-m", "vqjax", "train", "--help"], ["-m", "vqjax", "sample", "--help"], ["train.py"]]
+)
 def test_jax_is_not_imported_for_what_needs_none(words):
     code = "import runpy, sys; sys.argv = {!r}; runpy.{}"
     call = (
