@@ -39,6 +39,8 @@ def get_config() -> ConfigDict:
             model=dict(
                 code_dim=64,  # D, the numbers of a code's vector
                 dtype="float32",  # of the networks' computation; the codebook is always float32
+                codec="single",  # how the networks and the codes are put together: one grid of codes
+                single=dict(),  # encoder, quantizer, decoder
                 encoder="deepmind",  # or openai
                 decoder="deepmind",  # the same
                 deepmind=dict(

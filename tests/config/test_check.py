@@ -4,7 +4,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Decay, OneOf, Positive, Range
-from vqjax.config.check import build
+from vqjax.config.check import Section, build
 from vqjax.config.display import differences
 from vqjax.system.errors import InputError, did_you_mean
 from vqjax.training import loop
@@ -19,7 +19,12 @@ def config_of(**fields):
 
 
 def test_build_calls_the_chosen_entry_with_its_fields():
-    assert build({"entry": entry}, config_of(size=3, rate=0), "part.choice", given=7) == (3, 0.0, "a", 7)
+    assert build({"entry": entry}, Section.of(config_of(size=3, rate=0), "config.part"), "choice", given=7) == (
+        3,
+        0.0,
+        "a",
+        7,
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +45,7 @@ def test_build_calls_the_chosen_entry_with_its_fields():
 )
 def test_a_wrong_field_is_named_with_what_was_expected(fields, message):
     with pytest.raises(InputError) as error:
-        build({"entry": entry}, config_of(**fields), "part.choice", given=7)
+        build({"entry": entry}, Section.of(config_of(**fields), "config.part"), "choice", given=7)
     assert str(error.value).startswith(message)
 
 
@@ -48,7 +53,7 @@ def test_an_unknown_entry_lists_the_known_ones():
     config = config_of(size=1)
     config.part.choice = "entrie"
     with pytest.raises(InputError, match=r"config.part.choice='entrie' is unknown. Did you mean \"entry\"\?\nKnown"):
-        build({"entry": entry}, config, "part.choice")
+        build({"entry": entry}, Section.of(config, "config.part"), "choice")
 
 
 @pytest.mark.parametrize("name", ["MNIST", "mnsit", "Mnist"])
@@ -156,7 +161,7 @@ def of_several(sizes: tuple[Annotated[int, Range(2, 9)], ...]):
 @pytest.mark.parametrize("sizes", [(2, 9, 5), [2, 9, 5], (2,), ()])
 def test_a_field_of_several_is_a_tuple(sizes):
     """Also where it is a list, as JSON gives it back."""
-    found = build({"entry": of_several}, config_of(sizes=sizes), "part.choice")
+    found = build({"entry": of_several}, Section.of(config_of(sizes=sizes), "config.part"), "choice")
     assert found == tuple(sizes) and isinstance(found, tuple)
 
 
@@ -175,5 +180,5 @@ def test_a_field_of_several_is_a_tuple(sizes):
 )
 def test_a_wrong_one_of_several_is_named(sizes, message):
     with pytest.raises(InputError) as error:
-        build({"entry": of_several}, config_of(sizes=sizes), "part.choice")
+        build({"entry": of_several}, Section.of(config_of(sizes=sizes), "config.part"), "choice")
     assert str(error.value) == message

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqjax.config.check import build
+from vqjax.config.check import Section, build
 from vqjax.quantizers import FSQ, QUANTIZERS
 from vqjax.quantizers.fsq import bound
 from vqjax.system.errors import InputError
@@ -179,7 +179,7 @@ def test_wrong_levels_are_refused_by_their_key(small_config, levels, message):
 def test_a_list_as_json_has_it_is_a_tuple(small_config):
     small_config.model.quantizer = "fsq"
     small_config.model.fsq = {"levels": [4, 3]}
-    assert build(QUANTIZERS, small_config, "model.quantizer", code_dim=2) == FSQ(2, (4, 3))
+    assert build(QUANTIZERS, Section.of(small_config, "config.model"), "quantizer", code_dim=2) == FSQ(2, (4, 3))
 
 
 def test_all_codes_of_a_broad_distribution_are_used():

@@ -36,6 +36,8 @@ class Quantizer(nn.Module):
 
     code_dim: int
 
+    depth = 1  # codes per position
+
     if TYPE_CHECKING:  # each has it, as a field, a number or a property: a value here would be the field's default
 
         @property
