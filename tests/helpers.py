@@ -18,6 +18,7 @@ from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
+from vqjax.tasks.resolve import complete
 from vqjax.training.setup import plan, setup
 from vqjax.training.steps import prepare_step, train_step
 
@@ -82,6 +83,16 @@ def assert_same(a, b):
 
 def assert_close(a, b, tolerance):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance, rtol=tolerance), a, b)
+
+
+def task_of(config, workdir=None):
+    """The task of a run that is checked."""
+    return plan(config, workdir).task
+
+
+def dataset_of(config):
+    """The opened data set of a run."""
+    return complete(config).dataset
 
 
 def session_of(config):

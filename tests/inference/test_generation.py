@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import fake
+from helpers import dataset_of
 from PIL import Image
 
 from vqjax.data import datasets
@@ -58,7 +59,7 @@ def test_every_argument_does_something(prior, stage1, tmp_path):
     taller, with_neighbours = draw(neighbours=True)
     assert 0 <= taller[0] - size[0] < 56 and taller[1] > 1.5 * size[1]  # as many columns, pairs further apart
     real = (
-        datasets.load_splits(generation.load_prior(str(prior))[0].config, ("train",))["train"]
+        datasets.load_splits(dataset_of_prior, ("train",))["train"]
         .arrays["image"]
         .astype(float)
     )

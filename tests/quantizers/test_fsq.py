@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import task_of
 
 from vqjax.config.check import Section, build
 from vqjax.quantizers import FSQ, QUANTIZERS
 from vqjax.quantizers.fsq import bound
 from vqjax.system.errors import InputError
-from vqjax.training import loop
 
 LEVELS = [(2,), (3,), (8,), (7, 5), (2, 3, 4), (8, 5, 5, 5), (1001, 1000)]
 
@@ -173,7 +173,7 @@ def test_wrong_levels_are_refused_by_their_key(small_config, levels, message):
     with small_config.ignore_type():
         small_config.model.fsq.levels = levels
     with pytest.raises(InputError, match=f"config.model.fsq.{message}"):
-        loop.build_task(small_config)
+        task_of(small_config)
 
 
 def test_a_list_as_json_has_it_is_a_tuple(small_config):
