@@ -120,6 +120,11 @@ class CodeLayout(NamedTuple):
         arrays = {level.name: part.reshape(len(part), *level.shape) for level, part in zip(self.levels, parts)}
         return arrays if len(arrays) > 1 else next(iter(arrays.values()))
 
+    @property
+    def suffixes(self) -> list[str]:
+        """Suffixes by which metrics of each level and depth are named, "" where there is one."""
+        return [*self.maps(np.zeros(self.length))]
+
     def maps(self, values: Any) -> dict[str, Any]:
         """Values (..., L) of the places -> grids (..., h, w) by a suffix for level and depth, "" where there is one."""
         maps, start = {}, 0

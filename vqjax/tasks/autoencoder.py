@@ -47,8 +47,6 @@ class AutoencoderTask(QuantizedTask):
     module: Codec
     layout: CodeLayout | None
     clips = True
-    headline = ("loss", "psnr", "codes_used")
-    curves = ("loss", "psnr", "perplexity", "codes_used")
     monitored = "mse"
 
     def __init__(self, settings: Settings, facts: Mapping[str, Any], stage1: Any = None):
@@ -70,6 +68,13 @@ class AutoencoderTask(QuantizedTask):
         self.stride, self.layout = self.module.strides[-1], self.module.layout(self.image_shape)
         self.positions = tuple(math.prod(frames) * (height // s) * (width // s) for s in self.module.strides)
         self._apply_eval = jax.jit(self.apply_eval)
+        suffixes = self.layout.suffixes if self.layout else [""]
+        self.headline = ("loss", "psnr", *(f"codes_used{suffix}" for suffix in suffixes))
+        self.curves = (
+            "loss",
+            "psnr",
+            *(f"{name}{suffix}" for name in ("perplexity", "codes_used") for suffix in suffixes),
+        )
 
     def inputs(self, batch: Mapping) -> jax.Array:
         """Return the encoder's input, (B, H, W, C)."""
