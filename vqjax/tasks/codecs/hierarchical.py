@@ -152,11 +152,11 @@ class Hierarchical(Codec):
 
 def _with_stages(section: Section, choice: str, stages: int) -> Section:
     """The model's section in which the chosen network has so many stages. Raises InputError if it has no such field."""
-    name = section.values.get(choice)
+    name = str(section.values.get(choice))
     fields = section.values.get(name)
     if not isinstance(fields, dict) or "stages" not in fields:
         raise InputError(
-            f"{section.key}.{choice}={name!r}: a codec of two levels expects a network with stages: deepmind"
+            f"{section.key}.{choice}={name!r}: the hierarchical codec expects networks with stages, such as deepmind"
         )
     return Section(section.key, {**section.values, name: {**fields, "stages": stages}})
 
