@@ -86,13 +86,16 @@ class Stage1:
             self._find(facts, [best, *steps], where)
 
     @classmethod
-    def planned(cls, config: ConfigDict, path: str | Path) -> "Stage1":
-        """Return a placeholder for a stage 1 that is not trained yet, to validate runs that depend on it."""
+    def planned(cls, config: ConfigDict, path: str | Path, facts: Mapping[str, Any] | None = None) -> "Stage1":
+        """Return a placeholder for a stage 1 that is not trained yet, to validate runs that depend on it.
+
+        `facts` of its data; None: they are read from the data set.
+        """
         stage1 = cls.__new__(cls)
         stage1.path = Workdir(path, "config.stage1").path
         if config.task != "autoencoder":
             raise InputError(f"config.stage1={path}: a run of task {config.task!r}, expected 'autoencoder'")
-        stage1.facts = datasets.dataset_facts(datasets.open_dataset(Settings.of(config, False).data))
+        stage1.facts = facts or datasets.dataset_facts(datasets.open_dataset(Settings.of(config, False).data))
         stage1._build(config, f"config.stage1={path}")
         return stage1
 

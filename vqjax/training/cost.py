@@ -124,6 +124,7 @@ def _called(equation: core.JaxprEqn) -> core.Jaxpr | None:
 
 
 def _bytes(var: Any) -> float:
+    """Size of a value."""
     aval = var.aval
     return float(math.prod(getattr(aval, "shape", ())) * getattr(getattr(aval, "dtype", None), "itemsize", 0))
 
@@ -132,10 +133,12 @@ def _flops(equation: core.JaxprEqn) -> float:
     """Of a product or a convolution; 0 of anything else."""
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
-        left, result = equation.invars[0].aval, equation.outvars[0].aval
+        left: Any = equation.invars[0].aval
+        result: Any = equation.outvars[0].aval
         return 2.0 * math.prod(result.shape) * math.prod(left.shape[axis] for axis in contracted)
     if equation.primitive.name == "conv_general_dilated":
-        kernel, result = equation.invars[1].aval, equation.outvars[0].aval
+        kernel: Any = equation.invars[1].aval
+        result = equation.outvars[0].aval
         numbers = equation.params["dimension_numbers"]
         spatial = math.prod(kernel.shape[axis] for axis in numbers.rhs_spec[2:])
         dilation = math.prod(equation.params["lhs_dilation"])  # zeros between the inputs are no work
@@ -172,16 +175,16 @@ def _live(jaxpr: core.Jaxpr) -> tuple[float, float]:
     for var, number in last.items():
         if var not in own:
             ends[number].append(var)
-    now, peak = [0.0, 0.0], [0.0, 0.0]
+    now, peak, written = [0.0, 0.0], [0.0, 0.0], set[Any]()
     for number, equation in enumerate(jaxpr.eqns):
         fused = equation.primitive.name in _FUSED
+        written |= {var for var in equation.outvars if not fused or var in kept}
         for var in equation.outvars:
             now[1] += _bytes(var)
-            now[0] += _bytes(var) if not fused or var in kept else 0.0
+            now[0] += _bytes(var) if var in written else 0.0
         inside = [_live(inner) for inner in _inner(equation)] or [(0.0, 0.0)]
         peak = [max(peak[i], now[i] + max(part[i] for part in inside)) for i in (0, 1)]
         for var in ends[number]:
-            producer_fused = var not in kept
             now[1] -= _bytes(var)
-            now[0] -= 0.0 if producer_fused else _bytes(var)
+            now[0] -= _bytes(var) if var in written else 0.0
     return peak[0], peak[1]
