@@ -20,6 +20,7 @@ from vqjax.config.display import format_config
 from vqjax.config.history import rename_metrics
 from vqjax.data import datasets
 from vqjax.data.batches import batches
+from vqjax.ops.platforms import jit_fast_compile
 from vqjax.runs import devices, finite, processes
 from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.checkpoints import Checkpoints
@@ -180,7 +181,7 @@ class _Run:
         else:
             task.facts = task.describe(self.splits)
         self.optimizer, schedule = optimizers.create_optimizer(config)
-        once = functools.partial(devices.jit_fast_compile, level=0)
+        once = functools.partial(jit_fast_compile, level=0)
         keys = once(lambda seed: tuple(jax.random.split(jax.random.key(seed), 4)))
         seed = np.uint32(config.seed)
         shape_of_key = keys.eval_shape(seed)[0]

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 from vqjax.config.annotations import Depth, Rate, Width
 from vqjax.networks.layers import dropout, get_or_create_param
 from vqjax.networks.priors.base import Prior
-from vqjax.ops.matmul import Dense, dense
-from vqjax.ops.platforms import by_platform
-from vqjax.ops.winograd import is_faster, winograd_conv
+from vqjax.ops.conv import conv_valid
+from vqjax.ops.matmul import Dense
 
 _REACH = 3  # of the first layer, 7 x 7 under mask A: rows above, columns to either side, itself left out
 
@@ -39,21 +38,7 @@ class _Window(nn.Module):
         shape = (self.rows, self.columns, x.shape[-1], self.features)
         kernel = get_or_create_param(self, "kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
         bias = get_or_create_param(self, "bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
-        x = x.astype(self.dtype)
-
-        def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            layout = ("NHWC", "HWIO", "NHWC")
-            return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout)
-
-        h, w = x.shape[1] - self.rows + 1, x.shape[2] - self.columns + 1
-
-        def side_by_side(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            offsets = [(i, j) for i in range(self.rows) for j in range(self.columns)]
-            x = jnp.stack([x[:, i : i + h, j : j + w] for i, j in offsets], 3)
-            return dense(x.reshape(*x.shape[:3], -1), kernel.reshape(-1, self.features))
-
-        on_cpu = winograd_conv if is_faster(shape, (h, w), x.dtype) else side_by_side
-        return by_platform(x, kernel, cpu=on_cpu, default=plain) + bias
+        return conv_valid(x.astype(self.dtype), kernel) + bias
 
 
 def _gate(x: jax.Array) -> jax.Array:
