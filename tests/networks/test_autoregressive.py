@@ -182,7 +182,7 @@ def test_a_layer_of_a_pixelcnn_by_hand():
 
     variables = layer.init(jax.random.key(0), above, left, here, labels, method=call)
     variables = jax.tree.map(lambda x: rng.normal(size=x.shape), variables)
-    found = layer.apply(variables, above, left, here, labels, method=call)
+    outputs = layer.apply(variables, above, left, here, labels, method=call)
 
     p = variables["params"]
     gate = lambda x: np.tanh(x[..., :width]) / (1 + np.exp(-x[..., width:]))  # noqa: E731
@@ -192,8 +192,8 @@ def test_a_layer_of_a_pixelcnn_by_hand():
     row = sum(left[:, :, j : j + 5] @ p["left"]["kernel"][0, j] for j in range(2)) + p["left"]["bias"]
     of_class = p["classes"]["embedding"][labels][:, None, None]
     horizontal = here + dense(gate(row + dense(x, p["across"]) + of_class), p["residual"])
-    np.testing.assert_allclose(found[0], gate(x + of_class), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found[1], horizontal, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs[0], gate(x + of_class), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs[1], horizontal, rtol=1e-4, atol=1e-5)
 
 
 def test_parameters_of_a_pixelcnn_by_hand():

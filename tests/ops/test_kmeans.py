@@ -27,9 +27,9 @@ def either(request, monkeypatch):
 def test_kmeans_finds_separate_clusters_and_repeats_itself(either, origin):
     centers = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], np.float32) + origin
     vectors = centers.repeat(100, 0) + 0.1 * normal(400, 2)
-    found = kmeans(vectors, 4, seed=0)
-    np.testing.assert_allclose(found[np.lexsort(found.round().T)], centers[np.lexsort(centers.T)], atol=0.05)
-    np.testing.assert_array_equal(found, kmeans(vectors, 4, seed=0))
+    result = kmeans(vectors, 4, seed=0)
+    np.testing.assert_allclose(result[np.lexsort(result.round().T)], centers[np.lexsort(centers.T)], atol=0.05)
+    np.testing.assert_array_equal(result, kmeans(vectors, 4, seed=0))
 
 
 @pytest.mark.parametrize("origin", [0, 2**14])
@@ -37,8 +37,8 @@ def test_kmeans_takes_the_nearest_center_and_of_equal_ones_the_first(either, ori
     centers = np.stack(np.meshgrid(*[np.arange(5.0)] * 2), -1).reshape(25, 2) + origin
     expected = np.random.default_rng(0).integers(25, size=300)
     vectors = centers[expected] + 0.1 * normal(300, 2).clip(-4, 4)
-    found = kmeans_module._nearest(np.float32(vectors), np.float32(np.tile(centers, (2, 1))))
-    np.testing.assert_array_equal(found, expected)
+    numbers = kmeans_module._nearest(np.float32(vectors), np.float32(np.tile(centers, (2, 1))))
+    np.testing.assert_array_equal(numbers, expected)
 
 
 @pytest.mark.parametrize("clusters", [0, 60])

@@ -26,12 +26,12 @@ def normal(*shape):
 @pytest.mark.parametrize("size", SIZES)
 def test_the_nearest_is_the_one_that_argmin_finds(size):
     z, codebook = normal(size[0], size[2]), normal(*size[1:])[::-1]
-    found = np.asarray(jax.jit(nearest_codes)(z, codebook))
-    assert found.dtype == np.int32
+    codes = np.asarray(jax.jit(nearest_codes)(z, codebook))
+    assert codes.dtype == np.int32
     expected, margin = direct(z, codebook)
     clear = margin > 1e-5
     assert clear.mean() > 0.8
-    np.testing.assert_array_equal(found[clear], expected[clear])
+    np.testing.assert_array_equal(codes[clear], expected[clear])
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -72,8 +72,8 @@ def test_any_number_of_positions_in_an_exported_program():
     (n,) = jax.export.symbolic_shape("n")
     export = jax.export.export(jax.jit(lambda z: nearest_codes(z, codebook)))
     z = normal(3, 2, 5, 3)
-    found = export(jax.ShapeDtypeStruct((n, 2, 5, 3), jnp.float32)).call(z)
-    np.testing.assert_array_equal(found, nearest_codes(z, codebook))
+    codes = export(jax.ShapeDtypeStruct((n, 2, 5, 3), jnp.float32)).call(z)
+    np.testing.assert_array_equal(codes, nearest_codes(z, codebook))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is freed is there again, without the kernel clearing it anew."""
+"""Freed memory is reused, without the kernel zeroing it again."""
 
 import ctypes
 import sys
@@ -30,5 +30,5 @@ print(min(faults() for _ in range(9)))  # a thread may come to memory that no ot
 @pytest.mark.parametrize("count", [1, 3])
 def test_memory_is_asked_for_once(count):
     """In whichever thread; more than one heap of its arena holds, too."""
-    found = {how: int(command("-c", FAULTS, how, str(count)).stdout) for how in ("given back", "kept")}
-    assert found["kept"] < 0.01 * found["given back"], found
+    page_faults = {how: int(command("-c", FAULTS, how, str(count)).stdout) for how in ("given back", "kept")}
+    assert page_faults["kept"] < 0.01 * page_faults["given back"], page_faults

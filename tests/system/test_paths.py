@@ -1,4 +1,4 @@
-"""Every path that a user gives: what `~` is, what is relative, and what is no path of this machine."""
+"""Every path that a user gives: `~`, relative paths, and text that is no path of this machine."""
 
 import importlib
 import os

@@ -28,8 +28,8 @@ def dropout(x: jax.Array, rate: float, keys: jax.Array | None) -> jax.Array:
     """
     if keys is None or not rate:
         return x
-    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
-    return x * (kept / (1 - rate)).astype(x.dtype)
+    keep_mask = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
+    return x * (keep_mask / (1 - rate)).astype(x.dtype)
 
 
 def get_or_create_param(module: nn.Module, name: str, initializer: Callable, *arguments: Any) -> jax.Array:
