@@ -5,8 +5,8 @@ import ast
 import pytest
 from conftest import REPOSITORY
 
-# The rooms of vqjax/ ("vqjax" for its top), and the directories beside it ("." for the top), that hold the rules so far.
-# When all do, this set disappears.
+# The rooms of vqjax/ ("vqjax": its top) and the directories beside it (".": the top) that hold the rules so far. When
+# all do, this set disappears.
 DONE = {"system", "ops", "networks"}
 RIDDLES = {"What", "That", "Of", "As", "Those", "It"}  # first words that leave a reader to guess
 MAX_FUNCTION, MAX_FILE = 40, 300  # lines, in vqjax/

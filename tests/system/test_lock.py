@@ -81,7 +81,7 @@ def test_a_lock_that_no_run_has_written_is_refused(tmp_path, kind):
         (workdir / ".lock").mkdir()
     else:
         (workdir / ".lock").symlink_to(mine if kind == "link" else tmp_path / "nowhere")
-    with pytest.raises(InputError, match="is not the lock of a run, but a link or a directory\nRemove it"):
+    with pytest.raises(InputError, match="is a link or a directory, which the lock of a run never is\nRemove it"):
         with lock_directory(workdir):
             pass
     assert mine.read_text() == "mine" and sorted(path.name for path in tmp_path.iterdir()) == ["mine.txt", "run"]

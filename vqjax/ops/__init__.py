@@ -26,8 +26,8 @@ search.nearest_codes(z, codebook): (..., D), (K, D) -> (...) int32
     Equals `lax.argmin` over the distances: of equally near codes the first. Everywhere it goes block by block, with
     minima in place of argmin; on a CPU a block fits in a core's cache.
 search.code_means(codes, z, num_codes): (...), (..., D) -> (K,), (K, D)
-    Equals `jnp.bincount` and `jax.ops.segment_sum`, over the number of codes. An accelerator multiplies by one-hot rows
-    while they are few, which is quicker there than the scatter of `segment_sum`.
+    Equals `jnp.bincount` and `jax.ops.segment_sum`, both divided by the number of positions. An accelerator multiplies
+    by one-hot rows while they are few, which is quicker there than the scatter of `segment_sum`.
 select.select_tree(choice, new, old): () bool, two trees -> a tree
     Equals `jnp.where` at each leaf. On a CPU it is one `lax.cond`: XLA would compile the many choices for minutes.
 kmeans.kmeans(vectors, num_codes, seed): NumPy arrays, (N, D) -> (K, D)

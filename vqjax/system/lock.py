@@ -83,7 +83,7 @@ def _open(path: Path) -> IO[str]:
     """Open the lock file, or create it. A link is not followed: it might be to a file of the user's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise InputError(f"{path} is not the lock of a run, but a link or a directory\nRemove it")
+        raise InputError(f"{path} is a link or a directory, which the lock of a run never is\nRemove it")
     number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     return os.fdopen(number, "a+")
 
