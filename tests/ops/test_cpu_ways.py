@@ -58,7 +58,7 @@ def test_gradients_have_the_layout_that_is_quick_in_a_loop_too(_, kernel_size, s
 
 
 def test_gradients_of_weights_have_positions_as_their_only_sum():
-    """Those of weights that narrow are computed transposed."""
+    """Gradients of weights with fewer outputs than inputs are computed transposed."""
     for c, o in ((7, 3), (3, 7)):
         text = exported(jax.grad(lambda x, w: dense(x, w).sum(), 1), ["cpu"], (2, 4, 4, c), (c, o))
         assert ("optimization_barrier" in text) == (c > o)
@@ -116,7 +116,7 @@ def test_winograds_products_are_as_few_as_promised(taps):
 
 @pytest.mark.parametrize("taps", TAPS)
 def test_winograds_is_faster_from_fewer_channels_on_where_tiles_cover_the_grid(taps):
-    """On an odd grid some outputs of the tiles are thrown away."""
+    """Tiles beyond the edge of an odd grid compute outputs for nothing."""
 
     def fewest_channels(grid):
         return next(c for c in range(1, 999) if winograd.is_faster((*taps, c, c), grid, "float32"))

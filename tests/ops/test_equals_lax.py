@@ -178,7 +178,7 @@ def test_values_and_gradients_are_those_of_lax(case, way):
 
 
 def test_the_table_has_wide_and_narrow_cases_of_every_convolution():
-    """On a CPU the wide ones go Winograd's way."""
+    """The wide ones are Winograd's on a CPU."""
     names = {name for name in ("conv", "conv_transpose", "conv_valid")}
     assert names <= {case.name.split()[0] for case in CASES if case.name.endswith(", winograd")}
     assert names <= {case.name.split()[0] for case in CASES if not case.name.endswith(", winograd")}
@@ -187,7 +187,7 @@ def test_the_table_has_wide_and_narrow_cases_of_every_convolution():
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("size", SEARCHES)
 def test_the_nearest_code_is_argmins(size, way):
-    """Of equally near codes it is the first: of whole numbers many are equal, and many positions between two codes."""
+    """The first of equally near codes wins: of whole numbers many are equal, and many positions lie between two."""
     rng, (count, num_codes, dim) = np.random.default_rng(0), size
     z, codebook = (rng.integers(-3, 4, (rows, dim)).astype(np.float32) for rows in (count, num_codes))
     distances = (codebook**2).sum(1) - 2 * z @ codebook.T

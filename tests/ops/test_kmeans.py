@@ -43,7 +43,7 @@ def test_kmeans_takes_the_nearest_center_and_of_equal_ones_the_first(either, ori
 
 @pytest.mark.parametrize("clusters", [0, 60])
 def test_kmeans_is_as_good_as_scikit_learns(monkeypatch, clusters):
-    """And that of many nearly so, also where vectors that are drawn at random would leave clusters without a code."""
+    """With many codes nearly so; also with clusters of which seeds drawn at random would miss some."""
     vectors = normal(1_000, 4)
     if clusters:
         vectors = vectors / 10 + np.resize(10 * normal(1_000 + clusters, 4)[-clusters:], vectors.shape)

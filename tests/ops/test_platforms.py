@@ -21,15 +21,15 @@ def either(x):
 
 
 @pytest.mark.parametrize("platform, way", [("cpu", "sine"), ("gpu", "cosine"), ("tpu", "cosine")])
-def test_what_is_traced_for_a_platform_has_its_way_alone(platform, way):
+def test_a_program_traced_for_a_platform_has_its_way_alone(platform, way):
     device = types.SimpleNamespace(platform=platform)
     text = jax.jit(trace_for(device, lambda x: either(x))).lower(1.0).as_text()
     assert "stablehlo.case" not in text
     assert [name for name in ("sine", "cosine") if f"stablehlo.{name} " in text] == [way]
 
 
-def test_elsewhere_the_way_is_chosen_when_the_program_is_lowered():
-    """Also for a function that was traced for one platform before."""
+def test_any_other_program_gets_its_way_when_it_is_lowered():
+    """Even if the function was traced for one platform before."""
     jax.jit(as_on("cuda", lambda x: either(x)))(1.0)
     assert float(either(1.0)) == pytest.approx(0.84147, abs=1e-5)
     texts = {}

@@ -36,7 +36,7 @@ def test_the_nearest_is_the_one_that_argmin_finds(size):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_copies_are_as_near_in_every_block(size):
-    """So the same numbers are equal wherever in the codebook they stand."""
+    """A distance is the same number wherever in the codebook the code stands."""
     z, codebook = normal(size[0], size[2]), normal(*size[1:])
     copies = np.concatenate([codebook[: size[1] // 3]] * 3)
     assert np.all(jax.jit(nearest_codes)(z, copies) < size[1] // 3)
@@ -51,8 +51,18 @@ def test_the_nearest_is_not_lost_far_from_the_origin(size):
     np.testing.assert_array_equal(np.asarray(jax.jit(nearest_codes)(z, codebook))[clear], expected[clear])
 
 
+@pytest.mark.parametrize("apart", [0, 10, 1_000])
+def test_the_nearest_is_as_near_as_float32_can_tell(apart):
+    """Codes in two clusters: a distance is exact to 1e-6 of the largest square, as the docstring says."""
+    z, codebook = (normal(count, 8) + apart * np.resize([-1, 1], (count, 1)) for count in (2_000, 600))
+    codes, squares = nearest_codes(z, codebook), np.float64(codebook - codebook.mean(0)) ** 2
+    distances = ((np.float64(z)[:, None] - np.float64(codebook)) ** 2).sum(2)
+    excess = distances[np.arange(len(z)), codes] - distances.min(1)
+    assert excess.max() < 1e-6 * squares.sum(1).max()
+
+
 def test_many_positions_under_vmap_are_searched_together():
-    """Where one by one they are few: no array of all by all codes comes of it."""
+    """Each example has few, but there is no array of all positions by all codes."""
     z, codebook = normal(40, 30, 8), normal(5_000, 8)
     search = jax.jit(jax.vmap(nearest_codes, (0, None)))
     np.testing.assert_array_equal(search(z, codebook), nearest_codes(z, codebook))
@@ -80,6 +90,6 @@ def test_any_number_of_positions_in_an_exported_program():
     "dtype, scale", [(jnp.float16, 1), (jnp.bfloat16, 1), (jnp.float32, 1e-15), (jnp.float32, 1), (jnp.float32, 3e18)]
 )
 def test_codes_of_any_type_and_size_are_found(dtype, scale):
-    """Of some the squares of the differences have no finite sum."""
+    """Some of them have squares whose sum is not finite."""
     codebook = jnp.asarray(scale * normal(512, 4), dtype)
     np.testing.assert_array_equal(nearest_codes(codebook, codebook), np.arange(512))

@@ -87,7 +87,7 @@ def test_a_lock_that_no_run_has_written_is_refused(tmp_path, kind):
     assert mine.read_text() == "mine" and sorted(path.name for path in tmp_path.iterdir()) == ["mine.txt", "run"]
 
 
-def test_where_nothing_can_be_locked_there_is_no_lock(tmp_path, monkeypatch):
+def test_without_a_way_to_lock_there_is_no_lock(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with lock_directory(tmp_path / "file" / "run"):
         pass

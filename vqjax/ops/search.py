@@ -22,7 +22,8 @@ _MIN_TILED_CODES = 16_384  # with fewer codes tiles do not pay
 def nearest_codes(z: jax.Array, codebook: jax.Array) -> jax.Array:
     """Return the code of the nearest vector, of equally near ones the first: (..., D), (K, D) -> (...) int32.
 
-    All numbers must be finite; otherwise the result is some code.
+    All numbers must be finite; otherwise the result is some code. float32 rounds squared distances to about 1e-6 of the
+    largest square ||e - mean of the codes||^2, and codes whose distances differ by less count as equally near.
 
     The search finds the least distance, then the first code that has it: two simple passes, far quicker than argmin.
     Many positions by many codes are searched block by block, while the distances are still in the cache; a later block

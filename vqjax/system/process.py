@@ -47,7 +47,7 @@ def exit_status(main: Callable[[], int | None]) -> int:
     except (RuntimeError, AssertionError):
         if not (platforms := _platforms_without_device()):
             raise
-        return _refuse(f"JAX_PLATFORMS={platforms}: JAX finds no such device")
+        return _refuse(f"JAX_PLATFORMS={platforms}: JAX finds no such device; unset it to use what there is")
 
 
 def _refuse(message: str) -> int:
