@@ -39,6 +39,12 @@ def get_config() -> ConfigDict:
             model=dict(
                 code_dim=64,  # D, the numbers of a code's vector
                 dtype="float32",  # of the networks' computation; the codebook is always float32
+                codec="single",  # one grid of codes; or hierarchical: two, a coarse one and a fine one
+                single=dict(),  # encoder, quantizer, decoder
+                hierarchical=dict(  # VQ-VAE-2: the chosen networks at both levels, with stages of their own
+                    top=dict(quantizer="ema", num_codes=512, stages=1),  # num_codes=0: as in the quantizer's section
+                    bottom=dict(quantizer="ema", num_codes=512, stages=2),
+                ),
                 encoder="deepmind",  # or openai
                 decoder="deepmind",  # the same
                 deepmind=dict(

@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 from configs import autoencoder, classifier, code_classifier, prior
-from vqjax.config.check import build
+from vqjax.config.check import Section, build
 from vqjax.config.schema import Data
 from vqjax.data import datasets
 from vqjax.data.sets.base import OPTIONS, Dataset
@@ -47,7 +47,7 @@ def num_codes(quantizer: str) -> int:
     """Of a quantizer as the base config has it."""
     config = autoencoder.get_config()
     config.model.quantizer = quantizer
-    return build(QUANTIZERS, config, "model.quantizer", code_dim=config.model.code_dim).num_codes
+    return build(QUANTIZERS, Section.of(config, "config.model"), "quantizer", code_dim=config.model.code_dim).num_codes
 
 
 CODED = [name for name in QUANTIZERS if num_codes(name)]

@@ -18,7 +18,8 @@ from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
-from vqjax.training import loop, optimizers
+from vqjax.tasks.resolve import complete
+from vqjax.training.setup import plan, setup
 from vqjax.training.steps import prepare_step, train_step
 
 ONE = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=1"
@@ -84,29 +85,43 @@ def assert_close(a, b, tolerance):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance, rtol=tolerance), a, b)
 
 
+def task_of(config, workdir=None):
+    """The task of a run that is checked."""
+    return plan(config, workdir).task
+
+
+def dataset_of(config):
+    """The opened data set of a run."""
+    return complete(config).dataset
+
+
+def session_of(config):
+    """A run that is set up, without a workdir."""
+    return setup(plan(config))
+
+
 def run(config, parallel="pmap", devices=8, steps=10, change=lambda step, batch: batch):
     """Trains, on batches that `change` may change; returns the state as every device has it, the state, and the
     metrics of each step.
     """
-    task = loop.build_task(config)
-    config, splits = task.config, task.load()
-    task.facts = task.describe(splits)
-    optimizer, schedule = optimizers.create_optimizer(config)
+    session = session_of(config)
+    settings, task, splits = session.settings, session.task, session.splits
     keys = jax.random.split(jax.random.key(0), 4)
-    training = lambda: batches(splits["train"], config.batch_size, 0, True)  # noqa: E731
-    epoch = itertools.islice(training(), max(1, len(splits["train"]) // config.batch_size))
-    state = initial_state(task.initialize(jax.jit(task.init)(keys[0]), epoch, 0), optimizer)
-    program = PARALLEL[parallel](jax.devices()[:devices])
-    update = program.compile(train_step(task, optimizer, schedule, *keys[2:]), donate=True)
-    prepare = program.compile(prepare_step(task, keys[1]), sharded=True)
-    state, frozen, history = program.replicate(jax.device_get(state)), program.replicate(task.frozen), []
+    training = lambda: batches(splits["train"], settings.batch_size, 0, True)  # noqa: E731
+    epoch = itertools.islice(training(), max(1, len(splits["train"]) // settings.batch_size))
+    state = initial_state(task.initialize(jax.jit(task.init)(keys[0]), epoch, 0), session.optimizer)
+    layout = PARALLEL[parallel](jax.devices()[:devices])
+    step_function = train_step(task, session.optimizer, session.schedule, *keys[2:])
+    update = layout.compile(step_function, donate=True)
+    prepare = layout.compile(prepare_step(task, keys[1]), sharded=True)
+    state, frozen, history = layout.replicate(jax.device_get(state)), layout.replicate(task.frozen), []
     for step, batch in enumerate(itertools.islice(training(), steps)):
-        batch = program.shard(change(step, batch))
+        batch = layout.shard(change(step, batch))
         if "train" in task.prepares:
             batch = prepare((state.step, frozen), batch)
         state, metrics = update(state, batch)
-        history.append(program.collect(metrics))
-    return state, program.collect(state), history
+        history.append(layout.collect(metrics))
+    return state, layout.collect(state), history
 
 
 def stop_after(monkeypatch, steps):

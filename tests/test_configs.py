@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import task_of
 from ml_collections import ConfigDict
 
 from vqjax.data.datasets import DATASETS
@@ -46,7 +47,7 @@ def one_step(config, name, folder):
         choice = config.model.get(config.model.quantizer)
         if "num_codes" in choice:
             choice.num_codes = min(choice.num_codes, 64)  # k-means of 512 codes takes seconds
-    loop.build_task(config)
+    task_of(config)
     shorter = {"openai": {"blocks": 1}, "pixelcnn": {"layers": 2}, "resnet18": {"width": 2}}  # to compile
     config.model.update({name: fields for name, fields in shorter.items() if name in config.model})
     if config.model.get("backbone") == "resnet18" and config.data.name != "cifar10":  # one of them is enough
@@ -77,7 +78,7 @@ def test_every_config_can_be_built(large_mock_data):
         if not config.get("stage1") and name not in BASES and config.data.name != "clips":
             if "resized_crop" in config.data:  # only of sets that are streamed
                 config.data.resized_crop = 0.0
-            loop.build_task(config)
+            task_of(config)
 
 
 @pytest.mark.parametrize("name", [quick_first(name) for name in CONFIGS if name not in ("prior", *VARIANTS)])

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import small_autoencoder, small_classifier, small_prior
-from helpers import on_one_device
+from helpers import on_one_device, task_of
 from ml_collections import ConfigDict
 
 from configs import autoencoder, classifier, code_classifier, prior
@@ -34,7 +34,7 @@ from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderFields
 from vqjax.tasks.classifier import ClassifierFields, CodeClassifierFields
 from vqjax.tasks.prior import PriorFields
-from vqjax.training import loop, optimizers
+from vqjax.training import optimizers
 from vqjax.training.steps import train_step
 
 CAP = 2**22  # bytes of a state at a field's upper edge; with all that a step needs far below 1 GiB
@@ -141,7 +141,7 @@ def fitting(config, key, value):
         value = min(value, DEEPEST)
     while True:
         set_field(config, key, value)
-        task = loop.build_task(config)
+        task = task_of(config)
         optimizer, schedule = optimizers.create_optimizer(task.config)
         size = size_of(shapes_of(task, optimizer))
         if size <= CAP or not isinstance(value, int):

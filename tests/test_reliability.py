@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from helpers import assert_same, on, run, saved
+from helpers import assert_same, on, run, saved, task_of
 from ml_collections import ConfigDict
 
 from configs import digits
@@ -45,7 +45,7 @@ def misspelt(name, rng):
 def refusal(*words):
     """What the command line is answered, if it is refused before any data is read."""
     with pytest.raises(InputError) as refused:
-        loop.build_task(parse_flags(["--config", "digits", *words], "train", "", "").config)
+        task_of(parse_flags(["--config", "digits", *words], "train", "", "").config)
     assert len(str(refused.value).splitlines()) <= 5, refused.value
     return str(refused.value)
 

@@ -1,13 +1,13 @@
 from typing import Annotated
 
 import pytest
+from helpers import task_of
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Decay, OneOf, Positive, Range
-from vqjax.config.check import build
+from vqjax.config.check import Section, build
 from vqjax.config.display import differences
 from vqjax.system.errors import InputError, did_you_mean
-from vqjax.training import loop
 
 
 def entry(size: Positive, rate: Decay = 0.5, kind: Annotated[str, OneOf(("a", "b"))] = "a", given: int = 0):
@@ -19,7 +19,12 @@ def config_of(**fields):
 
 
 def test_build_calls_the_chosen_entry_with_its_fields():
-    assert build({"entry": entry}, config_of(size=3, rate=0), "part.choice", given=7) == (3, 0.0, "a", 7)
+    assert build({"entry": entry}, Section.of(config_of(size=3, rate=0), "config.part"), "choice", given=7) == (
+        3,
+        0.0,
+        "a",
+        7,
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +45,7 @@ def test_build_calls_the_chosen_entry_with_its_fields():
 )
 def test_a_wrong_field_is_named_with_what_was_expected(fields, message):
     with pytest.raises(InputError) as error:
-        build({"entry": entry}, config_of(**fields), "part.choice", given=7)
+        build({"entry": entry}, Section.of(config_of(**fields), "config.part"), "choice", given=7)
     assert str(error.value).startswith(message)
 
 
@@ -48,7 +53,7 @@ def test_an_unknown_entry_lists_the_known_ones():
     config = config_of(size=1)
     config.part.choice = "entrie"
     with pytest.raises(InputError, match=r"config.part.choice='entrie' is unknown. Did you mean \"entry\"\?\nKnown"):
-        build({"entry": entry}, config, "part.choice")
+        build({"entry": entry}, Section.of(config, "config.part"), "choice")
 
 
 @pytest.mark.parametrize("name", ["MNIST", "mnsit", "Mnist"])
@@ -59,7 +64,7 @@ def test_the_nearest_name_is_found_in_any_case(name):
 def test_what_is_no_section_is_named(small_config):
     small_config.model.ema = None
     with pytest.raises(InputError, match="config.model.ema=None: expected the fields of ema, a dict"):
-        loop.build_task(small_config)
+        task_of(small_config)
 
 
 def test_differences_are_dotted():
@@ -103,10 +108,10 @@ def test_differences_are_dotted():
     ],
 )
 def test_every_value_out_of_range_is_refused_by_its_key(small_config, key, value):
-    loop.build_task(small_config)
+    task_of(small_config)
     small_config.update_from_flattened_dict({key: value})
     with pytest.raises(InputError) as error:
-        loop.build_task(small_config)
+        task_of(small_config)
     lines = str(error.value).splitlines()
     assert f"config.{key}={value!r}" in lines[0] and len(lines) <= 5
     assert "expected" in lines[0] or "Did you mean" in lines[0]
@@ -120,7 +125,7 @@ def test_a_missing_field_is_named(small_config, key):
     with small_config.unlocked():
         del (small_config[parent] if parent else small_config)[name]
     with pytest.raises(InputError, match=f"config.{key} is missing from the config"):
-        loop.build_task(small_config)
+        task_of(small_config)
 
 
 @pytest.mark.parametrize(
@@ -130,23 +135,23 @@ def test_an_unknown_field_is_named(small_config, section):
     with small_config.unlocked():
         (section(small_config, section) if section else small_config).sped = 1
     with pytest.raises(InputError, match=f"config.{section + '.' if section else ''}sped is unknown."):
-        loop.build_task(small_config)
+        task_of(small_config)
 
 
 @pytest.mark.parametrize("stages, fits", [(0, True), (3, True), (4, False)])
 def test_the_stride_must_divide_the_image(small_config, stages, fits):
     small_config.model.deepmind.stages = stages
     if fits:
-        loop.build_task(small_config)
+        task_of(small_config)
     else:
         with pytest.raises(InputError, match=r"config.model.deepmind: the stride 16 does not divide .* 8 x 8"):
-            loop.build_task(small_config)
+            task_of(small_config)
 
 
 def test_the_devices_must_divide_the_batch(small_config):
     small_config.batch_size = 12
     with pytest.raises(InputError, match="config.batch_size=12: expected a multiple of the 8 devices"):
-        loop.build_task(small_config)
+        task_of(small_config)
 
 
 def of_several(sizes: tuple[Annotated[int, Range(2, 9)], ...]):
@@ -156,7 +161,7 @@ def of_several(sizes: tuple[Annotated[int, Range(2, 9)], ...]):
 @pytest.mark.parametrize("sizes", [(2, 9, 5), [2, 9, 5], (2,), ()])
 def test_a_field_of_several_is_a_tuple(sizes):
     """Also where it is a list, as JSON gives it back."""
-    found = build({"entry": of_several}, config_of(sizes=sizes), "part.choice")
+    found = build({"entry": of_several}, Section.of(config_of(sizes=sizes), "config.part"), "choice")
     assert found == tuple(sizes) and isinstance(found, tuple)
 
 
@@ -175,5 +180,5 @@ def test_a_field_of_several_is_a_tuple(sizes):
 )
 def test_a_wrong_one_of_several_is_named(sizes, message):
     with pytest.raises(InputError) as error:
-        build({"entry": of_several}, config_of(sizes=sizes), "part.choice")
+        build({"entry": of_several}, Section.of(config_of(sizes=sizes), "config.part"), "choice")
     assert str(error.value) == message

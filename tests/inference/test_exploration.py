@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import fake
-from helpers import rewrite
+from helpers import dataset_of, rewrite
 from PIL import Image
 
 import vqjax
@@ -44,7 +44,7 @@ def frozen(trained_stage1):
 @pytest.fixture(scope="module")
 def split(frozen):
     """The test split, with its codes by stage 1 itself."""
-    test = datasets.load_splits(frozen.config, ("test",))["test"].arrays
+    test = datasets.load_splits(dataset_of(frozen.config), ("test",))["test"].arrays
     return Split(**test, codes=np.asarray(frozen.encode(frozen.variables, test["image"])))
 
 

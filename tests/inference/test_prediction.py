@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 from conftest import slow_but
-from helpers import rewrite
+from helpers import dataset_of, rewrite
 from PIL import Image
 
 from vqjax import tasks
@@ -31,7 +31,7 @@ def test_files_get_the_probabilities_of_their_pixels(kind, request, tmp_path):
     config.optimizer.warmup = 1
     assert loop.train(config, tmp_path / "run") == 0
     config.data.name = "digits"
-    images = datasets.load_splits(config, ("test",))["test"].arrays["image"][:5]
+    images = datasets.load_splits(dataset_of(config), ("test",))["test"].arrays["image"][:5]
     files = []
     for i, image in enumerate(images):
         files.append(tmp_path / f"{i}.png")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import CODED, small_autoencoder, small_classifier
+from helpers import dataset_of, task_of
 from PIL import Image
 
 import vqjax
@@ -60,7 +61,7 @@ def drawn(runs):
 @pytest.fixture(scope="module")
 def digits(tokenizer):
     """The images (360, 8, 8, 1) and labels that eval.json is about."""
-    return datasets.read_split(tokenizer.config, "test").arrays
+    return datasets.read_split(dataset_of(tokenizer.config), "test").arrays
 
 
 def test_every_task_has_a_model():
@@ -150,7 +151,7 @@ def test_other_sizes_than_in_training(tokenizer):
 @pytest.mark.parametrize("quantizer", CODED)
 def test_the_codebook_is_what_the_decoder_sees(small_config, tmp_path, quantizer):
     small_config.model.quantizer = quantizer
-    task = loop.build_task(small_config)
+    task = task_of(small_config)
     variables = jax.device_get(jax.jit(task.init)(jax.random.key(0)))
     tokenizer = vqjax.Tokenizer(tmp_path, task, variables, 0)
     assert tokenizer.num_codes == 16 and tokenizer.codebook.shape == (16, 8)

@@ -8,7 +8,7 @@ from conftest import SMALL_PRIORS, slow_but
 from helpers import as_on, filter_narrow
 
 from configs import prior as base
-from vqjax.config.check import build
+from vqjax.config.check import Section, build
 from vqjax.networks.priors import PRIORS
 from vqjax.networks.priors.base import Prior
 from vqjax.networks.priors.pixelcnn import _Layer
@@ -23,7 +23,7 @@ def built(name, grid, dtype=jnp.float32, num_classes=CLASSES, **fields):
     config.model.prior = name
     config.model[name].update({**SMALL_PRIORS.get(name, {}), "layers": 4, "dropout": 0.0, **fields})
     given = {"num_codes": K, "num_classes": num_classes, "grid": grid, "dtype": dtype}
-    prior = build(PRIORS, config, "model.prior", **given)
+    prior = build(PRIORS, Section.of(config, "config.model"), "prior", **given)
     variables = prior.init(jax.random.key(0), jnp.zeros((1, *grid), jnp.int32), jnp.zeros((1,), jnp.int32))
     leaves, tree = jax.tree.flatten(variables)
     keys = jax.random.split(jax.random.key(1), len(leaves))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import small_classifier
 
-from vqjax.config.check import build
+from vqjax.config.check import Section, build
 from vqjax.networks.backbones import BACKBONES, HEADS, ResNet18, SmallConvNet
 from vqjax.networks.layers import dropout
 from vqjax.ops.conv import max_pool
@@ -20,7 +20,7 @@ def count(module, shape):
 def built(table, path, name, **given):
     config = small_classifier()
     config.model[path] = name
-    return build(table, config, f"model.{path}", dtype=jnp.float32, **given)
+    return build(table, Section.of(config, "config.model"), path, dtype=jnp.float32, **given)
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1), (7, 9, 1), (1, 20, 3)])
@@ -42,7 +42,7 @@ def test_misfits():
     config = small_classifier()
     config.model.deepmind.stages = 3
     config.model.backbone = "deepmind"
-    backbone = build(BACKBONES, config, "model.backbone", dtype=jnp.float32)
+    backbone = build(BACKBONES, Section.of(config, "config.model"), "backbone", dtype=jnp.float32)
     assert backbone.size_error(28, 28) == "the stride 8 does not divide" and backbone.size_error(32, 24) is None
     assert (
         SmallConvNet(4, 3).size_error(8, 7) == "after 3 stages nothing is left of"

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 
 from configs import autoencoder
-from vqjax.config.check import build
+from vqjax.config.check import Section, build
 from vqjax.networks.likelihoods import L1, LIKELIHOODS, MSE, LogitLaplace
 
 
@@ -39,7 +39,7 @@ def test_what_every_likelihood_promises(name):
     """Grey levels enter in order; the mean image is inside [0, 1]; the loss is finite and has a gradient."""
     config = autoencoder.get_config()
     config.model.likelihood = name
-    likelihood = build(LIKELIHOODS, config, "model.likelihood")
+    likelihood = build(LIKELIHOODS, Section.of(config, "config.model"), "likelihood")
     images = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
     levels = likelihood.inputs(images).reshape(-1)
     assert levels.dtype == jnp.float32 and np.all(np.diff(levels) > 0)

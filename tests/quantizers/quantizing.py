@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from conftest import small_autoencoder
 
-from vqjax.config.check import build
+from vqjax.config.check import Section, build
 from vqjax.quantizers import QUANTIZERS
 
 
@@ -13,7 +13,7 @@ def built(name, given=None, **fields):
     config = small_autoencoder()
     config.model.update({"quantizer": name, "signs": {"beta": 0.25}})
     config.model[name].update(fields)
-    return build(QUANTIZERS, config, "model.quantizer", **(given or {"code_dim": 2}))
+    return build(QUANTIZERS, Section.of(config, "config.model"), "quantizer", **(given or {"code_dim": 2}))
 
 
 def call(quantizer, variables, z, train=False):

@@ -11,7 +11,7 @@ from conftest import CODED
 from quantizing import update
 
 from configs import autoencoder
-from vqjax.config.check import build
+from vqjax.config.check import Section, build
 from vqjax.quantizers import EMA, QUANTIZERS
 
 REQUIRED = {  # beside code_dim; of the others, num_codes
@@ -30,7 +30,7 @@ def alone(name):
 def test_what_is_not_given_is_as_in_the_base_config(name):
     config = autoencoder.get_config()
     config.model.quantizer = name
-    expected = build(QUANTIZERS, config, "model.quantizer", code_dim=5)
+    expected = build(QUANTIZERS, Section.of(config, "config.model"), "quantizer", code_dim=5)
     given = {field: getattr(expected, field) for field in ("code_dim", *REQUIRED.get(name, {"num_codes": 0}))}
     found = QUANTIZERS[name](**given)
     for field in dataclasses.fields(expected):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import CODED, small_autoencoder
-from helpers import lines_of
+from helpers import lines_of, task_of
 from quantizing import built, call, update
 
 from vqjax.codes import Level
@@ -231,4 +231,4 @@ def test_a_new_quantizer_is_trained_resumed_and_has_a_second_stage(signs_config,
 
 def test_a_new_quantizer_is_built_into_a_classifier(classifier_config, tmp_path):
     classifier_config.model.update({"quantizer": "signs", "signs": SIGNS, "backbone": "small", "quantize": "pooled"})
-    assert loop.build_task(classifier_config).module.quantizer.num_codes == 2**4
+    assert task_of(classifier_config).module.quantizer.num_codes == 2**4

@@ -7,11 +7,11 @@ import numpy as np
 import optax
 import pytest
 from conftest import small_autoencoder
+from helpers import task_of
 from quantizing import built, update
 
 from vqjax.quantizers import EMA, VQ, SimVQ
 from vqjax.system.errors import InputError
-from vqjax.training import loop
 
 KINDS = [VQ, EMA, SimVQ]
 RESTARTING = [VQ, EMA]
@@ -170,15 +170,16 @@ def test_the_encoders_vectors_do_not_grow(fields):
     assert lengths.max() < 2 * lengths[0] and errors[-100:].mean() < errors[0] / 10
 
 
-def test_the_decoder_and_a_second_stage_see_the_projection(tmp_path):
+def test_the_decoder_and_a_second_stage_see_the_projection():
     config = small_autoencoder()
     config.model.ema.update({"cosine": True, "projection": 3})
-    task = loop.build_task(config)
+    task = task_of(config)
     variables = jax.jit(task.init)(jax.random.key(0))
     assert variables["params"]["decoder"]["Conv_0"]["kernel"].shape[-2] == task.module.quantizer.vector_dim == 3
     assert variables["params"]["encoder"]["Conv_3"]["kernel"].shape[-1] == config.model.code_dim == 8
-    codes = np.zeros((2, *task.grid), np.int32)
-    assert task.lookup(variables, codes).shape == (2, *task.grid, 3)
+    grid = task.layout.single.grid
+    codes = np.zeros((2, *grid), np.int32)
+    assert task.lookup(variables, codes).shape == (2, *grid, 3)
     assert task.decode(variables, codes).shape == (2, 8, 8, 1)
 
 

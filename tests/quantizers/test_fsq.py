@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import task_of
 
-from vqjax.config.check import build
+from vqjax.config.check import Section, build
 from vqjax.quantizers import FSQ, QUANTIZERS
 from vqjax.quantizers.fsq import bound
 from vqjax.system.errors import InputError
-from vqjax.training import loop
 
 LEVELS = [(2,), (3,), (8,), (7, 5), (2, 3, 4), (8, 5, 5, 5), (1001, 1000)]
 
@@ -173,13 +173,13 @@ def test_wrong_levels_are_refused_by_their_key(small_config, levels, message):
     with small_config.ignore_type():
         small_config.model.fsq.levels = levels
     with pytest.raises(InputError, match=f"config.model.fsq.{message}"):
-        loop.build_task(small_config)
+        task_of(small_config)
 
 
 def test_a_list_as_json_has_it_is_a_tuple(small_config):
     small_config.model.quantizer = "fsq"
     small_config.model.fsq = {"levels": [4, 3]}
-    assert build(QUANTIZERS, small_config, "model.quantizer", code_dim=2) == FSQ(2, (4, 3))
+    assert build(QUANTIZERS, Section.of(small_config, "config.model"), "quantizer", code_dim=2) == FSQ(2, (4, 3))
 
 
 def test_all_codes_of_a_broad_distribution_are_used():

@@ -7,11 +7,10 @@ import sys
 import jax
 import numpy as np
 import pytest
-from helpers import ENVIRONMENT, TINY, assert_same, train
+from helpers import ENVIRONMENT, TINY, assert_same, task_of, train
 
 from vqjax.runs import devices
 from vqjax.system import compilation
-from vqjax.training import loop
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 SLOW = ("matplotlib", "orbax", "tensorflow_datasets", "sklearn", "tensorboardX", "grain", "torch")
@@ -71,7 +70,7 @@ def test_first_weights_compiled_quickly_are_the_same(any_task):
 
 @pytest.fixture(params=["small_config", "classifier_config"])
 def any_task(request):
-    return loop.build_task(request.getfixturevalue(request.param))
+    return task_of(request.getfixturevalue(request.param))
 
 
 def test_a_run_begins_without_what_it_needs_later(tmp_path):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import dataset_of
 
 import vqjax
 from vqjax.__main__ import COMMANDS
-from vqjax.data import datasets
 from vqjax.data.sets.base import require_path
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
@@ -105,4 +105,4 @@ def test_the_home_directory_works_everywhere(small_config, tmp_path, monkeypatch
     assert Workdir("~/run").config().data.path == str(tmp_path / "images.npz") and not os.path.exists("~")
     assert vqjax.load("~/run").step == 2
     config, _ = resolve_config(small_config)
-    assert require_path(datasets.open_dataset(small_config).data, False, "") == Path(config.data.path)
+    assert require_path(dataset_of(small_config).data, False, "") == Path(config.data.path)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import CODED, fake, slow_but
-from helpers import assert_close, assert_same, covering, lines_of, rewrite, run, saved, stop_after
+from helpers import assert_close, assert_same, covering, dataset_of, lines_of, rewrite, run, saved, stop_after, task_of
 
 from configs import code_classifier
 from vqjax import tasks
@@ -37,7 +37,7 @@ PAIRS = {  # backbones and quantizers, with one code and with a grid
 def test_the_objective_by_hand(classifier_config):
     """Probabilities 1/2, 1/4 and 8 times 1/32, label 1, a tenth of it spread over all ten classes."""
     classifier_config.model.label_smoothing = 0.1
-    task = loop.build_task(classifier_config)
+    task = task_of(classifier_config)
     p = np.array([[1 / 2, 1 / 4, *[1 / 32] * 8]])
     output = models.Classified(jnp.log(p), None, Quantized(None, None, 0.25, {"commitment_loss": 0.25}))
     loss, metrics = task.loss(output, {"label": np.array([1])})
@@ -51,7 +51,7 @@ def test_the_objective_by_hand(classifier_config):
 
 
 def test_top5_looks_at_five(classifier_config):
-    task = loop.build_task(classifier_config)
+    task = task_of(classifier_config)
     logits = jnp.tile(-jnp.arange(10.0), (10, 1))  # class 0 first, class 9 last
     output = models.Classified(logits, None, Quantized(None, None, 0.0, {}))
     metrics = task.loss(output, {"label": np.arange(10)})[1]
@@ -64,7 +64,7 @@ def test_one_code_or_a_grid(classifier_config, quantizer):
     classifier_config.model.quantizer = quantizer
     for quantize, grid in (("pooled", (1, 1)), ("grid", (4, 4))):
         classifier_config.model.quantize = quantize
-        task = loop.build_task(classifier_config)
+        task = task_of(classifier_config)
         variables = jax.jit(task.init)(jax.random.key(0))
         batch = task.load(("test",))["test"][:8].arrays
         output = task.apply_eval(variables, batch)
@@ -110,7 +110,7 @@ def test_eight_devices_are_one(classifier_config, backbone):
 def test_bfloat16_is_of_the_networks_alone(classifier_config, backbone, head):
     """Half precision inside; parameters, statistics, what is quantized, logits and losses in float32."""
     classifier_config.model.update({"dtype": "bfloat16", "backbone": backbone, "head": head, "quantize": "grid"})
-    task = loop.build_task(classifier_config)
+    task = task_of(classifier_config)
     variables = jax.eval_shape(task.init, jax.random.key(0))
     batch = {"image": np.zeros((4, 8, 8, 1), np.uint8), "label": np.arange(4), "example": np.arange(4)}
 
@@ -180,11 +180,11 @@ def test_on_a_frozen_stage_1_eight_devices_are_one(code_classifier_config, input
 
 def test_what_a_head_sees_of_stage_1(code_classifier_config):
     """Code vectors, the same from kept codes as from images; the encoder's vectors before quantization; pixels."""
-    test = datasets.load_splits(loop.build_task(code_classifier_config).config, ("test",))["test"][:8]
+    test = datasets.load_splits(task_dataset, ("test",))["test"][:8]
     seen = {}
     for inputs in INPUTS:
         code_classifier_config.model.inputs = inputs
-        task = loop.build_task(code_classifier_config)
+        task = task_of(code_classifier_config)
         batch = {**test.arrays, "example": np.arange(8)}
         seen[inputs] = np.asarray(task.prepare(batch, None, task.frozen)["features"])
     stage1, images = task.stage1, test.arrays["image"]
@@ -195,7 +195,7 @@ def test_what_a_head_sees_of_stage_1(code_classifier_config):
     np.testing.assert_allclose(seen["pixels"], images / 127.5 - 1, atol=1e-6)
 
     code_classifier_config.model.inputs = "codes"
-    task = loop.build_task(code_classifier_config)
+    task = task_of(code_classifier_config)
     kept = task.load(("test",))["test"][:8].arrays
     assert set(kept) == {"codes", "label"}
     np.testing.assert_array_equal(task.prepare(kept, None, task.frozen)["features"], seen["codes"])
@@ -203,7 +203,7 @@ def test_what_a_head_sees_of_stage_1(code_classifier_config):
 
 def test_augmentation_comes_before_stage_1(code_classifier_config):
     code_classifier_config.data.update({"flip": True, "crop": 1})
-    task = loop.build_task(code_classifier_config)
+    task = task_of(code_classifier_config)
     splits = task.load()
     assert "image" in splits["train"].arrays and "codes" in splits["test"].arrays
     batch, key = next(batches(splits["train"], 16, 0, True)), jax.random.key(3)
@@ -215,7 +215,7 @@ def test_augmentation_comes_before_stage_1(code_classifier_config):
 
 def test_neither_state_nor_step_holds_stage_1(code_classifier_config):
     task, (optimizer, schedule) = (
-        loop.build_task(code_classifier_config),
+        task_of(code_classifier_config),
         optimizers.create_optimizer(code_classifier_config),
     )
     state = initial_state(task.init(jax.random.key(0)), optimizer)

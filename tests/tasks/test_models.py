@@ -2,20 +2,20 @@ import jax
 import numpy as np
 import pytest
 from conftest import CODED
+from helpers import dataset_of, task_of
 
 from vqjax.data import datasets
 from vqjax.ops import axes
 from vqjax.tasks import quantized
-from vqjax.training import loop
 
 
 @pytest.mark.parametrize("quantizer", CODED)
 def test_codes_carry_the_whole_image(small_config, quantizer):
     """decode(encode(x)) is what the autoencoder makes of x, in evaluation."""
     small_config.model.quantizer = quantizer
-    task = loop.build_task(small_config)
+    task = task_of(small_config)
     variables = jax.jit(task.init)(jax.random.key(0))
-    x = task.likelihood.inputs(datasets.load_splits(small_config, ("test",))["test"].arrays["image"][:8])
+    x = task.likelihood.inputs(datasets.load_splits(dataset_of(small_config), ("test",))["test"].arrays["image"][:8])
     codes = task.module.apply(variables, x, method="encode")
     assert codes.shape == (8, *task.grid) and codes.dtype == np.int32
     assert codes.min() >= 0 and codes.max() < task.module.quantizer.num_codes
@@ -27,12 +27,15 @@ def test_the_codebook_starts_on_vectors_of_training(small_config):
     """With batch norm too: k-means sees what the first step will see, not the output under running statistics."""
     small_config.model.deepmind.batch_norm = True
     small_config.model.ema.num_codes = 4
-    task = loop.build_task(small_config)
+    task = task_of(small_config)
     variables = jax.jit(task.init)(jax.random.key(0))
-    images = datasets.load_splits(small_config, ("test",))["test"].arrays["image"][:16]
+    images = datasets.load_splits(dataset_of(small_config), ("test",))["test"].arrays["image"][:16]
     batch = {"image": images, "example": np.arange(16)}
     after = task.initialize(variables, iter([batch]), 0)
-    step = jax.vmap(lambda batch: task.apply_train(variables, batch, 0, jax.random.key(1))[0].z, axis_name=axes.BATCH)
+    step = jax.vmap(
+        lambda batch: task.apply(variables, batch, True, 0.0, example_keys(batch, jax.random.key(1)))[0].vectors[0],
+        axis_name=axes.BATCH,
+    )
     z = step(jax.tree.map(lambda x: x[None], batch)).reshape(-1, 8)
     codebook = task.module.apply(after, np.arange(4), method="lookup")
     nearest = np.argmin(((z[:, None] - codebook) ** 2).sum(-1), axis=1)
@@ -42,7 +45,7 @@ def test_the_codebook_starts_on_vectors_of_training(small_config):
 
 def test_the_weights_are_not_in_the_program_of_the_first_vectors(small_config, monkeypatch):
     """Which would be compiled for each seed anew, and be as large as they are."""
-    task, programs = loop.build_task(small_config), []
+    task, programs = task_of(small_config), []
 
     def recorded(function):
         def call(*arguments):
@@ -60,7 +63,7 @@ def test_the_weights_are_not_in_the_program_of_the_first_vectors(small_config, m
 
 def test_too_few_vectors_are_taken_again(small_config):
     """A codebook of more codes than one epoch has vectors still starts."""
-    task = loop.build_task(small_config)
+    task = task_of(small_config)
     variables = jax.jit(task.init)(jax.random.key(0))
     few = iter([np.zeros((1, 4, 4, 1), np.float32)])  # 2 x 2 vectors for 16 codes
     after = quantized.initialize(task.module, variables, few, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from helpers import assert_same
+from helpers import assert_same, dataset_of, task_of
 from PIL import Image
 
 from vqjax.data import datasets
@@ -85,7 +85,7 @@ def test_without_labels(small_config, prior_config, classifier_config, code_clas
     assert np.load(file)["images"].shape == (3, 8, 8, 1)
     for config in (with_data(classifier_config, own), code_classifier_config):
         with pytest.raises(InputError, match="labels"):
-            loop.build_task(config)
+            task_of(config)
 
 
 def test_a_run_starts_from_the_weights_of_another(small_config, trained_stage1, tmp_path, capsys):
@@ -140,7 +140,7 @@ def test_kept_codes_are_those_of_the_data(small_config, tmp_path):
     stage1 = Stage1(tmp_path / "own")
     for path in ("a", "b", "a"):
         config = datasets.with_data_paths(stage1.config, data_path=str(tmp_path / path))
-        images = datasets.read_split(config, "test").arrays["image"]
+        images = datasets.read_split(dataset_of(config), "test").arrays["image"]
         expected = stage1.encode(stage1.variables, images)
         np.testing.assert_array_equal(stage1.read(config, "test").arrays["codes"], expected)
 
@@ -179,7 +179,7 @@ def test_what_inspect_says(small_config, tmp_path):
     small_config.model.ema.num_codes = 2_000
     lines = [*inspect_data(small_config, tmp_path / "out" / "samples.png")]
     text = "\n".join(lines)
-    train, validation, test = (len(split) for split in datasets.load_splits(small_config).values())
+    train, validation, test = (len(split) for split in datasets.load_splits(dataset_of(small_config)).values())
     assert lines[0] == f"folder: {train} train, {validation} validation, {test} test images"
     assert "9 x 9 pixels, 1 channel, in memory" in text and "2 classes, in train: ant" in text
     assert "bad.png: not an image that can be read" in text

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import small_autoencoder, small_prior
-from helpers import assert_close, assert_same, lines_of, run, saved, stop_after
+from helpers import assert_close, assert_same, lines_of, run, saved, stop_after, task_of
 
 from vqjax.data.augmentation import augment
 from vqjax.data.batches import batches, evaluation_batches
@@ -30,7 +30,7 @@ from vqjax.training.steps import train_step
 
 def test_the_likelihood_by_hand(prior_config):
     """Two codes, probabilities 1/2 and 1/8: (ln 2 + ln 8) / 2 nats per code, over 8 x 8 pixels."""
-    task = loop.build_task(prior_config)
+    task = task_of(prior_config)
     K = task.module.num_codes
     logits = np.full((1, 1, 2, K), -np.inf, np.float32)
     logits[0, 0, 0, [3, 4]] = 5.0
@@ -64,7 +64,7 @@ def test_what_an_image_costs_is_its_codes_and_its_pixels_given_them(tmp_path):
 
 def test_order_0_entropies_by_hand(prior_config):
     """Six positions, all 0 but one that is 0 or 5 with equal chances: 5 is one code in twelve."""
-    task = loop.build_task(prior_config)
+    task = task_of(prior_config)
     task.grid = (2, 3)
     codes = np.zeros((4, 2, 3), np.uint8)
     codes[::2, 1, 0] = 5
@@ -109,7 +109,7 @@ def test_a_run_writes_what_describes_it(prior_config, stage1, tmp_path):
 def test_the_average_of_the_weights_by_hand(prior_config):
     """It moves by 1 - min(decay, (1 + t) / (10 + t)) towards the weights, and is what evaluation applies."""
     prior_config.model.ema_decay = 0.15
-    task = loop.build_task(prior_config)
+    task = task_of(prior_config)
     weights = lambda x: {"w": np.float32(x)}  # noqa: E731
     variables = {"params": weights(2.0), "average": weights(1.0)}
     for step, decay in ((0, 0.1), (1, 0.15), (50, 0.15)):
@@ -119,13 +119,13 @@ def test_the_average_of_the_weights_by_hand(prior_config):
     assert task.weights(variables) == {"params": weights(1.0)}
 
     prior_config.model.ema_decay = 0.0
-    task = loop.build_task(prior_config)
+    task = task_of(prior_config)
     assert set(task.init(jax.random.key(0))) == {"params"}
     assert task.weights({"params": weights(2.0)}) == {"params": weights(2.0)}
 
 
 def test_the_average_of_the_weights_is_what_is_evaluated_and_sampled_from(prior_config):
-    task = loop.build_task(prior_config)
+    task = task_of(prior_config)
     one, two = (task.init(jax.random.key(seed))["params"] for seed in (0, 1))
     one, two = (jax.tree.map(lambda x: 3 * x, params) for params in (one, two))
     batch = next(evaluation_batches(task.load(("test",))["test"][:16], 16))
@@ -158,7 +158,7 @@ def test_eight_devices_are_one(prior_config, name, parallel, augmented):
 
 def test_codes_on_the_fly_are_those_of_the_augmented_images(prior_config):
     prior_config.data.update({"flip": True, "crop": 1})
-    task = loop.build_task(prior_config)
+    task = task_of(prior_config)
     splits = task.load()
     batch = next(batches(splits["train"], 16, 0, True))
     key = jax.random.key(3)
@@ -168,7 +168,7 @@ def test_codes_on_the_fly_are_those_of_the_augmented_images(prior_config):
     assert np.any(prepared["codes"] != batch["codes"])
     # Without augmentation they are those of the images themselves, and stage 1 is not needed for a step.
     prior_config.data.update({"flip": False, "crop": 0})
-    task = loop.build_task(prior_config)
+    task = task_of(prior_config)
     kept = next(batches(task.load()["train"], 16, 0, True))
     np.testing.assert_array_equal(kept["codes"], batch["codes"])
     assert task.frozen == {} and set(kept) == {"codes", "label", "example"}
@@ -176,7 +176,7 @@ def test_codes_on_the_fly_are_those_of_the_augmented_images(prior_config):
 
 def test_neither_state_nor_step_holds_stage_1(prior_config):
     prior_config.data.flip = True
-    task, (optimizer, schedule) = loop.build_task(prior_config), optimizers.create_optimizer(prior_config)
+    task, (optimizer, schedule) = task_of(prior_config), optimizers.create_optimizer(prior_config)
     state = initial_state(task.init(jax.random.key(0)), optimizer)
     keys = jax.random.split(jax.random.key(1))
     batch = {"codes": np.zeros((4, *task.grid), np.int32), "label": np.zeros(4, np.int32), "example": np.arange(4)}
@@ -303,7 +303,7 @@ def test_bad_input_is_refused(prior_config, tmp_path, field, value, message):
 
 
 def test_pictures_show_the_same_classes_side_by_side(prior_config):
-    task = loop.build_task(prior_config)
+    task = task_of(prior_config)
     test = task.load(("test",))["test"]
     variables = jax.device_get(jax.jit(task.init)(jax.random.key(0)))
     batch = next(evaluation_batches(test[:10], 10))

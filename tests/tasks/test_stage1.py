@@ -6,7 +6,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from helpers import assert_refused, command, rewrite
+from helpers import assert_refused, command, dataset_of, rewrite
 
 from vqjax import tasks
 from vqjax.data import datasets
@@ -23,7 +23,7 @@ def test_encode_and_decode_are_the_autoencoders(stage1):
     frozen, task = Stage1(stage1), tasks.load_task(Workdir(stage1))
     variables = Workdir(stage1).restore_variables(task.abstract_variables)[1]
     jax.tree.map(np.testing.assert_array_equal, frozen.variables, variables)
-    images = datasets.read_split(frozen.config, "test").arrays["image"][:8]
+    images = datasets.read_split(dataset_of(frozen.config), "test").arrays["image"][:8]
     output = task.apply_eval(variables, {"image": images})
     found = frozen.encode(variables, images)
     np.testing.assert_array_equal(found, output.quantized.codes)
@@ -59,7 +59,7 @@ def test_codes_are_computed_once(stage1, monkeypatch, parallel):
     frozen = Stage1(stage1)
     frozen.config.parallel = parallel
     first = frozen.read(frozen.config, "test")
-    images = datasets.read_split(frozen.config, "test")
+    images = datasets.read_split(dataset_of(frozen.config), "test")
     np.testing.assert_array_equal(first.arrays["codes"], frozen.encode(frozen.variables, images.arrays["image"]))
     np.testing.assert_array_equal(first.arrays["label"], images.arrays["label"])
     assert first.arrays["codes"].dtype == np.uint8 and len(first) == 360

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import CODED
+from helpers import task_of
 from PIL import Image
 
 from vqjax.data.augmentation import augment
@@ -32,7 +33,7 @@ def clips_config(small_config, tmp_path):
 def test_a_clip_is_its_frames(clips_config, quantizer):
     """Codes, output and figures of clips are those of their frames as images."""
     clips_config.model.quantizer = quantizer
-    task = loop.build_task(clips_config)
+    task = task_of(clips_config)
     assert task.input_shape == (3, 8, 6, 3) and task.grid == (3, 4, 3)
     variables = task.init(jax.random.key(0))
     clips = task.load(("test",))["test"].arrays["image"]
@@ -80,11 +81,11 @@ def test_a_run_on_a_film(clips_config, classifier_config, tmp_path):
 
     classifier_config.data.update(clips_config.data)
     with pytest.raises(InputError, match="config.task='classifier': expected images, .*'clips' are clips of 3 frames"):
-        loop.build_task(classifier_config)
+        task_of(classifier_config)
     second = prior.get_config()
     second.stage1 = str(workdir)
     with pytest.raises(InputError, match="was trained on clips of 3 frames: a second stage expects images"):
-        loop.build_task(second)
+        task_of(second)
 
 
 def test_the_stride_must_divide_frames(clips_config):

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 from conftest import slow_but
+from helpers import task_of
 
 from vqjax.data.batches import batches, evaluation_batches
 from vqjax.runs.accumulator import MetricsAccumulator
@@ -45,7 +46,7 @@ def cost(program, function, *arguments):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_step_costs_what_it_did(name, request):
     """The step of training and that of evaluation, on one device."""
-    task, program = loop.build_task(request.getfixturevalue(name)), ShardMap(jax.devices()[:1])
+    task, program = task_of(request.getfixturevalue(name)), ShardMap(jax.devices()[:1])
     config, splits = task.config, task.load()
     task.facts = task.describe(splits)
     optimizer, schedule = optimizers.create_optimizer(config)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import slow_but
-from helpers import assert_same, run, saved, stop_after
+from helpers import assert_same, run, saved, stop_after, task_of
 from PIL import Image
 
 import vqjax
@@ -96,7 +96,7 @@ def test_what_an_optimizer_keeps_is_finite_where_the_norm_is(small_config, name)
     """With the largest gradients of which that is so: the guard does not look at it."""
     small_config.optimizer.name = name
     small_config.optimizer.clip_norm = 0.0
-    optimizer, _ = optimizers.create_optimizer(loop.build_task(small_config).config)
+    optimizer, _ = optimizers.create_optimizer(task_of(small_config).config)
     params = {"kernel": jnp.ones(2)}
     gradients, state = {"kernel": jnp.array([1.8e19, 0.0])}, optimizer.init(params)
     assert finite.finite_norm(gradients) and not finite.finite_norm({"kernel": jnp.array([1.9e19, 0.0])})

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import CODED, slow_but
-from helpers import assert_close, lines_of, run
+from helpers import assert_close, dataset_of, lines_of, run, task_of
 
 from configs import autoencoder
 from vqjax.data import datasets
@@ -74,8 +74,8 @@ def test_a_restarted_code_forgets_its_moments(small_config):
 @pytest.mark.parametrize("parallel", PARALLEL)
 def test_evaluation_counts_each_example_once(small_config, tmp_path, parallel):
     """360 images in batches of 16 x 8: the same means as image by image, whatever the padding."""
-    test = datasets.load_splits(small_config, ("test",))["test"]
-    task = loop.build_task(small_config)
+    test = datasets.load_splits(dataset_of(small_config), ("test",))["test"]
+    task = task_of(small_config)
     task.facts = {**task.facts, "variance": 0.1}
     variables = jax.jit(task.init)(jax.random.key(0))
     means = {}

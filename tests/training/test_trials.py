@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import lines_of
+from helpers import dataset_of, lines_of, task_of
 
 from vqjax.__main__ import FLAGS, main
 from vqjax.config.flags import parse_flags
@@ -29,7 +29,7 @@ def any_config(request):
 
 def test_trials_of_every_task_are_fit_and_are_not_the_run_itself(any_config, tmp_path):
     for trial in (trials.smoke_config(any_config), trials.overfit_config(any_config, 5)):
-        task = loop.build_task(trial, Workdir(tmp_path / "run"))
+        task = task_of(trial, Workdir(tmp_path / "run"))
         assert {len(split) for split in task.load().values()} == {task.config.data.limit}
         assert task.config.data.limit in (5, 32) and not any_config.data.limit
     assert "train" not in task.prepares or task.config.task == "code_classifier"  # nothing is augmented
@@ -72,14 +72,14 @@ def test_a_loss_that_does_not_fall_is_named(losses, word, tmp_path):
 
 def test_a_limit_takes_the_first_images_of_each_split(small_config):
     small_config.data.validation = 0.1
-    whole = datasets.load_splits(small_config)
+    whole = datasets.load_splits(dataset_of(small_config))
     small_config.data.limit = 7
-    found = datasets.load_splits(small_config)
+    found = datasets.load_splits(dataset_of(small_config))
     assert found.keys() == whole.keys() == {"train", "validation", "test"}
     for name, split in found.items():
         np.testing.assert_array_equal(split.arrays["image"], whole[name].arrays["image"][:7])
     small_config.data.limit = 10**6
-    assert {name: len(split) for name, split in datasets.load_splits(small_config).items()} == {
+    assert {name: len(split) for name, split in datasets.load_splits(dataset_of(small_config)).items()} == {
         name: len(split) for name, split in whole.items()
     }
 

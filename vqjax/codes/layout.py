@@ -42,13 +42,19 @@ class Level(NamedTuple):
         """Smallest unsigned integer that holds a code."""
         return np.min_scalar_type(self.num_codes - 1)
 
+    def frequency(self, codes: np.ndarray) -> np.ndarray:
+        """Share of each code in codes (N, *shape): (K,), or (D, K) where D is above 1, each row a distribution."""
+        rows = np.moveaxis(codes, -1, 0) if self.depth > 1 else codes[None]
+        shares = np.stack([np.bincount(row.reshape(-1), minlength=self.num_codes) / row.size for row in rows])
+        return shares if self.depth > 1 else shares[0]
+
 
 class CodeLayout(NamedTuple):
     """Levels of codes, from coarse to fine.
 
     To a user the codes of N images are an array (N, h, w) for one level of depth 1, (N, h, w, D) for depth D, and a
-    dict {level's name: array} for several levels. Models of the codes see the sequence (N, L): level after level, each in
-    raster order, the D codes of a position side by side.
+    dict {level's name: array} for several levels. Models of the codes see the sequence (N, L): level after level, each
+    in raster order, the D codes of a position side by side.
     """
 
     levels: tuple[Level, ...]
@@ -87,7 +93,7 @@ class CodeLayout(NamedTuple):
 
     @property
     def coordinates(self) -> np.ndarray:
-        """Level, depth, row and column of each place of the sequence, (L, 4) int32; a clip's frames are stacked by row."""
+        """Level, depth, row and column of each place of the sequence, (L, 4) int32; frames are stacked by row."""
         parts = []
         for number, level in enumerate(self.levels):
             *frames, height, width = level.grid
@@ -113,6 +119,22 @@ class CodeLayout(NamedTuple):
         parts = numpy.split(sequence, ends, axis=1) if len(ends) else [sequence]
         arrays = {level.name: part.reshape(len(part), *level.shape) for level, part in zip(self.levels, parts)}
         return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+
+    @property
+    def suffixes(self) -> list[str]:
+        """Suffixes by which metrics of each level and depth are named, "" where there is one."""
+        return [*self.maps(np.zeros(self.length))]
+
+    def maps(self, values: Any) -> dict[str, Any]:
+        """Values (..., L) of the places -> grids (..., h, w) by a suffix for level and depth, "" where there is one."""
+        maps, start = {}, 0
+        for level in self.levels:
+            name = f"_{level.name}" if len(self.levels) > 1 else ""
+            part = values[..., start : start + level.length].reshape(*values.shape[:-1], *level.grid, level.depth)
+            for depth in range(level.depth):
+                maps[f"{name}_{depth + 1}" if level.depth > 1 else name] = part[..., depth]
+            start += level.length
+        return maps
 
     def split(self, codes: Codes) -> dict[str, Any]:
         """Codes as users see them -> arrays by the names of `names`."""

@@ -1,4 +1,4 @@
-"""From a ConfigDict to typed objects: every name, type and range is checked here, once.
+"""From configs to typed objects: every name, type and range is checked here, once.
 
 A choice in a config is a name plus one dict of fields per entry that may be chosen:
 
@@ -6,32 +6,32 @@ A choice in a config is a name plus one dict of fields per entry that may be cho
     model.ema = dict(num_codes=512, decay=0.99, ...)
     model.vq = dict(num_codes=512, ...)
 
-so that `--config.model.quantizer=vq` alone works. `build(QUANTIZERS, config, "model.quantizer")`
-takes the chosen entry of the table and calls it with its fields. An entry is a class or function with
-annotated parameters; the annotations are the whole schema, and `Range` adds the bounds.
+so that `--config.model.quantizer=vq` alone works. `build(QUANTIZERS, settings.model, "quantizer")` takes the chosen
+entry of the table and calls it with its fields. An entry is a class or function with annotated parameters; the
+annotations are the whole schema, and `Range` adds the bounds.
 """
 
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from ml_collections import ConfigDict
 
-from vqjax.config.annotations import OneOf, Sibling
+from vqjax.config.annotations import OneOf
 from vqjax.system.errors import InputError, did_you_mean
 
 _FLAX_FIELDS = ("parent", "name")  # of every module
 
 
 def check_name(table: Mapping[str, Any], name: Any, key: str) -> None:
-    """Raises InputError unless `name` is an entry of `table`."""
+    """Raise InputError unless `name` is an entry of `table`."""
     if not isinstance(name, str) or name not in table:
         raise InputError(f"{key}={name!r} is unknown.{did_you_mean(str(name), table)}\nKnown: {', '.join(table)}")
 
 
 def check_value(value: Any, hint: Any, key: str) -> Any:
-    """Returns `value` as its annotated type, or raises InputError.
+    """Return `value` as its annotated type, or raise InputError.
 
     An int becomes a float where one is asked for; a list, as JSON has it, a `tuple[kind, ...]`; a dict the dataclass
     that is asked for, whose ValueError, if it raises one, is reported under the same key.
@@ -42,7 +42,7 @@ def check_value(value: Any, hint: Any, key: str) -> Any:
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             raise InputError(f"{key}={value!r}: expected tuple, got {type(value).__name__}")
-        return tuple(check_value(each, get_args(kind)[0], f"{key}[{i}]") for i, each in enumerate(value))
+        return tuple(check_value(item, get_args(kind)[0], f"{key}[{i}]") for i, item in enumerate(value))
     if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
         fields = check_fields(kind, value, key)
         try:
@@ -61,10 +61,10 @@ def check_value(value: Any, hint: Any, key: str) -> Any:
 
 
 def check_fields(entry: Callable, fields: Mapping[str, Any], key: str, given: Mapping[str, Any] = {}) -> dict[str, Any]:
-    """Checks `fields` against the annotated parameters of `entry`, less those in `given`.
+    """Check `fields` against the annotated parameters of `entry`, less those in `given`.
 
-    Returns the fields as a plain dict. Raises InputError that names the key of an unknown or missing
-    field, a wrong type or a value out of range.
+    Returns the fields as a plain dict. Raises InputError that names the key of an unknown or missing field, a wrong
+    type or a value out of range.
     """
     hints = get_type_hints(entry, include_extras=True)
     parameters = inspect.signature(entry).parameters
@@ -80,7 +80,7 @@ def check_fields(entry: Callable, fields: Mapping[str, Any], key: str, given: Ma
 
 
 def check_attributes(instance: Any) -> None:
-    """Checks the fields of a new dataclass instance against their annotations, and converts them as these ask.
+    """Check the fields of a new dataclass instance against their annotations, and convert them as these ask.
 
     For classes whose constructor anybody may call. Raises InputError with class and field as the key.
     """
@@ -91,69 +91,74 @@ def check_attributes(instance: Any) -> None:
         object.__setattr__(instance, name, value)
 
 
-def section_fields(kind: type, fields: ConfigDict, key: str, *tables: Mapping[str, Any]) -> Any:
-    """`kind` made of the fields of a section that belong to no entry of the tables, checked as by `check_fields`."""
-    own = {name: value for name, value in fields.items() if not any(name in table for table in tables)}
-    return kind(**check_fields(kind, own, key))
+class Section(NamedTuple):
+    """A part of a config, with the key that messages name it by.
+
+    Attributes:
+      key: such as "config.model".
+      values: its fields, and the sections of the entries that it may choose.
+    """
+
+    key: str
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], key: str) -> "Section":
+        """The section of a config at a dotted key, "config.model" for example. Raises InputError if there is none."""
+        values: Any = config
+        names = key.split(".")[1:]
+        for i, name in enumerate(names):
+            if not isinstance(values, Mapping | ConfigDict) or name not in values:
+                raise InputError(f"config.{'.'.join(names[: i + 1])} is missing from the config")
+            values = values[name]
+        if not isinstance(values, Mapping | ConfigDict):
+            raise InputError(f"{key}={values!r}: expected fields, a dict")
+        return cls(key, values.to_dict() if isinstance(values, ConfigDict) else values)
+
+    def part(self, name: str) -> "Section":
+        """The section below this one. Raises InputError if it is missing, or no section."""
+        key = f"{self.key}.{name}"
+        if name not in self.values:
+            raise InputError(f"{key} is missing from the config")
+        if not isinstance(self.values[name], Mapping):
+            raise InputError(f"{key}={self.values[name]!r}: expected the fields of {name}, a dict")
+        return Section(key, self.values[name])
+
+    def own(self, kind: type, *tables: Mapping[str, Any]) -> Any:
+        """`kind`, a dataclass, made of the fields that belong to no entry of the tables; checks them."""
+        own = {name: value for name, value in self.values.items() if not any(name in table for table in tables)}
+        return kind(**check_fields(kind, own, self.key))
 
 
-def section(config: ConfigDict, path: str) -> ConfigDict:
-    """The part of `config` at a dotted path; InputError if there is none."""
-    for i, name in enumerate(path.split(".")):
-        if not isinstance(config, ConfigDict) or name not in config:
-            raise InputError(f"config.{'.'.join(path.split('.')[: i + 1])} is missing from the config")
-        config = config[name]
-    return config
+def build(table: Mapping[str, Any], section: Section, choice: str, **given: Any) -> Any:
+    """Make the entry of `table` that a section chooses, of the entry's own fields, and check it.
 
-
-def build(table: Mapping[str, Callable], config: ConfigDict, path: str, **given: Any) -> Any:
-    """Calls the entry of `table` that `config` chooses at `path` with that entry's fields.
+    An entry made of other entries has a class method `from_section(section, choice, **given)`, which is called instead.
+    What is made may have a method `check(key)` that raises InputError for fields that contradict each other.
 
     Args:
       table: name -> class or function with annotated parameters.
-      config: the whole config.
-      path: dotted path of the choice, e.g. "model.quantizer"; the fields of an entry named `ema` are at
-        "model.ema". A parameter marked as `Sibling` is a choice, too: the entry that it names is built with the same
-        `given` from the section beside.
+      section: has the choice, and a section for each entry that may be chosen.
+      choice: the field that names the entry, "quantizer" for example; the fields of an entry "ema" are in the section
+        "ema".
       **given: arguments that the program knows and the config does not.
 
     Raises:
-      InputError: an unknown name (with the known ones), or a field that is unknown, missing, of a wrong
-        type or out of range, or in the way of another by the entry's own `check(key)`.
+      InputError: an unknown name (with the known ones), or a field that is unknown, missing, of a wrong type or out of
+        range.
     """
-    return _build(table, config, path, path.rpartition(".")[0], given, ())
-
-
-def _build(
-    table: Mapping[str, Callable],
-    config: ConfigDict,
-    path: str,
-    parent: str,
-    given: Mapping[str, Any],
-    outer: tuple[str, ...],
-) -> Any:
-    """As `build`, with the sections of the entries in `parent` and the names of the entries around this one."""
-    name = section(config, path)
-    check_name(table, name, f"config.{path}")
-    if name in outer:
-        raise InputError(f"config.{path}={name!r}: expected another entry than {', '.join(outer)}")
-    where = f"{parent}.{name}" if parent else name
-    section_ = section(config, where)
-    if not isinstance(section_, ConfigDict):
-        raise InputError(f"config.{where}={section_!r}: expected the fields of {name}, a dict")
-    fields = section_.to_dict()
-    for inner in _siblings(table[name]):
-        fields[inner] = _build(table, config, f"{where}.{inner}", parent, given, (*outer, name))
-    entry = table[name](**check_fields(table[name], fields, f"config.{where}", given), **given)
-    if hasattr(entry, "check"):
-        entry.check(f"config.{where}")
-    return entry
-
-
-def _siblings(entry: Callable) -> list[str]:
-    """Names of the parameters of an entry that are other entries of its table."""
-    hints = get_type_hints(entry, include_extras=True)
-    return [name for name, hint in hints.items() if any(isinstance(limit, Sibling) for limit in get_args(hint)[1:])]
+    if choice not in section.values:
+        raise InputError(f"{section.key}.{choice} is missing from the config")
+    name = section.values[choice]
+    check_name(table, name, f"{section.key}.{choice}")
+    entry, fields = table[name], section.part(name)
+    if hasattr(entry, "from_section"):
+        made = entry.from_section(section, name, **given)
+    else:
+        made = entry(**check_fields(entry, fields.values, fields.key, given), **given)
+    if hasattr(made, "check"):
+        made.check(fields.key)
+    return made
 
 
 def chosen_sections(part: ConfigDict) -> list[str]:

@@ -1,44 +1,51 @@
-"""The fields that every config has."""
+"""Settings of a run: the fields that every config has, typed and checked."""
 
 import dataclasses
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Natural, Positive, Range, Rate, Seed
-from vqjax.config.check import check_fields
+from vqjax.config.check import Section, check_fields
 from vqjax.system.errors import InputError
 
-_INT32 = 2**31 - 1
+_MAX_SIDE = 2**31 - 1  # pixels
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-    """`config.data`."""
+    """`config.data`. A second stage has the fields with a default from its first stage."""
 
     name: str
     data_dir: str
+    path: str
     shuffle: bool
     validation: Rate
     flip: bool
     crop: Natural
-    path: str = ""
+    memory: Annotated[float, Range(0, 2**20)]
+    workers: Annotated[int, Range(0, 1024)]
+    cache: bool
+    limit: Natural
     size: str = ""
     channels: Annotated[int, Range(0, 3)] = 0
     frames: Natural = 0
     test: Rate = 0.1
-    memory: Annotated[float, Range(0, 2**20)] = 4.0
-    workers: Annotated[int, Range(0, 1024)] = 0
-    cache: bool = True
-    limit: Natural = 0
     resized_crop: Rate = 0.0
     oversize: Annotated[float, Range(1, 2)] = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Run:
-    """The fields that every config has, whatever its task; `model` is the task's own."""
+class Settings:
+    """A run's config, complete and checked. `model` and `optimizer` are checked as they are built.
+
+    Attributes:
+      microbatch: examples that a device takes at a time, 0 for a number that is chosen; not with batch norm.
+      init_from: workdir of a run whose weights this one starts from.
+      stage1: workdir of the autoencoder of a second stage; "" for a first stage.
+      others: see configs/autoencoder.py.
+    """
 
     task: str
     seed: Seed
@@ -48,32 +55,41 @@ class Run:
     log_every: Positive
     eval_every: Positive
     save_every: Positive
-    data: ConfigDict
-    model: ConfigDict
-    optimizer: ConfigDict
-    microbatch: Natural = 0  # examples that a device takes at a time; not with batch norm
-    init_from: str = ""  # the workdir of a run whose weights this one starts from
+    init_from: str
+    data: Data
+    model: Section
+    optimizer: Section
+    microbatch: Natural = 0
+    stage1: str = ""
 
+    @classmethod
+    def of(cls, config: ConfigDict, second_stage: bool) -> "Settings":
+        """Check the fields outside `model` and `optimizer`.
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SecondStage(Run):
-    """The fields of a run on the codes of a frozen stage 1."""
+        Args:
+          config: of a run; that of a second stage complete, as `resolve_config` gives it.
+          second_stage: whether it must have a `stage1`, or must not.
 
-    stage1: str  # its workdir
+        Raises:
+          InputError: a field is unknown, missing, of a wrong type or out of range.
+        """
+        fields: dict[str, Any] = dict(config.items())
+        if second_stage and "stage1" not in fields:
+            raise InputError("config.stage1 is missing from the config")
+        sections = {name: Section.of(config, f"config.{name}") for name in ("data", "model", "optimizer")}
+        hidden = {**sections, **({} if second_stage else {"stage1": ""})}
+        plain = {name: value for name, value in fields.items() if name not in sections}
+        checked = check_fields(cls, plain, "config", hidden)
+        data = Data(**check_fields(Data, sections["data"].values, "config.data"))
+        return cls(**checked, data=data, model=sections["model"], optimizer=sections["optimizer"])
 
 
 def parse_size(text: str, key: str) -> tuple[int, int] | None:
-    """(H, W) of "HxW" or of one number for both; None of "". Raises InputError, naming the key."""
+    """Parse "HxW", or one number for both, to (H, W); None for "". Raises InputError, naming the key."""
     if not text:
         return None
-    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
-    height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
-    if not 0 < height <= _INT32 or not 0 < width <= _INT32:
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 0 < height <= _MAX_SIDE or not 0 < width <= _MAX_SIDE:
         raise InputError(f"{key}={text!r}: expected a number of pixels, or HxW")
     return height, width
-
-
-def check_run(config: ConfigDict, fields: type[Run] = Run) -> None:
-    """Checks the fields outside `model` and `optimizer`, which are checked as they are built."""
-    check_fields(fields, dict(config.items()), "config")
-    check_fields(Data, config.data.to_dict(), "config.data")

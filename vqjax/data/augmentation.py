@@ -4,17 +4,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
+from vqjax.config.schema import Data
 from vqjax.system.errors import InputError
 
 
-def augment_options(config: ConfigDict, shape: tuple[int, ...]) -> dict[str, Any]:
-    """The arguments of `augment` in `config.data`. Raises InputError if images of (..., H, W, C) are too small."""
-    crop, size = config.data.crop, min(shape[-3:-1])
+def augment_options(data: Data, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Options of `augment` in `config.data`. Raises InputError if images of (..., H, W, C) are too small."""
+    crop, size = data.crop, min(shape[-3:-1])
     if not crop < size:
         raise InputError(f"config.data.crop={crop}: expected less than the image's {size}")
-    return {"flip": config.data.flip, "crop": crop}
+    return {"flip": data.flip, "crop": crop}
 
 
 def augment(images: jax.Array, example: jax.Array, key: jax.Array, flip: bool, crop: int) -> jax.Array:

@@ -37,14 +37,18 @@ class Model:
 
     Attributes:
       step: of the checkpoint whose weights it has.
-      config: of its run.
       facts: the run's run.json: "dataset", "image_shape" (H, W, C), "class_names", versions.
     """
 
     def __init__(self, path: Path, task: Task, fixed: Mapping[str, Any], step: int):
         """`fixed`: what its functions need, on the host."""
-        self.step, self.config, self.facts = step, task.config, task.facts
-        self._path, self._map = path, devices.Mapper(fixed, task.config.parallel)
+        self.step, self.facts = step, task.facts
+        self._path, self._map = path, devices.Mapper(fixed, task.settings.parallel)
+
+    @property
+    def config(self) -> ConfigDict:
+        """Config of its run."""
+        return Workdir(self._path, "workdir").config()
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -82,8 +86,9 @@ class Tokenizer(Model):
     def __init__(self, path: Path, task: AutoencoderTask, variables: Mapping[str, Any], step: int):
         super().__init__(path, task, variables, step)
         self._task, self._variables = task, variables
-        self.num_codes: int = task.module.quantizer.num_codes
-        self.stride: int = task.module.encoder.stride
+        self.layout = task.layout
+        self.num_codes: int = task.layout.max_codes if task.layout else 0
+        self.stride: int = task.stride
 
     def grid(self, height: int | None = None, width: int | None = None) -> tuple[int, int]:
         """(h, w) of the codes of an image of height x width pixels, by default of the size in training.
@@ -222,7 +227,7 @@ class Prior(Model):
         Raises:
           ValueError: codes or classes of another number or shape, or out of range. TypeError: codes that are floats.
         """
-        codes = as_codes(codes, self.tokenizer.num_codes, self._task.grid)
+        codes = as_codes(codes, self.tokenizer.num_codes, self._task.layout.levels[0].grid)
         if classes is None and self.conditional:
             raise InputError("classes: expected one for each image, this prior was trained with classes")
         chosen = self._classes(classes)
@@ -245,8 +250,8 @@ class Prior(Model):
     def _log_prob(self, fixed: Mapping, batch: Mapping) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # as in sampling
             logits = self._task.apply_eval(fixed["prior"], batch)
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["codes"])
-        return -nats.sum((1, 2))
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, self._task.codes(batch))
+        return -nats.sum(1)
 
 
 class Classifier(Model):
@@ -303,9 +308,9 @@ def load(workdir: str | Path, step: int | None = None, stage1: str | Path | None
         raise FileNotFoundError(f"{workdir}: expected the workdir of a trained model, found {found}")
     try:
         task = tasks.load_task(run, None if stage1 is None else str(stage1))
-        check_name(MODELS, task.config.task, f"{workdir}: config.task")
+        check_name(MODELS, task.settings.task, f"{workdir}: config.task")
         step, variables = run.restore_variables(task.abstract_variables, step)
-        return MODELS[task.config.task](run.path, task, variables, step)
+        return MODELS[task.settings.task](run.path, task, variables, step)
     except InputError as error:  # it speaks of flags
         raise InputError(re.sub(r"--(?=(workdir|stage1|step)\b)", "", str(error))) from error
 

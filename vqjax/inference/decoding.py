@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vqjax.codes import require_single
 from vqjax.data.formats import nanogpt, parquet
 from vqjax.data.formats.npy import save_rows
 from vqjax.data.splits import Split
@@ -36,14 +37,14 @@ def _read_npy(file: Path, grid: tuple[int, int]) -> tuple[Split, dict[str, Any]]
     return Split(codes=array), meta
 
 
-READERS: dict[str, Callable[[Path, tuple[int, int]], tuple[Split, dict[str, Any]]]] = {
+READERS: dict[str, Callable[[Path, Any], tuple[Split, dict[str, Any]]]] = {
     ".npy": _read_npy,
     ".bin": lambda file, grid: nanogpt.read_codes(file),
     ".parquet": parquet.read_codes,
 }
 
 
-def read_exported(path: str | Path, grid: tuple[int, int] = (0, 0)) -> tuple[Split, Mapping[str, Any]]:
+def read_exported(path: str | Path, grid: tuple[int, ...] = (0, 0)) -> tuple[Split, Mapping[str, Any]]:
     """The codes that a file of `export_codes`, or another like it, has.
 
     Args:
@@ -83,10 +84,11 @@ def decode(workdir: str, codes: str, out: str) -> tuple[Path, int]:
     """
     stage1, directory = Stage1(workdir, "--workdir"), require_empty_directory(out)
     try:
-        split, meta = read_exported(codes, stage1.grid)
+        level = require_single(stage1.layout, "--workdir")
+        split, meta = read_exported(codes, level.grid)
         found = split.arrays["codes"]
         for rows in _chunks(found, _BATCH * _BATCHES):
-            as_codes(rows, stage1.num_codes)
+            as_codes(rows, level.num_codes)
     except (InputError, TypeError) as error:
         raise InputError(f"--codes: {error}" if codes in str(error) else f"--codes={codes}: {error}") from error
     if meta.get("fingerprint", stage1.fingerprint) != stage1.fingerprint:
@@ -109,10 +111,11 @@ def _chunks(array: np.ndarray, size: int) -> Iterator[np.ndarray]:
 def _write(directory: Path, stage1: Stage1, codes: np.ndarray) -> None:
     """Decodes and writes part by part."""
     height, width, channels = stage1.task.image_shape
-    strides = height // stage1.grid[0], width // stage1.grid[1]
+    level = stage1.layout.levels[0]
+    strides = height // level.grid[0], width // level.grid[1]
     shape = len(codes), codes.shape[1] * strides[0], codes.shape[2] * strides[1], channels
     batch_size = max(1, min(_BATCH, _PIXELS // (shape[1] * shape[2])))
-    mapper, shown = devices.Mapper(stage1.variables, stage1.config.parallel), np.empty((0, *shape[1:]), np.uint8)
+    mapper, shown = devices.Mapper(stage1.variables, stage1.settings.parallel), np.empty((0, *shape[1:]), np.uint8)
 
     def to_pixels(variables: Mapping, batch: Mapping) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # the same images on every device
@@ -122,7 +125,7 @@ def _write(directory: Path, stage1: Stage1, codes: np.ndarray) -> None:
     def parts() -> Iterator[np.ndarray]:
         nonlocal shown
         for rows in _chunks(codes, batch_size * _BATCHES):
-            images = mapper(to_pixels, Split(codes=as_codes(rows, stage1.num_codes)), batch_size, "images")
+            images = mapper(to_pixels, Split(codes=as_codes(rows, level.num_codes)), batch_size, "images")
             shown = np.concatenate([shown, images[: _SHOWN - len(shown)]])
             yield images
 

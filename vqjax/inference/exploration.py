@@ -16,11 +16,12 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image
 
+from vqjax.codes import require_single
 from vqjax.config.annotations import Range
 from vqjax.config.check import check_value
+from vqjax.config.schema import Data
 from vqjax.data import datasets
 from vqjax.data.splits import Split
 from vqjax.inference import generation
@@ -53,12 +54,12 @@ class Explored(NamedTuple):
 
     Attributes:
       stage1: whose codes.
-      config: says where the data is.
+      data: `config.data` of the run, with the places where its data lies.
       prior: of the codes, with its variables; None if there is none.
     """
 
     stage1: Stage1
-    config: ConfigDict
+    data: Data
     prior: tuple[PriorTask, dict[str, Any]] | None = None
 
 
@@ -66,12 +67,12 @@ def _autoencoder(workdir: str, stage1: str | None) -> Explored:
     if stage1:
         raise InputError(f"--stage1={stage1}: {workdir} holds a run of task 'autoencoder', which has none")
     found = Stage1(workdir, "--workdir")
-    return Explored(found, found.config)
+    return Explored(found, found.settings.data)
 
 
 def _prior(workdir: str, stage1: str | None) -> Explored:
     prior, variables = generation.load_prior(workdir, stage1)
-    return Explored(prior.stage1, prior.config, (prior, variables))
+    return Explored(prior.stage1, prior.settings.data, (prior, variables))
 
 
 EXPLORED = {"autoencoder": _autoencoder, "prior": _prior}  # by the task of the run
@@ -101,7 +102,7 @@ def explore(
     page = absolute_path(out, "--out") if out else Workdir(workdir).path / "explore.html"
     _check_writable(page)
     explored = EXPLORED[task](workdir, stage1)
-    explored = explored._replace(config=datasets.with_data_paths(explored.config, data_dir, data_path))
+    explored = explored._replace(data=datasets.with_data_paths(explored.data, data_dir, data_path))
     shown = {"name": Workdir(workdir).path.name, **describe(explored, images, split)}
     with atomic_write(page) as temporary:
         temporary.write_text(render(shown), encoding="utf-8")
@@ -136,14 +137,15 @@ def describe(explored: Explored, count: int, name: str) -> dict[str, Any]:
       What json can write. Pictures are sheets, as of `sheet`; codes and probabilities of an image are flat, in raster
       order; a code's patches follow each other in its sheet, those of code 0 first.
     """
-    stage1, config = explored.stage1, explored.config
-    if len(stage1.grid) > 2:
-        raise InputError(f"--workdir: {stage1.path} was trained on clips of {stage1.grid[0]} frames, expected images")
-    datasets.check_same_dataset(config, stage1.facts)
-    images = datasets.load_splits(config, (name,))
+    stage1, grid = explored.stage1, require_single(explored.stage1.layout, "--workdir").grid
+    if len(grid) > 2:
+        raise InputError(f"--workdir: {stage1.path} was trained on clips of {grid[0]} frames, expected images")
+    dataset = datasets.open_dataset(explored.data)
+    datasets.check_same_dataset(dataset, stage1.facts)
+    images = datasets.load_splits(dataset, (name,))
     if not images:
         raise InputError(f"--split={name}: the run was trained with config.data.validation=0.0")
-    coded = datasets.load_splits(config, (name,), stage1.read)[name]
+    coded = datasets.load_splits(dataset, (name,), stage1.read)[name]
     split = Split(image=images[name].arrays["image"], **coded.arrays)
     codes = _codes(stage1, split)
     frequency = np.array(codes["uses"]) / sum(codes["uses"])
@@ -152,7 +154,7 @@ def describe(explored: Explored, count: int, name: str) -> dict[str, Any]:
         "split": name,
         "count": len(split),
         "step": stage1.step,
-        "grid": list(stage1.grid),
+        "grid": list(grid),
         "class_names": list(stage1.facts["class_names"]),
         "perplexity": round(metrics.perplexity(frequency), 1),
         "codes": codes,
@@ -192,20 +194,20 @@ def _decode(stage1: Stage1, codes: np.ndarray, edge: int = 0) -> np.ndarray:
         return jnp.round(255 * images[:, edge : height - edge, edge : width - edge]).astype(jnp.uint8)
 
     split = Split(codes=codes.astype(np.int32))
-    found: np.ndarray = devices.map_split(decode, stage1.variables, split, _BATCH, stage1.config.parallel, "images")
+    found: np.ndarray = devices.map_split(decode, stage1.variables, split, _BATCH, stage1.settings.parallel, "images")
     return found
 
 
 def _codes(stage1: Stage1, split: Split) -> dict[str, Any]:
     """What there is to say of each of the K codes."""
-    count, names = stage1.num_codes, stage1.facts["class_names"]
+    count, names = stage1.layout.max_codes, stage1.facts["class_names"]
     classes = max(1, len(names))
     codes = split.arrays["codes"].astype(np.int64)
     labels = split.arrays["label"] if names else np.zeros(len(split), np.int64)
     table = np.bincount((codes * classes + labels[:, None, None]).reshape(-1), minlength=count * classes)
     table = table.reshape(count, classes)  # how often each class has each code
     alone = np.broadcast_to(np.arange(count)[:, None, None], (count, _FIELD, _FIELD))
-    edge = (_FIELD - _AROUND) // 2 * stage1.task.module.encoder.stride
+    edge = (_FIELD - _AROUND) // 2 * stage1.task.stride
     patches, found = typical_patches(stage1, split)
     most = min(_CLASSES, max(1, _CLASSES_IN_ALL // count))
     return {
@@ -235,22 +237,22 @@ def typical_patches(stage1: Stage1, split: Split) -> tuple[np.ndarray, np.ndarra
     Returns:
       Patches (P, h, w, C) uint8, code after code, each the nearest first, and how many each code has, (K,).
     """
-    height, width = stage1.grid
+    height, width = stage1.layout.levels[0].grid
     some = split[_spread(len(split), max(1, _POSITIONS // (height * width)))]
     latents = lambda variables, batch: stage1.latents(variables, batch["image"])  # noqa: E731
-    z = devices.map_split(latents, stage1.variables, some, _BATCH, stage1.config.parallel, "patches")
+    z = devices.map_split(latents, stage1.variables, some, _BATCH, stage1.settings.parallel, "patches")
     z, codes = z.reshape(-1, z.shape[-1]).astype(np.float32), some.arrays["codes"].reshape(-1)
-    uses = np.bincount(codes, minlength=stage1.num_codes)
+    uses = np.bincount(codes, minlength=stage1.layout.max_codes)
     by_code = np.argsort(codes, kind="stable")
     used, starts = np.flatnonzero(uses), np.cumsum(uses) - uses
-    means = np.zeros((stage1.num_codes, z.shape[-1]), np.float32)
+    means = np.zeros((stage1.layout.max_codes, z.shape[-1]), np.float32)
     means[used] = np.add.reduceat(z[by_code], starts[used]) / uses[used, None]
     order = np.lexsort((((z - means[codes]) ** 2).sum(-1), codes))  # by code, then by distance
-    stride = stage1.task.module.encoder.stride
+    stride = stage1.task.stride
     room = _PATCH_PIXELS // (max(1, len(used)) * (_AROUND * stride) ** 2)
     found = np.minimum(uses, min(_PATCHES, max(1, room)))
     chosen = np.concatenate([order[start : start + number] for start, number in zip(starts, found)])
-    return _cut(some.arrays["image"], chosen, stage1.grid, stride), found
+    return _cut(some.arrays["image"], chosen, (height, width), stride), found
 
 
 def _cut(images: np.ndarray, positions: np.ndarray, grid: tuple[int, int], stride: int) -> np.ndarray:
@@ -267,20 +269,20 @@ def _samples(prior: PriorTask, variables: dict[str, Any], count: int) -> dict[st
     """Samples by class, with the probability of the code at each position given those before it."""
     labels = np.sort(np.resize(generation.class_numbers(None, prior, ""), count))
     codes, images = generation.generate(prior, variables, labels, batch=_BATCH)
-    likely = min(_LIKELY, prior.stage1.num_codes, _LIKELY_IN_ALL // codes.size)
+    likely = min(_LIKELY, prior.layout.max_codes, _LIKELY_IN_ALL // codes.size)
 
     def probabilities(variables: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> tuple[jax.Array, ...]:
         with jax.default_matmul_precision("highest"):  # as in sampling
             p = jax.nn.softmax(prior.apply_eval(variables, batch))
-        return jnp.take_along_axis(p, batch["codes"][..., None], -1)[..., 0], *jax.lax.top_k(p, max(1, likely))
+        return jnp.take_along_axis(p, prior.codes(batch)[..., None], -1)[..., 0], *jax.lax.top_k(p, max(1, likely))
 
     split = Split(codes=codes.astype(np.int32), label=labels.astype(np.int32))
-    p, *found = devices.map_split(probabilities, variables, split, _BATCH, prior.config.parallel, "probabilities")
-    top, which = (array[..., :likely].reshape(count, math.prod(prior.grid), likely) for array in found)
+    p, *found = devices.map_split(probabilities, variables, split, _BATCH, prior.settings.parallel, "probabilities")
+    top, which = (array[..., :likely].reshape(count, prior.layout.length, likely) for array in found)
     return {
         "labels": labels.tolist() if prior.conditional else None,
         "codes": codes.reshape(count, -1).tolist(),
-        "nats": np.round(-np.log(np.maximum(p, 1e-30)).sum((1, 2)), 1).tolist(),
+        "nats": np.round(-np.log(np.maximum(p, 1e-30)).sum(1), 1).tolist(),
         "probabilities": np.round(p.astype(float), 4).reshape(count, -1).tolist(),
         "likely": which.tolist(),
         "likely_probabilities": np.round(top.astype(float), 4).tolist(),

@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from vqjax.data import datasets
 from vqjax.data.formats import nanogpt, npy, parquet
+from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
 from vqjax.system.files import wrap_write_errors
@@ -77,25 +76,25 @@ def export_codes(
     if directory.exists() and not _usable(directory, kind, stage1.fingerprint):
         raise InputError(f"--out={out}: expected codes of the same stage 1, in this format, an empty directory or none")
     kind.check(stage1.description)
-    config = datasets.with_data_paths(stage1.config, data_dir, data_path)
-    datasets.check_same_dataset(config, stage1.facts)
-    splits = _pair(stage1, config) if kind.pair else _single(stage1, config, split or "train")
+    dataset = datasets.open_dataset(datasets.with_data_paths(stage1.settings.data, data_dir, data_path))
+    datasets.check_same_dataset(dataset, stage1.facts)
+    splits = _pair(stage1, dataset) if kind.pair else _single(stage1, dataset, split or "train")
     with wrap_write_errors(directory):
         kind.write(directory, stage1.description, splits)
     return directory
 
 
-def _single(stage1: Stage1, config: ConfigDict, name: str) -> dict[str, Split]:
-    splits = datasets.load_splits(config, (name,), stage1.read)
+def _single(stage1: Stage1, dataset: Dataset, name: str) -> dict[str, Split]:
+    splits = datasets.load_splits(dataset, (name,), stage1.read)
     if not splits:
         raise InputError(f"--split={name}: {stage1.path} was trained with config.data.validation=0.0")
     return splits
 
 
-def _pair(stage1: Stage1, config: ConfigDict) -> dict[str, Split]:
+def _pair(stage1: Stage1, dataset: Dataset) -> dict[str, Split]:
     """What a model of the codes is trained on, and what it is watched on."""
-    splits = datasets.load_splits(config, ("train", "validation"), stage1.read)
-    return splits if len(splits) == 2 else {**splits, **_single(stage1, config, "test")}
+    splits = datasets.load_splits(dataset, ("train", "validation"), stage1.read)
+    return splits if len(splits) == 2 else {**splits, **_single(stage1, dataset, "test")}
 
 
 def _usable(directory: Path, kind: Format, fingerprint: str) -> bool:

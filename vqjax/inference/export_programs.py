@@ -16,7 +16,8 @@ from flax import traverse_util
 from safetensors.numpy import save
 
 from vqjax import tasks
-from vqjax.runs.workdir import Workdir, to_plain
+from vqjax.codes import require_single
+from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_directory, require_empty_directory, write_json
 from vqjax.tasks.autoencoder import AutoencoderTask
@@ -41,10 +42,10 @@ class ExportedFunction(NamedTuple):
 
 
 def _code_facts(task: Any) -> dict[str, Any]:
-    num_codes, quantizer = task.module.quantizer.num_codes, task.config.model.quantizer
-    if not num_codes:
+    if not task.layout:
+        quantizer = task.settings.model.values["quantizer"]
         raise InputError(f"--workdir: the run has no codes, it was trained with config.model.quantizer={quantizer!r}")
-    return {"num_codes": num_codes}
+    return {"num_codes": require_single(task.layout, "--workdir").num_codes}
 
 
 def _tokenizer(task: Any, variables: Mapping[str, Any]) -> dict[str, ExportedFunction]:
@@ -56,7 +57,7 @@ def _tokenizer(task: Any, variables: Mapping[str, Any]) -> dict[str, ExportedFun
     encode = functools.partial(task.encode, variables)
     return {
         "encode": ExportedFunction(encode, task.image_shape, jnp.uint8),
-        "decode": ExportedFunction(decode, task.grid, jnp.int32),
+        "decode": ExportedFunction(decode, task.layout.levels[0].shape, jnp.int32),
     }
 
 
@@ -117,7 +118,7 @@ def export_programs(kind: str, workdir: str, out: str, step: int | None = None, 
     step, variables = run.restore_variables(task.abstract_variables, step)
     weights = flatten_names({**variables, "stage1": task.frozen})
     exported = {name: _export(program) for name, program in entry.programs(task, variables).items()}
-    description = {"task": task.config.task, "step": step, **facts, **_description(task, exported)}
+    description = {"task": task.settings.task, "step": step, **facts, **_description(task, exported)}
     with atomic_directory(directory) as temporary:
         (temporary / "weights.safetensors").write_bytes(save(weights))
         write_json(temporary / "config.json", description)
@@ -159,9 +160,9 @@ def _description(task: Task, exported: Mapping[str, jax.export.Exported]) -> dic
         name: {"input": _array(program.in_avals[0]), "output": _array(program.out_avals[0])}
         for name, program in exported.items()
     }
-    models = {"model": to_plain(task.config.model)}
+    models = {"model": dict(task.settings.model.values)}
     if task.stage1:
-        models["stage1"] = {"step": task.stage1.step, "model": to_plain(task.stage1.config.model)}
+        models["stage1"] = {"step": task.stage1.step, "model": dict(task.stage1.settings.model.values)}
     return {**facts, "programs": programs, **models, "jax": jax.__version__}
 
 

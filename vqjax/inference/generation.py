@@ -56,16 +56,16 @@ def sample(
     picture = absolute_path(out, "--out") if out else Workdir(workdir).path / "samples.png"
     beside = picture.with_suffix(".npz")
     _check_writable(picture, beside)
-    checked = check_sampling(sampling, prior.stage1.num_codes, "--")
+    checked = check_sampling(sampling, prior.layout.max_codes, "--")
     chosen = class_numbers(classes.split(",") if classes else None, prior, "--classes")
     labels = np.resize(np.asarray(chosen, np.int32), num)
     training = None
     if neighbours:
-        config = datasets.with_data_paths(prior.config, data_dir, data_path)
-        datasets.check_same_dataset(config, prior.facts)
-        training = datasets.load_splits(config, ("train",))["train"].arrays["image"]
+        dataset = datasets.open_dataset(datasets.with_data_paths(prior.settings.data, data_dir, data_path))
+        datasets.check_same_dataset(dataset, prior.facts)
+        training = datasets.load_splits(dataset, ("train",))["train"].arrays["image"]
     codes, images = generate(prior, variables, labels, seed, batch, checked)
-    arrays: dict[str, Any] = {"images": images, "codes": codes}
+    arrays: dict[str, Any] = {"images": images, **prior.layout.split(codes)}
     captions = None
     if prior.conditional:
         arrays["classes"], captions = labels, [prior.class_names[label] for label in labels]
@@ -150,7 +150,8 @@ class SampleBatch:
           fixed: the variables of the "prior" and of "stage1".
           rows: `label`, `example`, and `seed`, the same in every row, (B,) each.
         """
-        codes = self.prior.sample(fixed["prior"], rows, rows["seed"][0], self.sampling)
+        sequences = self.prior.sample(fixed["prior"], rows, rows["seed"][0], self.sampling)
+        codes = self.prior.layout.unflatten(sequences)
         with jax.default_matmul_precision("highest"):  # the same images on every device
             return codes, self.prior.stage1.decode(fixed["stage1"], codes)
 
@@ -183,9 +184,11 @@ def generate(
     """
     fixed, samples = {"prior": variables, "stage1": prior.stage1.variables}, sample_rows(labels, seed)
     codes, images = devices.map_split(
-        SampleBatch(prior, sampling), fixed, samples, batch, prior.config.parallel, "samples"
+        SampleBatch(prior, sampling), fixed, samples, batch, prior.settings.parallel, "samples"
     )
-    return codes.astype(prior.stage1.code_dtype), np.round(255 * images).astype(np.uint8)
+    arrays = prior.layout.split(codes)
+    smallest = {name: arrays[name].astype(level.dtype) for name, level in prior.layout.names.items()}
+    return prior.layout.join(smallest), np.round(255 * images).astype(np.uint8)
 
 
 def nearest_images(images: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def to_pixel_levels(images: jax.Array) -> jax.Array:
     return jnp.where(jnp.abs(scaled - whole) <= error, whole, scaled)
 
 
-def as_codes(codes: Any, num_codes: int, grid: tuple[int, int] | None = None) -> np.ndarray:
+def as_codes(codes: Any, num_codes: int, grid: tuple[int, ...] | None = None) -> np.ndarray:
     """Codes as (N, h, w) int32.
 
     Args:

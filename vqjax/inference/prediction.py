@@ -47,7 +47,7 @@ def predict(
 
     fixed, batch = {"variables": variables, "frozen": task.frozen}, min(_BATCH, len(images))
     found = devices.map_split(
-        probabilities, fixed, Split(image=np.stack(images)), batch, task.config.parallel, "images"
+        probabilities, fixed, Split(image=np.stack(images)), batch, task.settings.parallel, "images"
     )
     return found, task.class_names, list(notes)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from vqjax.codes import require_single
 from vqjax.data.images import open_image, to_array
 from vqjax.runs import metrics
 from vqjax.system.errors import InputError
@@ -51,8 +52,9 @@ class Reconstructor:
 
     def __init__(self, stage1: Stage1, tile: int = TILE):
         self._stage1, self._tile = stage1, tile
+        self._num_codes = require_single(stage1.layout, "--workdir").num_codes
         self.channels = stage1.facts["image_shape"][-1]
-        self.stride = stage1.facts["image_shape"][-2] // stage1.grid[-1]
+        self.stride = stage1.task.stride
         self._encode, self._decode = jax.jit(stage1.encode), jax.jit(stage1.decode)
 
     def __call__(self, original: np.ndarray) -> Reconstruction:
@@ -67,7 +69,7 @@ class Reconstructor:
             original,
             image,
             codes,
-            codes.size * float(np.log2(self._stage1.num_codes)) / (height * width),
+            codes.size * float(np.log2(self._num_codes)) / (height * width),
             psnr(original, image),
             ssim(original, image),
         )

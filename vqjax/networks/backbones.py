@@ -17,7 +17,7 @@ from vqjax.networks.layers import BatchNorm, Conv, dropout
 from vqjax.ops.conv import max_pool
 
 
-class _ConvBatchNorm(nn.Module):
+class _Normed(nn.Module):
     """A convolution without bias, and batch norm.
 
     Attributes:
@@ -64,7 +64,7 @@ class ResNet18(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(B, H, W, C) -> (B, ceil(H / 8), ceil(W / 8), 8 width)."""
-        layer = lambda features, kernel_size, stride: _ConvBatchNorm(features, kernel_size, stride, self.dtype)  # noqa: E731
+        layer = lambda features, kernel_size, stride: _Normed(features, kernel_size, stride, self.dtype)  # noqa: E731
         x = nn.relu(layer(self.width, 3, 1)(x, train))
         for stage in range(4):
             features = self.width * 2**stage
@@ -104,7 +104,7 @@ class SmallConvNet(nn.Module):
         """(B, H, W, C) -> (B, H // 2 ** stages, W // 2 ** stages, width 2 ** (stages - 1))."""
         for stage in range(self.stages):
             for _ in range(2):
-                x = nn.relu(_ConvBatchNorm(self.width * 2**stage, 3, 1, self.dtype)(x, train))
+                x = nn.relu(_Normed(self.width * 2**stage, 3, 1, self.dtype)(x, train))
             x = max_pool(x)
         return x
 
@@ -175,7 +175,7 @@ class Convolutional(_Head):
         x = features.astype(self.dtype)
         for layer in range(self.layers):
             stride = 2 if layer % 2 and min(x.shape[1:3]) > 4 else 1
-            x = nn.relu(_ConvBatchNorm(self.width, 3, stride, self.dtype)(x, train))
+            x = nn.relu(_Normed(self.width, 3, stride, self.dtype)(x, train))
         return self._logits(x.astype(jnp.float32).mean((1, 2)), keys)
 
 

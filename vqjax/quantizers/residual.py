@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqjax.config.annotations import Range, Sibling
+from vqjax.config.annotations import Range
+from vqjax.config.check import Section, build, check_fields, check_name
 from vqjax.quantizers.base import Quantized, Quantizer
 from vqjax.quantizers.codebook import Codebook
 from vqjax.system.errors import InputError
@@ -29,9 +30,32 @@ class Residual(Quantizer):
       shared: one codebook for all levels, or one each.
     """
 
-    quantizer: Annotated[Quantizer, Sibling()]
+    quantizer: Quantizer
     depth: Annotated[int, Range(1, 64)] = 2
     shared: bool = False
+
+    @classmethod
+    def from_section(cls, section: Section, choice: str, **given: Any) -> "Residual":
+        """Make it of its fields in a section, and its quantizer of the section that the field `quantizer` names.
+
+        Args:
+          section: `config.model`.
+          choice: name of its own section in it.
+          **given: arguments of both that no config has.
+
+        Raises:
+          InputError: a field is wrong.
+        """
+        from vqjax.quantizers import QUANTIZERS  # this class is in it
+
+        own = section.part(choice)
+        fields = {name: value for name, value in own.values.items() if name != "quantizer"}
+        if (name := own.values.get("quantizer")) == choice:
+            raise InputError(f"{own.key}.quantizer={name!r}: expected another entry")
+        check_name(QUANTIZERS, name, f"{own.key}.quantizer")
+        inner = build(QUANTIZERS, Section(section.key, {**section.values, "quantizer": name}), "quantizer", **given)
+        given = {**given, "quantizer": inner}
+        return cls(**check_fields(cls, fields, own.key, given), **given)
 
     def setup(self):
         self._check_level("Residual")

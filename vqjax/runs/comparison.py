@@ -7,7 +7,6 @@ from typing import Any
 
 from flax import traverse_util
 
-from vqjax.config.history import rename_metrics
 from vqjax.runs import plots
 from vqjax.runs.report import format_cell, markdown_table
 from vqjax.runs.workdir import Workdir, to_plain
@@ -64,12 +63,12 @@ def _names(workdirs: Sequence[str]) -> list[str]:
 
 def _figures(run: Workdir) -> dict[str, Any]:
     """The numbers of eval.json."""
-    task = run.config().task  # refuses what is no run
+    run.config()  # refuses what is no run
     try:
         found = read_json(run.path / "eval.json")
     except (OSError, ValueError) as error:
         raise InputError(f"{run.path}: expected a run that has been evaluated, eval.json cannot be read") from error
-    return {name: value for name, value in rename_metrics(found, task).items() if isinstance(value, int | float)}
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
 
 def _plot(path: Path, runs: dict[str, Workdir], figures: dict[str, dict[str, Any]]) -> None:

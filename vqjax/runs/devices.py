@@ -183,6 +183,13 @@ def devices_for_batch(batch_size: int) -> list[jax.Device]:
     return found
 
 
+def describe(layout: DeviceLayout) -> str:
+    """Devices of a run for a person: "2 x cpu in 2 processes"."""
+    count = jax.process_count()
+    together = f" in {count} processes" if count > 1 else ""
+    return f"{len(layout.devices)} x {jax.devices()[0].device_kind}{together}"
+
+
 def max_in_flight() -> int:
     """Steps that may be dispatched ahead of the one that is waited for.
 

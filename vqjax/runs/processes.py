@@ -81,11 +81,6 @@ def is_leader() -> bool:
     return jax.process_index() == 0
 
 
-def describe_processes() -> str:
-    """How many there are, as a part of a line; "" of one."""
-    return f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
-
-
 def leader_first(function: Callable[[], Any]) -> Any:
     """What `function` gives, called first in the process that leads: the others find what it has put in a cache."""
     found = function() if is_leader() else None

@@ -38,7 +38,7 @@ class TrainState(NamedTuple):
 
 
 def initial_state(variables: Mapping[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before step 0. All that an optimizer of OPTIMIZERS keeps is 0 then: nothing is compiled for it."""
+    """Return the state before step 0."""
     extra = {name: value for name, value in variables.items() if name != "params"}
     params = variables["params"]
     step, skipped, consecutive_skips = (np.zeros((), np.int32) for _ in range(3))

@@ -21,7 +21,6 @@ import jax
 from ml_collections import ConfigDict
 
 from vqjax.config.display import differences
-from vqjax.config.history import upgrade_config
 from vqjax.runs.checkpoints import Checkpoints, ShapeMismatch
 from vqjax.system.errors import InputError
 from vqjax.system.files import read_json, wrap_write_errors, write_json
@@ -73,37 +72,33 @@ class Workdir:
         """Whether it is known what the run is about."""
         return (self.path / "run.json").is_file()
 
-    def check(self, config: ConfigDict) -> None:
-        """Raises InputError unless a run of `config` can begin or go on here.
+    def reconcile(self, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
+        """The fields of `config` that differ from those of the run that lives here: {dotted key: (old, new)}.
 
-        It cannot if the path holds another run, one with more steps already, or something that is no run.
+        Raises InputError unless a run of `config` can begin or go on here. It cannot if the path holds another run, one
+        with more steps already, or something that is no run.
         """
         if not self.exists:
             if self.path.exists() and not self.path.is_dir():
                 raise InputError(f"--workdir={self.path}: expected a directory, found a file")
             if self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
                 raise InputError(f"--workdir={self.path}: expected a run or an empty directory, found other files")
-            return
-        found = self.differences(config)
-        changed = {key: values for key, values in found.items() if key not in RESUMABLE}
-        if changed:
-            shown = [f"config.{key}={new!r}, there {old!r}" for key, (old, new) in list(changed.items())[:3]]
-            more = [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
+            return {}
+        changes = differences(to_plain(self.config()), to_plain(config))
+        refused = {key: values for key, values in changes.items() if key not in RESUMABLE}
+        if refused:
+            shown = [f"config.{key}={new!r}, there {old!r}" for key, (old, new) in list(refused.items())[:3]]
+            more = [f"and {len(refused) - 3} more"] if len(refused) > 3 else []
             raise InputError("\n".join([f"--workdir={self.path} holds another run:", *shown, *more]))
-        if "steps" in found and (self.path / "checkpoints").is_dir():
+        if "steps" in changes and (self.path / "checkpoints").is_dir():
             with self.checkpoints(create=True) as checkpoints:
                 latest = checkpoints.latest or 0
             if latest > config.steps:
                 raise InputError(f"config.steps={config.steps}: the run in {self.path} has {latest} already")
-
-    def differences(self, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
-        """The keys at which `config` differs from that of the run that lives here, with the (old, new) values."""
-        return differences(to_plain(self.config()), to_plain(config)) if self.exists else {}
+        return changes
 
     def create(self, config: ConfigDict, facts: Mapping[str, Any], hardware: str = "") -> None:
-        """Writes config.json and, if the run is new, run.json.
-
-        A config.json that is there keeps its fields, those that it lacks included: stage 1's fingerprint is over them.
+        """Write config.json and, if the run is new, run.json.
 
         Args:
           config: of the run.
@@ -116,23 +111,15 @@ class Workdir:
         versions = {"vqjax": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}
         with wrap_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "config.json", self._recorded(config))
+        write_json(self.path / "config.json", to_plain(config))
         if not self.has_facts:
             run = {"format": FORMAT, **facts, "hardware": hardware, "versions": versions, "git_commit": git_commit()}
             run["command"] = shlex.join(["python", *sys.orig_argv[1:]])
             write_json(self.path / "run.json", run)
 
-    def _recorded(self, config: ConfigDict) -> dict[str, Any]:
-        """What config.json says of a run that goes on with `config`."""
-        if not self.exists:
-            return to_plain(config)
-        recorded = ConfigDict(self.raw_config())
-        recorded.update_from_flattened_dict({key: new for key, (_, new) in self.differences(config).items()})
-        return to_plain(recorded)
-
     def config(self) -> ConfigDict:
-        """The run's config, with what an older config.json lacks filled in. Raises InputError if no run lives here."""
-        return upgrade_config(ConfigDict(self.raw_config()))
+        """The run's config. Raises InputError if no run lives here."""
+        return ConfigDict(self.raw_config())
 
     def raw_config(self) -> dict[str, Any]:
         """config.json as it lies there. Raises InputError if no run lives here."""

@@ -7,28 +7,29 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
+from vqjax.codes import CodeLayout, Codes
 from vqjax.config.annotations import OneOf, Width
-from vqjax.config.check import build, section_fields
-from vqjax.data.splits import Split
+from vqjax.config.check import build
+from vqjax.config.schema import Settings
 from vqjax.networks.encoders import DECODERS, ENCODERS
 from vqjax.networks.layers import DTYPES
 from vqjax.networks.likelihoods import LIKELIHOODS, to_unit
 from vqjax.quantizers import QUANTIZERS
 from vqjax.runs import metrics
 from vqjax.system.errors import InputError
-from vqjax.tasks import models
 from vqjax.tasks.base import Pictures
+from vqjax.tasks.codecs import CODECS, Codec, Coded, named_metrics, total_loss
 from vqjax.tasks.quantized import QuantizedTask
 
 
 @dataclasses.dataclass(frozen=True)
 class AutoencoderFields:
-    """The fields of `config.model` that are not an entry's own."""
+    """Fields of `config.model` that are not an entry's own."""
 
     code_dim: Width
     dtype: Annotated[str, OneOf(DTYPES)]
+    codec: str
     encoder: str
     decoder: str
     quantizer: str
@@ -36,102 +37,90 @@ class AutoencoderFields:
 
 
 class AutoencoderTask(QuantizedTask):
-    """Stage 1: images to codes and back. The objective is the reconstruction's loss plus the quantizer's.
+    """Stage 1: images to codes and back. The loss is the reconstruction's plus the quantizers'.
 
     Attributes:
-      grid: (h, w) of the codes of an image, (T, h, w) of those of a clip.
+      layout: of the codes of an image or clip; None without codes.
+      stride: pixels per position of the finest grid, in each direction.
     """
 
-    module: models.Autoencoder
+    module: Codec
+    layout: CodeLayout | None
     clips = True
-    headline = ("loss", "psnr", "codes_used")
-    curves = ("loss", "psnr", "perplexity", "codes_used")
+    monitored = "mse"
 
-    def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Any = None):
-        super().__init__(config, facts)
+    def __init__(self, settings: Settings, facts: Mapping[str, Any], stage1: Any = None):
+        super().__init__(settings, facts)
         *frames, height, width, channels = self.image_shape
-        tables = ENCODERS, DECODERS, QUANTIZERS, LIKELIHOODS
-        fields = section_fields(AutoencoderFields, config.model, "config.model", *tables)
-        code_dim, dtype = fields.code_dim, DTYPES[fields.dtype]
-        self.likelihood = build(LIKELIHOODS, config, "model.likelihood")
-        encoder = build(ENCODERS, config, "model.encoder", features=code_dim, dtype=dtype)
+        tables = CODECS, ENCODERS, DECODERS, QUANTIZERS, LIKELIHOODS
+        fields: AutoencoderFields = settings.model.own(AutoencoderFields, *tables)
+        self.code_dim = fields.code_dim
+        self.likelihood = build(LIKELIHOODS, settings.model, "likelihood")
         features = channels * self.likelihood.parameters
-        decoder = build(DECODERS, config, "model.decoder", features=features, dtype=dtype)
-        quantizer = build(QUANTIZERS, config, "model.quantizer", code_dim=code_dim)
-        if encoder.stride != decoder.stride:
-            raise InputError(f"config.model.encoder has stride {encoder.stride}, the decoder {decoder.stride}")
-        if height % encoder.stride or width % encoder.stride:
-            raise InputError(
-                f"config.model.{config.model.encoder}: the stride {encoder.stride} does not divide the images of "
-                f"config.data.name={config.data.name!r}, {height} x {width} pixels"
-            )
-        self.grid = (*frames, height // encoder.stride, width // encoder.stride)
-        self.positions = math.prod(self.grid)
-        quantizer.check(f"config.model.{config.model.quantizer}")
-        self.module = models.Autoencoder(encoder, quantizer, decoder)
-        self._evaluate = jax.jit(self.apply_eval)
-
-    def describe(self, splits: Mapping[str, Split]) -> Mapping[str, Any]:
-        """The facts with the variance of the training pixels, in [0, 1]."""
-        variance = splits["train"].variance()
-        if not variance:
-            raise InputError(
-                f"config.data.name={self.config.data.name!r}: all pixels of train are alike, there is nothing to learn"
-            )
-        return {**super().describe(splits), "variance": variance}
-
-    @property
-    def table_columns(self) -> dict[str, Any]:
-        codes = "grid" if self.module.quantizer.num_codes else "none"
-        return {**super().table_columns, "quantizer": self.config.model.quantizer, "codes": codes}
-
-    def monitor(self, figures: Mapping[str, float]) -> float:
-        return figures["mse"]
+        given = {"code_dim": fields.code_dim, "features": features, "dtype": DTYPES[fields.dtype]}
+        self.module = build(CODECS, settings.model, "codec", **given)
+        for stride in self.module.strides:
+            if height % stride or width % stride:
+                raise InputError(
+                    f"config.model.{fields.encoder}: the stride {stride} does not divide the images of "
+                    f"config.data.name={settings.data.name!r}, {height} x {width} pixels"
+                )
+        self.stride, self.layout = self.module.strides[-1], self.module.layout(self.image_shape)
+        self.positions = tuple(math.prod(frames) * (height // s) * (width // s) for s in self.module.strides)
+        self._apply_eval = jax.jit(self.apply_eval)
+        suffixes = self.layout.suffixes if self.layout else [""]
+        self.headline = ("loss", "psnr", *(f"codes_used{suffix}" for suffix in suffixes))
+        self.curves = (
+            "loss",
+            "psnr",
+            *(f"{name}{suffix}" for name in ("perplexity", "codes_used") for suffix in suffixes),
+        )
 
     def inputs(self, batch: Mapping) -> jax.Array:
-        """What the encoder sees, (B, H, W, C)."""
+        """Return the encoder's input, (B, H, W, C)."""
         return self.likelihood.inputs(batch["image"])
 
-    def loss(self, output: models.Autoencoded, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The loss () and the metrics of a batch, means over its examples."""
+    def loss(self, output: Coded, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Return the loss () and the metrics of a batch, means over its examples."""
         reconstruction_loss = self.likelihood.loss(output.output, batch["image"], self.facts["variance"])
-        loss = reconstruction_loss + output.quantized.loss
+        loss = reconstruction_loss + total_loss(output.quantized)
         mse = jnp.mean((self.likelihood.mean(output.output) - to_unit(batch["image"])) ** 2)
         parts = {"loss": loss, "reconstruction_loss": reconstruction_loss, "mse": mse}
-        return loss, {**parts, **output.quantized.metrics}
+        return loss, {**parts, **named_metrics(self.module.level_names, output.quantized)}
 
-    def eval_metrics(self, output: models.Autoencoded, batch: Mapping) -> dict[str, jax.Array]:
-        """The metrics that only an evaluation computes, means over the batch."""
+    def eval_metrics(self, output: Coded, batch: Mapping) -> dict[str, jax.Array]:
+        """Return SSIM and, of a likelihood of 8-bit pixels, their bits, means over the batch."""
         figures = {"ssim": metrics.ssim(self.likelihood.mean(output.output), to_unit(batch["image"])).mean()}
         if self.likelihood.bits_per_dim:
             figures["bits_per_dim_given_codes"] = self.likelihood.bits_per_dim(output.output, batch["image"])
         return figures
 
-    def encode(self, variables: Mapping, images: jax.Array) -> jax.Array:
-        """Images (B, H, W, C), pixels from 0 to 255 of any dtype -> codes (B, h, w) int32."""
+    def encode(self, variables: Mapping, images: jax.Array) -> Codes:
+        """Return the codes, int32, of images (B, H, W, C), pixels from 0 to 255 of any dtype."""
         return self._apply("encode", variables, self.likelihood.inputs(images))
 
     def latents(self, variables: Mapping, images: jax.Array) -> jax.Array:
-        """Images as for `encode` -> the encoder's vectors (B, h, w, D), not quantized."""
-        return self._apply("latents", variables, self.likelihood.inputs(images))
+        """Return the finest level's vectors (B, h, w, D) of images as for `encode`, before the quantizer."""
+        return self._apply("latents", variables, self.likelihood.inputs(images), level=len(self.positions) - 1)
 
-    def lookup(self, variables: Mapping, codes: jax.Array) -> jax.Array:
-        """Codes (...) -> their vectors (..., D) float32."""
+    def lookup(self, variables: Mapping, codes: Codes) -> jax.Array:
+        """Return what the decoder is given for codes, (..., D) float32."""
         return self._apply("lookup", variables, codes)
 
-    def decode(self, variables: Mapping, codes: jax.Array) -> jax.Array:
-        """Codes (B, h, w) -> images (B, H, W, C) in [0, 1]."""
+    def decode(self, variables: Mapping, codes: Codes) -> jax.Array:
+        """Return the images (B, H, W, C) in [0, 1] of codes."""
         return self.likelihood.mean(self._apply("decode", variables, codes))
 
     def reconstruct(self, variables: Mapping, images: jax.Array) -> jax.Array:
-        """Images as for `encode` -> what comes of them, (B, H, W, C) in [0, 1]; also without codes."""
+        """Return the reconstructions, (B, H, W, C) in [0, 1], of images as for `encode`; also without codes."""
         return self.likelihood.mean(self.apply_eval(variables, {"image": images}).output)
 
-    def _apply(self, method: str, variables: Mapping, x: jax.Array) -> Any:
-        return self.module.apply(variables, x, method=method)
+    def _apply(self, method: str, variables: Mapping, x: Any, **options: Any) -> Any:
+        return self.module.apply(variables, x, method=method, **options)
 
     def next_commands(self, workdir: str) -> tuple[str, ...]:
-        if not self.module.quantizer.num_codes or len(self.image_shape) > 3:
+        """Return the commands that show codes and train a prior, where there are codes of images."""
+        if not self.layout or len(self.image_shape) > 3:
             return super().next_commands(workdir)
         return (
             f"python -m vqjax explore --workdir {workdir}",
@@ -139,11 +128,12 @@ class AutoencoderTask(QuantizedTask):
         )
 
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
-        """A batch's images, each above what comes of it; of clips, both side by side."""
+        """Return a batch's images, each above its reconstruction; of clips, both side by side."""
         originals = to_unit(batch["image"])
-        found = self.likelihood.mean(self._evaluate(variables, batch).output)
+        reconstructed = self.likelihood.mean(self._apply_eval(variables, batch).output)
         if originals.ndim > 4:
-            return {"reconstructions": Pictures(jnp.concatenate([originals, found], axis=-2))}
-        errors = jnp.mean((originals - found) ** 2, axis=(1, 2, 3)).tolist()
+            return {"reconstructions": Pictures(jnp.concatenate([originals, reconstructed], axis=-2))}
+        errors = jnp.mean((originals - reconstructed) ** 2, axis=(1, 2, 3)).tolist()
         captions = [f"{metrics.psnr(error):.1f} dB" for error in errors]
-        return {"reconstructions": Pictures(originals, captions, found, "above: original, below: reconstruction, PSNR")}
+        title = "above: original, below: reconstruction, PSNR"
+        return {"reconstructions": Pictures(originals, captions, reconstructed, title)}

@@ -9,24 +9,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 
+from vqjax.codes import CodeLayout
 from vqjax.config.annotations import Decay, OneOf
-from vqjax.config.check import build, section_fields
-from vqjax.config.schema import SecondStage
+from vqjax.config.check import build
+from vqjax.config.schema import Settings
 from vqjax.data import datasets
+from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.networks.layers import DTYPES
 from vqjax.networks.priors import PRIORS, Prior
 from vqjax.runs import metrics
-from vqjax.tasks.base import Pictures, Task, example_keys
+from vqjax.tasks.base import Pictures, Task
 from vqjax.tasks.sampling import ANCESTRAL, Sampling, sample
 from vqjax.tasks.stage1 import Stage1
 
 
 @dataclasses.dataclass(frozen=True)
 class PriorFields:
-    """The fields of `config.model` that are not an entry's own."""
+    """Fields of `config.model` that are not an entry's own."""
 
     prior: str
     dtype: Annotated[str, OneOf(DTYPES)]
@@ -35,162 +36,153 @@ class PriorFields:
 
 
 class PriorTask(Task):
-    """p(codes | class), trained by maximum likelihood; the figures are in nats per code.
+    """p(codes | class), trained by maximum likelihood; its metrics are in nats per code.
 
     Attributes:
       conditional: on the class.
-      grid: (h, w) of the codes of an image.
+      layout: of the codes.
     """
 
     module: Prior
     stage1: Stage1
+    layout: CodeLayout
+    second_stage = True
     headline = ("nats_per_code", "perplexity", "bits_per_dim_of_codes")
     curves = ("nats_per_code", "gradient_norm")
-    fields = SecondStage
+    monitored = "nats_per_code"
 
-    def __init__(self, config: ConfigDict, facts: Mapping[str, Any], stage1: Stage1):
-        super().__init__(config, facts, stage1)
-        fields = section_fields(PriorFields, config.model, "config.model", PRIORS)
-        self.grid = stage1.grid
+    def __init__(self, settings: Settings, facts: Mapping[str, Any], stage1: Stage1):
+        super().__init__(settings, facts, stage1)
+        fields: PriorFields = settings.model.own(PriorFields, PRIORS)
+        self.layout = stage1.layout
         self.conditional = fields.class_conditional and bool(self.class_names)
-        given = {"num_codes": self.stage1.num_codes, "grid": self.grid, "dtype": DTYPES[fields.dtype]}
         classes = len(self.class_names) if self.conditional else 0
-        self.module = build(PRIORS, config, "model.prior", **given, num_classes=classes)
-        self._average = fields.ema_decay
-        self._bits_per_dim = math.prod(self.grid) / (math.log(2) * math.prod(self.image_shape))  # of one nat per code
-        self._given_codes = dict[str, float]()  # of the splits that were evaluated
+        given = {"layout": self.layout, "num_classes": classes, "dtype": DTYPES[fields.dtype]}
+        self.module = build(PRIORS, settings.model, "prior", **given)
+        if fields.class_conditional and not self.class_names:
+            self.notes = [f"config.data.name={settings.data.name!r} has no labels: the prior is unconditional"]
+        self._ema_decay = fields.ema_decay
+        self._bits_per_dim = self.layout.length / (math.log(2) * math.prod(self.image_shape))  # of one nat per code
+        self._bits_given_codes = dict[str, float]()  # of the splits that were evaluated
         self._sample, self._decode = jax.jit(self.sample), jax.jit(self.stage1.decode)
 
     @property
     def frozen(self) -> Mapping[str, Any]:
-        """Stage 1's variables, if codes are made on the fly."""
+        """Variables of stage 1, if codes are made on the fly."""
         return self.stage1.variables if self.prepares else {}
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """(h, w) of the codes."""
-        return self.grid
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        if self.class_names or not self.config.model.class_conditional:
-            return ()
-        return (f"config.data.name={self.config.data.name!r} has no labels: the prior is unconditional",)
-
-    @property
-    def table_columns(self) -> dict[str, Any]:
-        return {**self.stage1.table_columns, "stages": "prior"}
-
-    def monitor(self, figures: Mapping[str, float]) -> float:
-        return figures["nats_per_code"]
-
-    def read(self, config: ConfigDict, name: str) -> Split:
-        """The `codes` and `label` of "train" or "test"; for augmentation, with `image` too."""
-        split = self.stage1.read(config, name)
+    def read(self, dataset: Dataset, name: str) -> Split:
+        """Read the codes and `label` of "train" or "test"; for augmentation, with `image` too."""
+        split = self.stage1.read(dataset, name)
         if name in self.prepares:
-            split = Split(**split.arrays, image=datasets.read_split(config, name).arrays["image"])
+            split = Split(**split.arrays, image=datasets.read_split(dataset, name).arrays["image"])
         return split
 
     def init(self, key: jax.Array) -> dict[str, Any]:
-        """Fresh variables {"params"} and, if the weights are averaged, {"average"}; traceable."""
-        codes = jnp.zeros((1, *self.grid), jnp.int32)
+        """Return fresh variables {"params"} and, if the weights are averaged, {"average"}; traceable."""
+        codes = jnp.zeros((1, self.layout.length), jnp.int32)
         variables: Any = self.module.init(key, codes, jnp.zeros((1,), jnp.int32))
-        return {**variables, "average": variables["params"]} if self._average else variables
+        return {**variables, "average": variables["params"]} if self._ema_decay else variables
 
     def prepare(self, batch: dict[str, jax.Array], key: jax.Array | None, frozen: Mapping) -> dict[str, jax.Array]:
-        """A training batch whose codes are those of its images, augmented by the key."""
+        """Put the codes of a training batch's images, augmented by the key, in place of the images."""
         batch = super().prepare(batch, key, frozen)
-        return {
-            "codes": self.stage1.encode(frozen, batch["image"]),
-            "label": batch["label"],
-            "example": batch["example"],
-        }
+        codes = self.layout.split(self.stage1.encode(frozen, batch["image"]))
+        return {**codes, "label": batch["label"], "example": batch["example"]}
 
-    def apply_train(
-        self, variables: Mapping, batch: Mapping, step: jax.Array, key: jax.Array
+    def codes(self, batch: Mapping) -> jax.Array:
+        """Return a batch's codes as sequences (B, L) int32: on disk and on their way they are smaller."""
+        arrays = {name: jnp.asarray(batch[name], jnp.int32) for name in self.layout.names}
+        sequences: jax.Array = self.layout.flatten(self.layout.join(arrays))
+        return sequences
+
+    def apply(
+        self, variables: Mapping, batch: Mapping, train: bool, progress: Any = 1.0, keys: jax.Array | None = None
     ) -> tuple[jax.Array, dict[str, Any]]:
-        """The logits of a batch in training, and the collections other than params, which `refresh` moves."""
-        keys = example_keys(batch, key)
-        logits: Any = self.module.apply({"params": variables["params"]}, _codes(batch), batch["label"], keys)
+        """Return the logits (B, L, K) of a batch, in evaluation by the averaged weights.
+
+        In training also the collections other than params, which `after_update` moves.
+        """
+        if not train:
+            logits: Any = self.module.apply(self.weights(variables), self.codes(batch), batch["label"])
+            return logits, {}
+        logits = self.module.apply({"params": variables["params"]}, self.codes(batch), batch["label"], keys)
         return logits, {name: value for name, value in variables.items() if name != "params"}
 
-    def after_update(
-        self, variables: dict[str, Any], vectors: Any, gather: Callable, step: jax.Array, key: jax.Array
-    ) -> dict[str, Any]:
-        """The variables after an update, with the average of the weights moved towards them.
+    def after_update(self, variables: dict[str, Any], vectors: Any, gather: Callable, step: Any, key: jax.Array) -> Any:
+        """Return the variables with the average of the weights moved towards them.
 
         The average is short when it begins: its decay is at most (1 + step) / (10 + step).
         """
-        if not self._average:
+        if not self._ema_decay:
             return variables
-        decay = jnp.minimum(self._average, (1 + step) / (10 + step))
+        decay = jnp.minimum(self._ema_decay, (1 + step) / (10 + step))
         return {**variables, "average": optax.incremental_update(variables["params"], variables["average"], 1 - decay)}
 
     @staticmethod
     def weights(variables: Mapping) -> dict[str, Any]:
-        """What evaluation and sampling apply the module with: the averaged weights where there are any."""
+        """Return the variables of evaluation and sampling: the averaged weights where there are any."""
         return {"params": variables.get("average", variables["params"])}
 
-    def apply_eval(self, variables: Mapping, batch: Mapping) -> jax.Array:
-        """The logits of a batch in evaluation."""
-        logits: Any = self.module.apply(self.weights(variables), _codes(batch), batch["label"])
-        return logits
-
     def loss(self, output: jax.Array, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The negative log-likelihood in nats per code, and the metrics of a batch, means over its examples."""
-        nats = optax.softmax_cross_entropy_with_integer_labels(output, _codes(batch)).mean()
+        """Return the negative log-likelihood in nats per code, and the metrics of a batch, means over its examples."""
+        nats = optax.softmax_cross_entropy_with_integer_labels(output, self.codes(batch)).mean()
         return nats, {"nats_per_code": nats, "bits_per_dim_of_codes": self._bits_per_dim * nats}
 
     def eval_metrics(self, output: jax.Array, batch: Mapping) -> dict[str, jax.Array]:
-        """The metrics that only an evaluation computes: nats_by_position (h, w)."""
-        nats = optax.softmax_cross_entropy_with_integer_labels(output, _codes(batch))
-        return {"nats_by_position": nats.mean(0)}
+        """Return the nats by position, a grid (h, w) for each level and depth."""
+        nats = optax.softmax_cross_entropy_with_integer_labels(output, self.codes(batch))
+        return {f"nats_by_position{name}": grid for name, grid in self.layout.maps(nats.mean(0)).items()}
 
-    def baselines(self, name: str, split: Split) -> dict[str, np.ndarray]:
-        """What a split's codes cost when each is taken for itself, by their frequencies over all positions, in nats.
+    def split_metrics(self, dataset: Dataset, name: str, split: Split) -> dict[str, np.ndarray]:
+        """Return the order-0 entropy of a split's codes in nats per code, and its part at each position.
 
-        The mean, which is the entropy of those frequencies, and at each position. And, if stage 1 has a likelihood of
-        8-bit pixels, what those cost given the codes.
+        The entropy is that of the frequencies over all positions of a level and depth. If stage 1 has a likelihood of
+        8-bit pixels, their bits given the codes are there too.
         """
-        codes = split.arrays["codes"].reshape(len(split), -1).astype(np.int64)
-        at = codes + self.module.num_codes * np.arange(codes.shape[1])  # tells the positions apart
-        counts = np.bincount(at.reshape(-1), minlength=codes.shape[1] * self.module.num_codes)
-        frequency = counts.reshape(codes.shape[1], -1) / len(split)
-        over_all = frequency.mean(0)
-        nats = -np.log(np.where(over_all, over_all, 1))  # of a code; one that is never used costs nothing
-        by_position = (frequency @ nats).reshape(self.grid)
-        figures = {
-            "order0_nats_per_code": np.asarray(metrics.entropy(over_all)),
-            "order0_nats_by_position": by_position,
-        }
+        figures = order0_metrics(self.layout, split)
         if self.stage1.task.likelihood.bits_per_dim:
-            if name not in self._given_codes:
-                self._given_codes[name] = self.stage1.bits_per_dim_given_codes(self.config, name)
-            figures["bits_per_dim_given_codes"] = np.asarray(self._given_codes[name])
+            if name not in self._bits_given_codes:
+                self._bits_given_codes[name] = self.stage1.bits_per_dim_given_codes(dataset, name)
+            figures["bits_per_dim_given_codes"] = np.asarray(self._bits_given_codes[name])
         return figures
 
     def sample(
         self, variables: Mapping, batch: Mapping, seed: int | jax.Array, sampling: Sampling = ANCESTRAL
     ) -> jax.Array:
-        """Codes (B, h, w) of the classes `label` (B,), drawn with the noise of the sample numbers `example` (B,)."""
+        """Draw sequences (B, L) of the classes `label` (B,), with the noise of the sample numbers `example` (B,)."""
         return sample(self.module, self.weights(variables), batch["label"], batch["example"], seed, sampling)
 
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
-        """Samples of the classes of a batch, and the batch's own codes decoded: what no prior over them can exceed."""
+        """Return samples of a batch's classes, and its own codes decoded: the best that any prior over them can do."""
         captions = [self.class_names[label] for label in batch["label"]] if self.conditional else None
 
-        def pictures(codes: jax.Array, title: str) -> Pictures:
+        def pictures(sequences: jax.Array, title: str) -> Pictures:
+            codes = self.layout.unflatten(sequences)
             return Pictures(self._decode(self.stage1.variables, codes), captions, title=title)
 
         return {
             "generated": pictures(self._sample(variables, batch, 0), "samples of the prior"),
-            "decoded": pictures(_codes(batch), "real codes decoded: the best that a prior can do"),
+            "decoded": pictures(self.codes(batch), "real codes decoded: the best that a prior can do"),
         }
 
     def next_commands(self, workdir: str) -> tuple[str, ...]:
+        """Return the commands that draw samples and show codes."""
         return f"python -m vqjax sample --workdir {workdir}", f"python -m vqjax explore --workdir {workdir}"
 
 
-def _codes(batch: Mapping) -> jax.Array:
-    """(B, h, w) int32: on disk and on their way they are smaller."""
-    return jnp.asarray(batch["codes"], jnp.int32)
+def order0_metrics(layout: CodeLayout, split: Split) -> dict[str, np.ndarray]:
+    """Order-0 entropy of a split's codes, `order0_nats_per_code` and `order0_nats_by_position`, in nats."""
+    total, maps = 0.0, {}
+    codes_of, num_codes_of = layout.maps(layout.flatten(layout.join(split.arrays))), layout.maps(layout.num_codes)
+    for name, codes in codes_of.items():
+        num_codes = int(num_codes_of[name].flat[0])
+        grid, codes = codes.shape[1:], codes.reshape(len(codes), -1).astype(np.int64)
+        at = codes + num_codes * np.arange(codes.shape[1])  # tells the positions apart
+        counts = np.bincount(at.reshape(-1), minlength=codes.shape[1] * num_codes)
+        frequency = counts.reshape(codes.shape[1], -1) / len(split)
+        overall = frequency.mean(0)
+        nats = -np.log(np.where(overall, overall, 1))  # of a code; one that is never used costs nothing
+        maps[f"order0_nats_by_position{name}"] = (frequency @ nats).reshape(grid)
+        total += metrics.entropy(overall) * (codes.shape[1] / layout.length)
+    return {"order0_nats_per_code": np.asarray(total), **maps}

@@ -65,7 +65,7 @@ def sample(
     seed: int | jax.Array,
     sampling: Sampling = ANCESTRAL,
 ) -> jax.Array:
-    """Codes (B, h, w) from a prior; traceable.
+    """Draw codes (B, L) from a prior; traceable.
 
     A code is the largest of the truncated logits plus noise, which is a draw from their softmax. The noise depends on
     the seed, the sample and the position alone, so that the same sample comes out of any batch on any device.
@@ -80,7 +80,7 @@ def sample(
     """
 
     def draw(logits: jax.Array, position: jax.Array) -> jax.Array:
-        return jnp.argmax(truncate(logits, sampling) + noise(seed, examples, position, prior.num_codes), axis=-1)
+        return jnp.argmax(truncate(logits, sampling) + noise(seed, examples, position, prior.layout.max_codes), axis=-1)
 
     with jax.default_matmul_precision("highest"):  # the same logits as the whole network's, on every device
         codes: Any = prior.apply(variables, labels, draw, method="sample")

@@ -12,52 +12,52 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from vqjax.codes import CodeLayout, Codes
+from vqjax.config.schema import Settings
 from vqjax.data import datasets
 from vqjax.data.formats import npy
+from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.runs import devices, pins
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderTask
 
-_PLACES = ("data_dir", "path")  # fields of `config.data` that a second stage has from its first unless it has its own
-_IMAGES = ("size", "channels", "test")  # and those that it always has from it
 _BATCH = 256  # images that are encoded at a time, fewer if they are large
 _PIXELS = 2**20  # of those images together
 # What is wrong with one that has no checkpoint of the fingerprint, and what to do about it.
-_AGAIN, _NAME = "Train the second stage again, in a new workdir", "Name the run that this one was trained on"
-_RETRAINED = "has been retrained since this run was trained on it", _AGAIN
-_ANOTHER = "is another run than the one that this run was trained on", _NAME
-_EITHER = "has been retrained since this run was trained on it, or is another run", f"{_NAME}, or else: {_AGAIN}"
+_RETRAINED = (
+    "has been retrained since this run was trained on it",
+    "Train the second stage again, in a new workdir",
+)
+_ANOTHER = "is another run than the one that this run was trained on", "Name the run that this one was trained on"
 
 
 class Stage1:
-    """A checkpoint of a run of the task `autoencoder`: the chosen one, or the one that a second stage stands on.
+    """A checkpoint of a run of the task `autoencoder`: the best or latest, or the one that a second stage stands on.
 
     Attributes:
       path: of the workdir.
       step: of the checkpoint.
       task: the autoencoder.
-      config: of the run.
+      settings: of the run.
       facts: its run.json.
-      grid: (h, w) of the codes of an image, (T, h, w) of those of a clip.
-      num_codes: K.
-      code_dim: D, of the encoder's vectors.
-      vector_dim: V, of a code's vector.
-      code_dtype: the smallest unsigned integer that holds a code.
+      layout: of the codes.
       kept: the directory of the codes that are made once.
     """
 
     facts: Mapping[str, Any]
+    layout: CodeLayout
 
     def __init__(self, path: str | Path, key: str = "config.stage1", facts: Mapping[str, Any] | None = None):
-        """Finds the run, and the checkpoint.
+        """Find the run, and the checkpoint.
 
         Args:
           path: of its workdir.
           key: what the user called that, for messages.
           facts: run.json of a second stage that was trained on it, if there is one. The checkpoint is then the one with
-            the fingerprint in them, however far the run has been trained since; else the chosen one of a finished run.
+            the fingerprint in them, however far the run has been trained since; else the best or latest of a finished
+            run.
 
         Raises:
           InputError: no run, one of another task, or one without a checkpoint, with steps still to do, or without
@@ -65,106 +65,69 @@ class Stage1:
         """
         workdir, standing = Workdir(path, key), facts is not None and "stage1" in facts
         self.path, where = workdir.path, f"{key}={path}"
-        if not path or not workdir.exists:
-            found = "no config.json in it" if path and workdir.path.is_dir() else "no such directory"
-            raise InputError(
-                f"{where}: expected the workdir of a trained autoencoder, found {found}\n"
-                "Train one first, for example: python train.py --config configs/digits.py\n"
-                f"or, if it is now elsewhere, name the place in {key}"
-            )
-        self.config, self.facts = workdir.config(), workdir.facts()
-        if self.config.get("task") != "autoencoder":
-            raise InputError(f"{where} holds a run of task {self.config.get('task')!r}, expected 'autoencoder'")
-        steps, chosen = [], None
+        _require_run(path, workdir, key)
+        self._workdir, config, self.facts = workdir, workdir.config(), workdir.facts()
+        if config.get("task") != "autoencoder":
+            raise InputError(f"{where} holds a run of task {config.get('task')!r}, expected 'autoencoder'")
+        steps, best = [], None
         if (self.path / "checkpoints").is_dir():
             with workdir.checkpoints() as checkpoints:
-                steps, chosen = checkpoints.steps, checkpoints.best_or_latest
-        if chosen is None:
+                steps, best = checkpoints.steps, checkpoints.best_or_latest
+        if best is None:
             raise InputError(f"{where}: expected a trained autoencoder, found no checkpoint in it")
-        if steps[0] < self.config.steps and not standing:
+        self.step = best
+        self._build(config, where)
+        if steps[0] < self.settings.steps and not standing:
             raise InputError(
-                f"{where} has {steps[0]:,} of its {self.config.steps:,} steps: finish it first, or make it shorter "
+                f"{where} has {steps[0]:,} of its {self.settings.steps:,} steps: finish it first, or make it shorter "
                 f"with --config.steps={steps[0]}"
             )
-        self._workdir, self.step = workdir, chosen
-        self._describe(where)
         if facts is not None and standing:
-            self._find(facts, [chosen, *steps], where)
+            self._find(facts, [best, *steps], where)
 
     @classmethod
-    def planned(cls, config: ConfigDict, path: str | Path) -> "Stage1":
-        """The one that a run of `config` will leave at `path`, to check what depends on it: it has no variables yet."""
+    def planned(cls, config: ConfigDict, path: str | Path, facts: Mapping[str, Any] | None = None) -> "Stage1":
+        """Return a placeholder for a stage 1 that is not trained yet, to validate runs that depend on it.
+
+        `facts` of its data; None: they are read from the data set.
+        """
         stage1 = cls.__new__(cls)
-        stage1.path, stage1.config = Workdir(path, "config.stage1").path, config
-        stage1.facts = datasets.dataset_facts(config)
+        stage1.path = Workdir(path, "config.stage1").path
         if config.task != "autoencoder":
             raise InputError(f"config.stage1={path}: a run of task {config.task!r}, expected 'autoencoder'")
-        stage1._describe(f"config.stage1={path}")
+        stage1.facts = facts or datasets.dataset_facts(datasets.open_dataset(Settings.of(config, False).data))
+        stage1._build(config, f"config.stage1={path}")
         return stage1
 
-    def _describe(self, where: str) -> None:
-        """Sets the attributes that follow from the config and the facts."""
+    def _build(self, config: ConfigDict, where: str) -> None:
+        """Set the attributes that follow from the config and the facts."""
         try:
-            self.task = AutoencoderTask(self.config, self.facts)
+            self.settings = Settings.of(config, False)
+            self.task = AutoencoderTask(self.settings, self.facts)
         except InputError as error:
             raise InputError(f"{where} cannot be built: {error}") from error
-        self.grid, self.num_codes = self.task.grid, self.task.module.quantizer.num_codes
-        if not self.num_codes:
-            quantizer = self.config.model.quantizer
+        if self.task.layout is None:
+            quantizer = self.settings.model.values["quantizer"]
             raise InputError(f"{where} has no codes: it was trained with config.model.quantizer={quantizer!r}")
-        self.code_dim, self.vector_dim = self.config.model.code_dim, self.task.module.quantizer.vector_dim
-        self.kept = self.path / "codes"
-        self.code_dtype = np.min_scalar_type(self.num_codes - 1)
-
-    def complete(self, config: ConfigDict) -> ConfigDict:
-        """The config of a second stage with the data set of this one, where it lies now, and its absolute path.
-
-        Raises InputError if the config names another data set, or the images of that have another shape by now.
-        """
-        config, dataset = ConfigDict(config.to_dict()), self.facts["dataset"]
-        if len(self.grid) > 2:
-            raise InputError(
-                f"config.stage1={config.stage1} was trained on clips of {self.grid[0]} frames: a second stage "
-                "expects images"
-            )
-        if config.data.name not in ("", dataset):
-            raise InputError(
-                f"config.data.name={config.data.name!r}, but config.stage1={config.stage1} was trained on {dataset!r}"
-                "\nThe data of a second stage is that of the first: expected the same name, or an empty one"
-            )
-        own = datasets.with_data_paths(self.config).data
-        config.data.name, config.stage1 = dataset, str(self.path)
-        for name in _PLACES:
-            config.data[name] = config.data.get(name) or own.get(name, "")
-        for name in _IMAGES:
-            config.data[name] = own[name]
-        shape = datasets.open_dataset(config).shape
-        if tuple(self.facts["image_shape"]) != shape:
-            found = " x ".join(map(str, self.facts["image_shape"]))
-            raise InputError(
-                f"config.stage1={self.path} was trained on images of {found}, those of {dataset!r} are "
-                f"{' x '.join(map(str, shape))}"
-            )
-        return config
+        self.layout, self.kept = self.task.layout, self.path / "codes"
 
     def _find(self, facts: Mapping[str, Any], steps: Sequence[int], where: str) -> None:
-        """Takes the checkpoint, pinned or among the `steps`, that a second stage of these facts was trained on."""
+        """Take the checkpoint, pinned or among the `steps`, that a second stage of these facts was trained on."""
         wanted = facts["stage1"]
-        pinned = [step for found, step in pins.pinned(self._pins).items() if found == wanted and step in steps]
+        pinned = [step for pinned, step in pins.pinned(self._pins).items() if pinned == wanted and step in steps]
         for step in dict.fromkeys([*pinned, *steps]):  # the likely ones first
             variables = self._workdir.restore_variables(self.task.abstract_variables, step)[1]
             if self._fingerprint(variables) == wanted:
                 self.step, self.variables, self.fingerprint = step, variables, wanted
                 return
-        run = facts.get("stage1_run")  # older runs lack it
-        what, remedy = _RETRAINED if run == self._workdir.identity else _ANOTHER if run else _EITHER
+        reason, remedy = _RETRAINED if facts["stage1_run"] == self._workdir.identity else _ANOTHER
         raise InputError(
-            f"{where} {what}: none of its checkpoints, of the steps {', '.join(map(str, sorted({*steps})))}, has the "
+            f"{where} {reason}: none of its checkpoints, of the steps {', '.join(map(str, sorted({*steps})))}, has the "
             f"fingerprint {wanted[:12]}\n{remedy}"
         )
 
     def pin(self, run: Path) -> None:
-        """Sees that the checkpoint is kept for the second stage in the workdir `run`, or says that it is not."""
+        """Have the checkpoint kept for the second stage in the workdir `run`, or say that it is not."""
         try:
             pins.pin(self._pins, self.step, self.fingerprint, run)
         except OSError as error:  # a stage 1 that others own can still be stood on
@@ -176,8 +139,8 @@ class Stage1:
 
     @property
     def inherited(self) -> dict[str, Any]:
-        """What run.json of a second stage says of the data."""
-        return {**{name: self.facts[name] for name in ("dataset", "image_shape", "class_names")}, "grid": self.grid}
+        """Facts of the data that run.json of a second stage has from this run."""
+        return {name: self.facts[name] for name in ("dataset", "image_shape", "class_names")}
 
     @functools.cached_property
     def variables(self) -> dict[str, Any]:
@@ -191,7 +154,7 @@ class Stage1:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What run.json of a second stage says of what it stands on: the checkpoint's fingerprint, and the run."""
+        """Facts of what a second stage stands on: the checkpoint's fingerprint, and the run."""
         return {"stage1": self.fingerprint, "stage1_run": self._workdir.identity}
 
     def _fingerprint(self, variables: Mapping[str, Any]) -> str:
@@ -201,81 +164,90 @@ class Stage1:
             digest.update(np.ascontiguousarray(leaf).tobytes())
         return digest.hexdigest()
 
-    @property
-    def table_columns(self) -> dict[str, Any]:
-        """What an ablation's table says of it."""
-        return self.task.table_columns
-
-    def encode(self, variables: Mapping, images: jax.Array) -> jax.Array:
-        """uint8 images (B, H, W, C) -> codes (B, h, w) int32."""
+    def encode(self, variables: Mapping, images: jax.Array) -> Codes:
+        """Return the codes, int32, of uint8 images (B, H, W, C)."""
         return self.task.encode(variables, images)
 
-    def decode(self, variables: Mapping, codes: jax.Array) -> jax.Array:
-        """Codes (B, h, w) -> images (B, H, W, C) in [0, 1]."""
+    def decode(self, variables: Mapping, codes: Codes) -> jax.Array:
+        """Return the images (B, H, W, C) in [0, 1] of codes."""
         return self.task.decode(variables, codes)
 
-    def lookup(self, variables: Mapping, codes: jax.Array) -> jax.Array:
-        """Codes (B, h, w) -> their vectors (B, h, w, D) float32."""
+    def lookup(self, variables: Mapping, codes: Codes) -> jax.Array:
+        """Return what the decoder is given for codes, (B, h, w, D) float32."""
         return self.task.lookup(variables, codes)
 
     def latents(self, variables: Mapping, images: jax.Array) -> jax.Array:
-        """uint8 images (B, H, W, C) -> the encoder's vectors (B, h, w, D), not quantized."""
+        """Return the encoder's vectors (B, h, w, D) of uint8 images (B, H, W, C), not quantized."""
         return self.task.latents(variables, images)
 
-    def read(self, config: ConfigDict, name: str) -> Split:
-        """The `codes` and `label` of "train" or "test", whole: made once, then kept in the workdir under `codes/`.
+    @property
+    def code_dim(self) -> int:
+        """Channels of `latents`."""
+        return self.task.code_dim
+
+    @property
+    def vector_dim(self) -> int:
+        """Channels of `lookup`, where there is one level."""
+        return self.task.module.quantizers[-1].vector_dim
+
+    def read(self, dataset: Dataset, name: str) -> Split:
+        """Read the codes and `label` of "train" or "test", whole: made once, then kept in the workdir under `codes/`.
 
         Those that are kept are of these images: of others they are made again. Those of a few images, by
         `config.data.limit`, are made each time.
 
         Args:
-          config: says where the data is and how it is laid over devices.
+          dataset: has the images.
           name: of the split.
 
         Raises:
           InputError: the data cannot be read, or the kept codes are damaged.
         """
-        if datasets.open_dataset(config).data.limit:
-            return self._encode(config, name)
-        directory, data_hash = self.kept, datasets.open_dataset(config).hash(name)
+        if dataset.data.limit:
+            return self._encode(dataset, name)
+        data_hash = dataset.hash(name)
         try:
-            split = npy.read_codes(directory, self.fingerprint, name, data_hash)
+            split = npy.read_codes(self.kept, self.fingerprint, name, data_hash)
         except InputError as error:
-            raise InputError(f"{error}\nDelete {directory}, and the codes are made again") from error
-        return self._encode(config, name, data_hash) if split is None else split
+            raise InputError(f"{error}\nDelete {self.kept}, and the codes are made again") from error
+        return self._encode(dataset, name, data_hash) if split is None else split
 
-    def _encode(self, config: ConfigDict, name: str, data_hash: str | None = None) -> Split:
-        """The codes of a split, made batch by batch, into files if there is a hash and they can be written."""
-        images = datasets.read_split(config, name)
+    def _encode(self, dataset: Dataset, name: str, data_hash: str | None = None) -> Split:
+        """Codes of a split, made batch by batch, into files if there is a hash and they can be written."""
+        images = datasets.read_split(dataset, name)
         label = images.arrays["label"]
-        encode = lambda variables, batch: self.encode(variables, batch["image"])  # noqa: E731
-        mapper = devices.Mapper(self.variables, config.parallel)
+        encode = lambda variables, batch: self.layout.split(self.encode(variables, batch["image"]))  # noqa: E731
+        mapper = devices.Mapper(self.variables, self.settings.parallel)
         make = functools.partial(mapper.parts, encode, images, self._at_a_time, f"codes of {name}")
         if data_hash:
             try:
-                npy.write_codes(self.kept, self.description, name, make(), label, data_hash)
+                parts = (part["codes"] for part in make())
+                npy.write_codes(self.kept, self.description, name, parts, label, data_hash)
                 kept = npy.read_codes(self.kept, self.fingerprint, name, data_hash)
                 assert kept is not None
                 return kept
             except OSError as error:  # a stage 1 that others own can still be read
                 print(f"codes are not kept in {self.kept}: {error.strerror}")
-        return Split(codes=np.concatenate(list(make())).astype(self.code_dtype), label=label)
+        arrays = jax.tree.map(lambda *parts: np.concatenate(parts), *make())
+        smallest = {array: arrays[array].astype(level.dtype) for array, level in self.layout.names.items()}
+        return Split(**smallest, label=label)
 
-    def bits_per_dim_given_codes(self, config: ConfigDict, name: str) -> float:
+    def bits_per_dim_given_codes(self, dataset: Dataset, name: str) -> float:
         """Mean -log2 of the probability of a split's 8-bit pixels given their codes, per pixel and channel.
 
-        Of a likelihood that has `bits_per_dim`; `config` says where the data is, as for `read`.
+        For a likelihood that has `bits_per_dim`; the data set has the images, as for `read`.
         """
 
         def bits_of(variables: Mapping, batch: Mapping) -> jax.Array:
             def of_one(image: jax.Array) -> jax.Array:
                 alone = {"image": image[None]}
-                return self.task.eval_metrics(self.task.apply_eval(variables, alone), alone)["bits_per_dim_given_codes"]
+                output = self.task.apply_eval(variables, alone)
+                return self.task.eval_metrics(output, alone)["bits_per_dim_given_codes"]
 
             return jax.vmap(of_one)(batch["image"])
 
-        images = datasets.load_splits(config, (name,))[name]
-        mapper = devices.Mapper(self.variables, config.parallel)
+        images = datasets.load_splits(dataset, (name,))[name]
+        mapper = devices.Mapper(self.variables, self.settings.parallel)
         return float(mapper(bits_of, images, self._at_a_time, f"pixels of {name}").mean(dtype=np.float64))
 
     @property
@@ -285,12 +257,24 @@ class Stage1:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What a reader of codes needs to know of them."""
+        """Description of the codes for their readers."""
         return {
-            "num_codes": self.num_codes,
-            "grid": list(self.grid),
+            "num_codes": self.layout.max_codes,
+            "grid": list(self.layout.levels[0].shape),
             "order": "raster: row by row, each from left to right",
             "dataset": self.facts["dataset"],
             "class_names": self.facts["class_names"],
             "fingerprint": self.fingerprint,
         }
+
+
+def _require_run(path: str | Path, workdir: Workdir, key: str) -> None:
+    """Raise InputError unless a run lives in the workdir."""
+    if path and workdir.exists:
+        return
+    place = "no config.json in it" if path and workdir.path.is_dir() else "no such directory"
+    raise InputError(
+        f"{key}={path}: expected the workdir of a trained autoencoder, found {place}\n"
+        "Train one first, for example: python train.py --config configs/digits.py\n"
+        f"or, if it is now elsewhere, name the place in {key}"
+    )

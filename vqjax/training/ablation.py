@@ -15,6 +15,7 @@ import jax
 from ml_collections import ConfigDict
 
 from vqjax import tasks
+from vqjax.config.schema import Data
 from vqjax.data import datasets
 from vqjax.runs import devices, plots
 from vqjax.runs.report import format_cell, markdown_table
@@ -22,8 +23,10 @@ from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import read_lines
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_write, read_json
+from vqjax.tasks.base import Task
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
+from vqjax.training.setup import plan
 
 _SEED = "{}-seed{}"  # what a row's run is called
 FIGURES = ("accuracy", "top5", "mse", "nats_per_code", "codes_used", "parameters")  # of eval.json, for the table
@@ -90,28 +93,36 @@ def _check(config: ConfigDict, directory: Path) -> dict[str, ConfigDict]:
     if not len(config):
         raise InputError("--config: expected a config with rows, {row: the config of a run}")
     rows: dict[str, ConfigDict] = {}
-    read: set[tuple[str, ...]] = set()
+    read: set[Data] = set()
     for name, row in config.items():
         if not isinstance(row, ConfigDict):
             raise InputError(f"config.{name}: expected the config of a run, found {row!r}")
         with _row(name):
-            row, workdir, planned = ConfigDict(row.to_dict()), Workdir(directory / name), None
+            row, workdir, stage1 = ConfigDict(row.to_dict()), Workdir(directory / name), None
             first = row.get("stage1")
             if first in config and first not in rows:
                 raise InputError(f"config.stage1={first}: that row must come before this one")
             if first in rows:
                 row.stage1 = str((directory / first).absolute())
                 if not workdir.has_facts:
-                    planned = Stage1.planned(rows[first], row.stage1)
+                    stage1 = Stage1.planned(rows[first], row.stage1)
                 elif Workdir(row.stage1).config().steps != (steps := rows[first].steps):
                     raise InputError(f"config.{first}.steps={steps}: this row is trained on its codes already")
-            complete = loop.build_task(row, workdir, planned).config
-            source = complete.data.name, complete.data.data_dir, complete.data.path
-            if source not in read:  # a set that is missing is better missed now than after hours
-                datasets.read_split(complete, "test")
-                read.add(source)
+            dataset = plan(row, workdir, stage1).dataset
+            if dataset.data not in read:  # a set that is missing is better missed now than after hours
+                datasets.read_split(dataset, "test")
+                read.add(dataset.data)
         rows[name] = row
     return rows
+
+
+def _columns(task: Task) -> dict[str, Any]:
+    """The choices of a run that tell it from others in a table."""
+    model = task.settings.model.values
+    columns = {"dataset": task.facts["dataset"], "task": task.settings.task}
+    if task.stage1:
+        columns["quantizer"] = task.stage1.settings.model.values["quantizer"]
+    return columns | {name: model[name] for name in ("quantizer", "quantize", "inputs", "head") if name in model}
 
 
 def _result(name: str, config: ConfigDict, workdir: Path) -> dict[str, Any]:
@@ -122,7 +133,7 @@ def _result(name: str, config: ConfigDict, workdir: Path) -> dict[str, Any]:
     found = {key: figures[key] for key in FIGURES if figures.get(key) is not None}
     return {
         "row": name,
-        **task.table_columns,
+        **_columns(task),
         "seed": str(config.seed),
         **found,
         "training minutes": f"{seconds / 60:.1f}",
@@ -131,7 +142,7 @@ def _result(name: str, config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
 def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
     """Writes table.md, table.csv and plot.png of rows {column: value}; a column that no row has is left out."""
-    names = ["row", "dataset", "stages", "quantizer", "codes", "inputs", "head", "seed", *FIGURES, "training minutes"]
+    names = ["row", "dataset", "task", "quantizer", "quantize", "inputs", "head", "seed", *FIGURES, "training minutes"]
     names = [name for name in names if any(name in row for row in rows)]
     with atomic_write(directory / "table.csv") as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from vqjax import tasks
-from vqjax.data import datasets
 from vqjax.data.batches import evaluation_batches
+from vqjax.data.datasets import check_same_dataset, load_splits, open_dataset, with_data_paths
+from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.runs import devices
 from vqjax.runs.metrics import RunningMean, recall, summarize
@@ -17,6 +18,7 @@ from vqjax.runs.report import write_report
 from vqjax.runs.workdir import Workdir
 from vqjax.system.files import write_json
 from vqjax.tasks.base import Task
+from vqjax.training.setup import Session
 from vqjax.training.steps import eval_step
 
 PICTURES = 64  # images in a grid
@@ -36,7 +38,8 @@ class Evaluator:
     def __init__(
         self,
         task: Task,
-        program: devices.DeviceLayout,
+        dataset: Dataset,
+        layout: devices.DeviceLayout,
         batch_size: int,
         directory: Path,
         frozen: Any,
@@ -44,20 +47,21 @@ class Evaluator:
     ):
         """Args:
         task: whose variables are evaluated.
-        program: what it is compiled by.
+        dataset: of the splits.
+        layout: of the devices.
         batch_size: a multiple of the devices.
         directory: where it writes.
         frozen: the task's, replicated.
         between: called now and then; what it raises ends an evaluation.
         """
-        self._task, self._program, self._batch_size, self._directory = task, program, batch_size, directory
-        self._between = between
-        self._step, self._frozen = program.compile(eval_step(task)), frozen
-        self._prepare = program.compile(lambda frozen, batch: task.prepare(batch, None, frozen), sharded=True)
+        self._task, self._dataset, self._layout, self._batch_size = task, dataset, layout, batch_size
+        self._directory, self._between, self._frozen = directory, between, frozen
+        self._step = layout.compile(eval_step(task))
+        self._prepare = layout.compile(lambda frozen, batch: task.prepare(batch, None, frozen), sharded=True)
 
     def evaluate(self, step: int, name: str, split: Split, variables: Any) -> dict[str, float]:
         """Writes eval.json and the pictures of a split; returns the figures. `variables` replicated."""
-        on_host = self._program.collect(variables)
+        on_host = self._layout.collect(variables)
         parameters = sum(map(np.size, jax.tree.leaves(on_host["params"])))
         figures = self._report(step, name, split, self.measure(variables, split), parameters)
         self._between()
@@ -69,10 +73,10 @@ class Evaluator:
         totals = RunningMean()
         for batch in evaluation_batches(split, self._batch_size, jax.process_index(), jax.process_count()):
             self._between()
-            batch = self._program.shard(batch)
+            batch = self._layout.shard(batch)
             if "evaluation" in self._task.prepares:
                 batch = self._prepare(self._frozen, batch)
-            sums, count = self._program.collect(self._step(variables, batch))
+            sums, count = self._layout.collect(self._step(variables, batch))
             totals.add(sums, count)
         return totals.means()
 
@@ -82,9 +86,9 @@ class Evaluator:
         """Writes eval.json and what can be drawn of a split's means; returns the figures."""
         from vqjax.runs import plots  # slow to import: not before there is something to draw
 
-        means = {**means, **self._task.baselines(name, split)}
+        means = {**means, **self._task.split_metrics(self._dataset, name, split)}
         figures = {**summarize(means), "parameters": parameters}
-        by_position = {key: value for key, value in means.items() if key.endswith("_by_position")}
+        by_position = {key: value for key, value in means.items() if "_by_position" in key}
         details = {key: np.round(value, 5).tolist() for key, value in by_position.items()}
         self.code_frequency = means.get("code_frequency")
         if self.code_frequency is not None:
@@ -108,8 +112,14 @@ class Evaluator:
         self.pictures = [plots.save_pictures(self._directory / name, *pictures) for name, pictures in found.items()]
 
 
+def session_evaluator(session: Session, directory: Path, between: Callable[[], None]) -> Evaluator:
+    """Evaluator of a run that is trained."""
+    size = session.settings.batch_size
+    return Evaluator(session.task, session.dataset, session.layout, size, directory, session.frozen, between)
+
+
 def evaluation_dir(workdir: Workdir, step: int | None = None) -> Path:
-    """Where an evaluation is written: that of a checkpoint which was named lies beside the run's own figures."""
+    """Directory of an evaluation: that of a checkpoint which was named lies beside the run's own."""
     return workdir.path if step is None else workdir.path / "evaluations" / str(step)
 
 
@@ -120,29 +130,30 @@ def evaluate(
     data_dir: str | None = None,
     data_path: str | None = None,
 ) -> tuple[int, dict[str, float]]:
-    """Evaluates a checkpoint of a trained run on its test split and writes eval.json and the pictures in its `place`.
+    """Evaluate a checkpoint of a trained run on its test split; writes eval.json and the pictures.
 
     Args:
       workdir: of the run.
       step: of the checkpoint; by default the best one by the validation share, or else the last, and report.md is
         written again too.
-      stage1: as of `tasks.trained`.
-      data_dir, data_path: as of `datasets.located`.
+      stage1: as of `tasks.load_task`.
+      data_dir, data_path: as of `datasets.with_data_paths`.
 
     Returns:
-      The step and the figures. Raises InputError if there is no such run or checkpoint.
+      The step and the metrics. Raises InputError if there is no such run or checkpoint.
     """
     task = tasks.load_task(workdir, stage1)
-    task.config = datasets.with_data_paths(task.config, data_dir, data_path)
     directory = evaluation_dir(workdir, step)
     step, variables = workdir.restore_variables(task.abstract_variables, step)
-    test = task.load(("test",))["test"]
-    program = devices.PARALLEL[task.config.parallel]()
+    dataset = open_dataset(with_data_paths(task.settings.data, data_dir, data_path))
+    check_same_dataset(dataset, task.facts)
+    test = load_splits(dataset, ("test",), task.read)["test"]
+    layout = devices.PARALLEL[task.settings.parallel]()
     # There may be another number of devices than in training; the last batch is padded anyway.
-    batch_size, frozen = devices.round_up_to_devices(task.config.batch_size), program.replicate(task.frozen)
+    batch_size, frozen = devices.round_up_to_devices(task.settings.batch_size), layout.replicate(task.frozen)
     directory.mkdir(parents=True, exist_ok=True)
-    evaluator = Evaluator(task, program, batch_size, directory, frozen)
-    figures = evaluator.evaluate(step, "test", test, program.replicate(variables))
+    evaluator = Evaluator(task, dataset, layout, batch_size, directory, frozen)
+    metrics = evaluator.evaluate(step, "test", test, layout.replicate(variables))
     if directory == workdir.path:
         write_report(workdir)
-    return step, figures
+    return step, metrics

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -12,6 +12,7 @@ from vqjax import tasks
 from vqjax.config import loading
 from vqjax.config.annotations import Range
 from vqjax.config.check import check_name, check_value
+from vqjax.config.schema import Settings
 from vqjax.runs.metrics import RunningMean
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
@@ -195,18 +196,22 @@ def import_weights(source: str, file: str | Path, out: str | Path, variance: flo
     state = StateDict(path)
     model = SOURCES[source](state)
     config = model.config()
-    task = tasks.build_task(config, facts=model.facts)
+    settings = Settings.of(config, False)
+    task = tasks.build_task(settings, model.facts)
     variables = model.variables(task.abstract_variables)
     state.finish()
     origin = {"program": source, "file": path.name, "sha256": file_checksum(path)}
     facts = {**task.facts, "variance": variance, "converted": origin}
     with atomic_directory(place) as temporary:
-        _write(Workdir(temporary), config, facts, variables)
+        workdir = Workdir(temporary)
+        workdir.create(config, facts)
+        _save(workdir, settings, variables)
     return Workdir(place)
 
 
-def _write(workdir: Workdir, config: ConfigDict, facts: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
-    workdir.create(config, facts)
-    state = initial_state(variables, optimizers.create_optimizer(config)[0])._replace(step=jnp.int32(config.steps))
+def _save(workdir: Workdir, settings: Settings, variables: Mapping[str, Any]) -> None:
+    """Save the one checkpoint of the run, after all of its steps."""
+    optimizer, _ = optimizers.create_optimizer(settings.optimizer, settings.steps)
+    state = jax.device_get(initial_state(variables, optimizer))._replace(step=np.int32(settings.steps))
     with workdir.checkpoints(create=True) as checkpoints:
         checkpoints.save(state, RunningMean().state)

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from vqjax import tasks
+from vqjax.config.schema import Settings
 from vqjax.data import array_cache, datasets
 from vqjax.data.batches import batches, evaluation_batches
+from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.runs import plots
 from vqjax.system.errors import InputError
+from vqjax.tasks.resolve import complete
 
 _SAMPLES = 64  # images in the picture
 _CLASSES = 20  # that are listed
@@ -21,41 +23,52 @@ _BATCH = 1_024  # images that are hashed at a time
 
 
 def inspect_data(config: ConfigDict, picture: Path) -> Iterator[str]:
-    """Looks at the data of a config.
+    """Inspect the data of a config.
 
     Args:
       config: of a run.
       picture: a path for samples, as PNG.
 
     Yields:
-      Lines for a person; of what is odd, each begins with "odd: ".
+      Lines for a person; a problem begins with "odd: ".
 
     Raises:
       InputError: the config is wrong, or the data cannot be read.
     """
-    config, stage1 = tasks.resolve_config(config)
-    opened = datasets.open_dataset(config)
-    splits = datasets.load_splits(config)
-    height, width, channels = opened.shape
-    held = f"decoded while it is used, larger than config.data.memory={config.data.get('memory', 4.0)} GiB"
-    kept = "in memory" + (f", kept in {array_cache.cache_directory()}" if opened.identity and opened.data.cache else "")
-    yield f"{config.data.name}: " + ", ".join(f"{len(split):,} {name}" for name, split in splits.items()) + " images"
-    yield f"{height} x {width} pixels, {channels} channel{'s' * (channels > 1)}, {held if opened.streamed else kept}"
-    yield from _classes(opened.class_names, splits)
-    yield from opened.notes
+    completed = complete(config)
+    settings, dataset = completed.settings, completed.dataset
+    splits = datasets.load_splits(dataset)
+    yield f"{settings.data.name}: " + ", ".join(f"{len(split):,} {name}" for name, split in splits.items()) + " images"
+    yield f"{_size(dataset.shape)}, {_place(dataset)}"
+    yield from _classes(dataset.class_names, splits)
+    yield from dataset.notes
     yield f"variance of the pixels of train, in [0, 1]: {(variance := splits['train'].variance()):.5f}"
-    _save_samples(picture, splits["train"], opened.class_names)
-    yield f"{_speed(config, splits['train']):,.0f} images/s in batches of {config.batch_size}, on their own"
-    odd = [*datasets.dataset_warnings(config), *_doubles(splits)]
+    _save_samples(picture, splits["train"], dataset.class_names)
+    yield f"{_speed(settings, splits['train']):,.0f} images/s in batches of {settings.batch_size}, on their own"
+    odd = [*datasets.dataset_warnings(dataset, settings.batch_size), *_doubles(splits)]
     if not variance:
         odd.append("all pixels of train are alike")
     try:
-        task = tasks.build_task(config, stage1)
-        odd += task.notes
-        task.check(len(splits["train"]))
+        odd += completed.build().notes
     except InputError as error:
         odd.append(str(error))
     yield from (f"odd: {line}" for line in odd)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    """The shape of an image or clip for a person."""
+    *frames, height, width, channels = shape
+    clip = f"{frames[0]} frames of " if frames else ""
+    return f"{clip}{height} x {width} pixels, {channels} channel{'s' * (channels > 1)}"
+
+
+def _place(dataset: Dataset) -> str:
+    """Where the images of a set are held."""
+    if dataset.streamed:
+        return f"decoded while it is used, larger than config.data.memory={dataset.data.memory} GiB"
+    return "in memory" + (
+        f", kept in {array_cache.cache_directory()}" if dataset.identity and dataset.data.cache else ""
+    )
 
 
 def _classes(names: tuple[str, ...], splits: Mapping[str, Split]) -> Iterator[str]:
@@ -79,14 +92,14 @@ def _save_samples(picture: Path, train: Split, names: tuple[str, ...]) -> None:
     plots.save_grid(picture, found["image"] / 255, captions=captions)
 
 
-def _speed(config: ConfigDict, train: Split) -> float:
+def _speed(settings: Settings, train: Split) -> float:
     """Images a second of the training batches, when nothing is done with them."""
-    stream = batches(train, config.batch_size, config.seed, config.data.shuffle)
+    stream = batches(train, settings.batch_size, settings.seed, settings.data.shuffle)
     next(stream)  # the processes have started
     since, count = time.perf_counter(), 0
     while time.perf_counter() - since < _SECONDS:
         next(stream)
-        count += config.batch_size
+        count += settings.batch_size
     seconds = time.perf_counter() - since
     stream.close()  # type: ignore[attr-defined]
     return count / seconds

@@ -1,49 +1,68 @@
-"""What a user is told of a run before its first step."""
+"""Introduction of a run: the lines that a user reads before its first step."""
 
-from collections.abc import Mapping
+import dataclasses
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from vqjax.config.display import format_config
 from vqjax.data import datasets
-from vqjax.data.splits import Split
+from vqjax.runs import devices
 from vqjax.runs.state import TrainState
-from vqjax.system.terminal import wrap
-from vqjax.tasks.base import Task
-from vqjax.training import optimizers
+from vqjax.system.terminal import display_path, wrap
+from vqjax.system.version import __version__
+from vqjax.training.optimizers import create_optimizer
+from vqjax.training.setup import Plan, Session
 
-_NOTES = 20  # lines about the data
+_MAX_NOTES = 20  # lines about the data
 
 
-def introduce(task: Task, splits: Mapping[str, Split], state: TrainState) -> None:
-    """Prints how much there is of data and parameters, and where a run begins; of a new one also what is odd."""
-    print(f"images: {', '.join(f'{len(split):,} {name}' for name, split in splits.items())}")
+def introduce(planned: Plan) -> None:
+    """Print what a run is, before its data is read."""
+    for key, (old, new) in planned.changes.items():
+        print(f"config.{key} is now {new!r}, was {old!r}")
+    assert planned.workdir
+    print(f"vqjax {__version__} on {devices.describe(planned.layout)}; workdir {display_path(planned.workdir.path)}")
+    print(format_config(planned.config))
+
+
+def introduce_state(planned: Plan, session: Session, state: TrainState) -> None:
+    """Print how much there is of data and parameters, and where a run begins; for a new one also its warnings."""
+    print(f"images: {', '.join(f'{len(split):,} {name}' for name, split in session.splits.items())}")
     counts = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.params.items()}
     print(wrap(f"parameters: {sum(counts.values()):,} ({', '.join(f'{k} {v:,}' for k, v in counts.items())})"))
     extra = {name: sum(map(np.size, jax.tree.leaves(part))) for name, part in state.extra.items()}
     print(wrap(f"without gradients: {', '.join(f'{k} {v:,}' for k, v in extra.items()) or 'none'}"))
-    if state.step:
-        print(f"going on from step {int(state.step):,}")
+    if not state.step:
+        for note in _notes(session):
+            print(wrap(note))
         return
-    for note in _notes(task):
-        print(wrap(note))
+    print(f"going on from step {int(state.step):,}")
+    if "steps" in planned.changes:
+        print(wrap(describe_schedule_change(session, planned.changes["steps"][0], int(state.step))))
 
 
-def describe_schedule_change(config: ConfigDict, steps: int, step: int) -> str:
-    """What becomes of the schedules of a run that goes on from a step, where it was planned to have other steps."""
-    before, after = ConfigDict(config.to_dict()), config
-    before.steps = steps
-    old, new = (float(optimizers.create_optimizer(each)[1](step)) for each in (before, after))
+def describe_schedule_change(session: Session, steps: int, step: int) -> str:
+    """How schedules change when a resumed run has a new total number of steps.
+
+    Args:
+      session: of the run, with the new number.
+      steps: the old number.
+      step: from which it is resumed.
+    """
+    settings = session.settings
+    before = dataclasses.replace(settings, steps=steps)
+    old, new = (float(create_optimizer(each.optimizer, each.steps)[1](step)) for each in (before, settings))
     rate = f"; the learning rate is {new:.3g}, and would have been {old:.3g}" if new != old else ""
     return (
-        f"step {step:,} is {step / config.steps:.0%} of the run, and was {step / steps:.0%}: schedules go on from there"
-        f"{rate}"
+        f"step {step:,} is {step / settings.steps:.0%} of the run, and was {step / steps:.0%}: schedules go on from "
+        f"there{rate}"
     )
 
 
-def _notes(task: Task) -> list[str]:
-    """What a user should know of the run before it begins."""
-    notes = [*datasets.open_dataset(task.config).notes, *task.notes, *datasets.dataset_warnings(task.config)]
-    more = [f"and more: python -m vqjax inspect lists all {len(notes)}"] if len(notes) > _NOTES else []
-    return notes[:_NOTES] + more
+def _notes(session: Session) -> list[str]:
+    """Lines that a user should read before a new run begins."""
+    warnings = datasets.dataset_warnings(session.dataset, session.settings.batch_size)
+    notes = [*session.dataset.notes, *session.task.notes, *warnings]
+    more = [f"and more: python -m vqjax inspect lists all {len(notes)}"] if len(notes) > _MAX_NOTES else []
+    return notes[:_MAX_NOTES] + more

@@ -7,16 +7,15 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Decay, Natural, OneOf, Range
-from vqjax.config.check import build, check_value, section_fields
+from vqjax.config.check import Section, build, check_value
 from vqjax.config.schedules import SCHEDULES, Schedule, ScheduleConfig
 from vqjax.system.errors import InputError
 
 Epsilon = Annotated[float, Range(1e-16, 1)]
 WeightDecay = Annotated[float, Range(0, 100)]
-_LEAST_CLIP = 1e-6  # a gradient that is clipped to less is lost
+_MIN_CLIP_NORM = 1e-6  # a gradient that is clipped to less is lost
 
 
 def adam(learning_rate: Schedule, b1: Decay, b2: Decay, eps: Epsilon) -> optax.GradientTransformation:
@@ -71,7 +70,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """The fields of `config.optimizer` that are not an entry's own."""
+    """Fields of `config.optimizer` that are not an entry's own."""
 
     name: str
     learning_rate: Annotated[float, Range(1e-9, 1e6)]
@@ -82,30 +81,37 @@ class OptimizerConfig:
     codebook_rate: Annotated[float, Range(1e-3, 1e6)] = 1.0
 
 
-def create_optimizer(config: ConfigDict) -> tuple[optax.GradientTransformation, Schedule]:
-    """The optimizer of `config.optimizer` and its learning rate as a function of the step.
+def create_optimizer(section: Section, steps: int) -> tuple[optax.GradientTransformation, Schedule]:
+    """Create the optimizer of `config.optimizer`, and its learning rate as a function of the step.
 
-    The rate rises linearly over `warmup` steps and then follows the schedule to `final_learning_rate` over the
-    rest of `config.steps`. Gradients are clipped to the global norm `clip_norm`, if that is not 0. A codebook that is
+    The rate rises linearly over `warmup` steps and then follows the schedule to `final_learning_rate` over the rest of
+    the run's `steps`. Gradients are clipped to the global norm `clip_norm`, if that is not 0. A codebook that is
     trained by its gradient learns `codebook_rate` times as fast as the rest.
     """
-    settings = section_fields(OptimizerConfig, config.optimizer, "config.optimizer", OPTIMIZERS)
-    if settings.warmup >= config.steps:
-        raise InputError(f"config.optimizer.warmup={settings.warmup}: expected less than config.steps={config.steps}")
-    if 0 < settings.clip_norm < _LEAST_CLIP:
+    fields: OptimizerConfig = section.own(OptimizerConfig, OPTIMIZERS)
+    if fields.warmup >= steps:
+        raise InputError(f"{section.key}.warmup={fields.warmup}: expected less than config.steps={steps}")
+    if 0 < fields.clip_norm < _MIN_CLIP_NORM:
         raise InputError(
-            f"config.optimizer.clip_norm={settings.clip_norm}: expected 0, for none, or at least {_LEAST_CLIP}"
+            f"{section.key}.clip_norm={fields.clip_norm}: expected 0, for none, or at least {_MIN_CLIP_NORM}"
         )
-    peak, steps = settings.learning_rate, config.steps - settings.warmup
-    fields = {"schedule": settings.schedule, "start": peak, "end": settings.final_learning_rate, "share": 1.0}
-    ramp = check_value(fields, ScheduleConfig, "config.optimizer.schedule")
-    schedule = lambda step: ramp(step / steps)  # noqa: E731
-    if settings.warmup:
-        rise = optax.linear_schedule(0.0, peak, settings.warmup)
-        schedule = optax.join_schedules([rise, schedule], [settings.warmup])
-    optimizer = build(OPTIMIZERS, config, "optimizer.name", learning_rate=schedule)
-    if settings.clip_norm:
-        optimizer = optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
-    if settings.codebook_rate != 1:
-        optimizer = optax.chain(optimizer, optax.masked(optax.scale(settings.codebook_rate), _named("codebook")))
+    schedule = _schedule(fields, section.key, steps)
+    optimizer = build(OPTIMIZERS, section, "name", learning_rate=schedule)
+    if fields.clip_norm:
+        optimizer = optax.chain(optax.clip_by_global_norm(fields.clip_norm), optimizer)
+    if fields.codebook_rate != 1:
+        optimizer = optax.chain(optimizer, optax.masked(optax.scale(fields.codebook_rate), _named("codebook")))
     return optimizer, schedule
+
+
+def _schedule(fields: OptimizerConfig, key: str, steps: int) -> Schedule:
+    """Learning rate as a function of the step."""
+    peak, rest = fields.learning_rate, steps - fields.warmup
+    ramp_fields = {"schedule": fields.schedule, "start": peak, "end": fields.final_learning_rate, "share": 1.0}
+    ramp = check_value(ramp_fields, ScheduleConfig, f"{key}.schedule")
+    schedule = lambda step: ramp(step / rest)  # noqa: E731
+    if not fields.warmup:
+        return schedule
+    rise = optax.linear_schedule(0.0, peak, fields.warmup)
+    joined: Schedule = optax.join_schedules([rise, schedule], [fields.warmup])
+    return joined

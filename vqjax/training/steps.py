@@ -11,8 +11,8 @@ from vqjax.ops import axes
 from vqjax.ops.platforms import by_platform
 from vqjax.runs import finite
 from vqjax.runs.state import TrainState
-from vqjax.tasks.base import Task
-from vqjax.training import microbatch
+from vqjax.tasks.base import Task, example_keys
+from vqjax.training.microbatch import microbatched
 
 
 def _reset_moments(optimizer: optax.GradientTransformation, opt_state: Any, old: Any, new: Any) -> Any:
@@ -51,66 +51,77 @@ def _skip_if_not_finite(
 
 
 def prepare_step(task: Task, key: jax.Array) -> Callable:
-    """((step, task.frozen), batch) -> batch: `task.prepare` with the key of the step."""
+    """Return ((step, task.frozen), batch) -> batch: `task.prepare` with the key of the step."""
     return lambda fixed, batch: task.prepare(batch, jax.random.fold_in(key, fixed[0]), fixed[1])
+
+
+def gradient_step(task: Task) -> Callable:
+    """Return (params, extra, step, key, batch) -> ((gradients, extra, metrics, loss), vectors), of one device's batch.
+
+    The first four are means over the batch; `vectors` are those that `task.after_update` takes.
+    """
+
+    def loss_of(params: Any, extra: Mapping, step: jax.Array, key: jax.Array, batch: Mapping) -> tuple[jax.Array, Any]:
+        progress, keys = step / task.settings.steps, example_keys(batch, key)
+        output, extra = task.apply({"params": params, **extra}, batch, True, progress, keys)
+        loss, metrics = task.loss(output, batch)
+        return loss, (extra, metrics, getattr(output, "vectors", ()))
+
+    def gradients(params: Any, extra: Mapping, step: jax.Array, key: jax.Array, batch: Mapping) -> tuple[Any, Any]:
+        value_and_gradients = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, (*means, vectors)), grads = value_and_gradients(params, extra, step, key, batch)
+        return (grads, *means, loss), vectors
+
+    return gradients
 
 
 def train_step(
     task: Task,
     optimizer: optax.GradientTransformation,
     schedule: Callable,
-    refresh_key: jax.Array,
+    update_key: jax.Array,
     noise_key: jax.Array,
     *,
+    microbatches: int = 1,
     guarded: bool = True,
 ) -> Callable:
-    """(state, batch) -> (state, metrics): one update, the same on every device.
+    """Return (state, batch) -> (state, metrics): one update, the same on every device.
 
     The metrics are means over the global batch; `skipped` says whether the step was not finite and changed nothing.
-    One that is not `guarded` changes the state whatever comes of it, and takes its batch in one piece, so that its
-    operations lie open, and not in a loop.
+    One that is not `guarded` changes the state whatever comes of it.
     """
+    gradients = gradient_step(task)
 
     def step(state: TrainState, batch: Mapping) -> tuple[TrainState, dict[str, jax.Array]]:
         noise = jax.random.fold_in(noise_key, state.step)
 
-        def loss_of(params, piece):
-            output, extra = task.apply_train({"params": params, **state.extra}, piece, state.step, noise)
-            loss, metrics = task.loss(output, piece)
-            return loss, (extra, metrics, task.vectors(output))
+        @jax.jit  # traced once for microbatches of the same shape
+        def of_batch(batch: Mapping) -> tuple[Any, Any]:
+            return gradients(state.params, state.extra, state.step, noise, batch)
 
-        @jax.jit  # for nothing but that it is traced once for batches of the same shape
-        def gradients(piece):
-            (loss, (*means, vectors)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params, piece)
-            return (grads, *means, loss), vectors
-
-        count = (
-            microbatch.num_microbatches(task.config.get("microbatch", 0), gradients, batch, state.extra)
-            if guarded
-            else 1
-        )
-        means, vectors = microbatch.microbatched(gradients, batch, count)
+        means, vectors = microbatched(of_batch, batch, microbatches)
         grads, extra, metrics, loss = jax.lax.pmean(means, axes.BATCH)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-
-        def gather(x):
-            return jax.lax.all_gather(x, axes.BATCH, tiled=True)
-
-        key = jax.random.fold_in(refresh_key, state.step)
+        key = jax.random.fold_in(update_key, state.step)
         variables = dict(
-            task.after_update({"params": params, **state.extra, **extra}, vectors, gather, state.step, key)
+            task.after_update({"params": params, **state.extra, **extra}, vectors, _gather, state.step, key)
         )
-        refreshed = variables.pop("params")
-        opt_state = _reset_moments(optimizer, opt_state, params, refreshed)
+        changed = variables.pop("params")
+        opt_state = _reset_moments(optimizer, opt_state, params, changed)
         metrics["gradient_norm"] = finite.global_norm(grads)
         metrics["learning_rate"] = jnp.asarray(schedule(state.step - state.skipped), jnp.float32)
-        new = state._replace(step=state.step + 1, params=refreshed, extra=variables, opt_state=opt_state)
+        new = state._replace(step=state.step + 1, params=changed, extra=variables, opt_state=opt_state)
         if guarded:
             new, metrics["skipped"] = _skip_if_not_finite(state, new, loss, metrics["gradient_norm"])
         return new, metrics
 
     return step
+
+
+def _gather(x: jax.Array) -> jax.Array:
+    """Gather the global batch's rows of an array (B, ...) on every device."""
+    return jax.lax.all_gather(x, axes.BATCH, tiled=True)
 
 
 def eval_step(task: Task) -> Callable:

@@ -84,7 +84,7 @@ def smoke_config(config: ConfigDict) -> ConfigDict:
     config.update(
         {**_SMOKE, "init_from": "", "batch_size": min(config.batch_size, devices.round_up_to_devices(_BATCH))}
     )
-    config.data.update({"limit": min(_IMAGES, config.data.get("limit") or _IMAGES), "workers": 0})
+    config.data.update({"limit": min(_IMAGES, config.data.limit or _IMAGES), "workers": 0})
     if config.data.get("oversize", 1.0) == 1.0:
         config.data.memory = 0.0  # a set of files is read as far as it is needed
     for entry in [part for part in config.model.values() if isinstance(part, ConfigDict)]:

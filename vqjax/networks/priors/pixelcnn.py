@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vqjax.codes import require_single
 from vqjax.config.annotations import Depth, Rate, Width
 from vqjax.networks.layers import dropout, get_or_create_param
 from vqjax.networks.priors.base import Prior
@@ -109,7 +110,7 @@ class PixelCNN(Prior):
     """p(codes | class) as a product over positions in raster order, each by all the codes before it.
 
     Attributes:
-      num_codes, grid, dtype: see Prior.
+      layout, dtype: see Prior; one level of depth 1.
       num_classes: that condition every layer (eq. 4); 0 for an unconditional model.
       width: F, channels of each stack.
       layers: the first with mask A, 7 x 7, the others with mask B, 3 x 3.
@@ -123,19 +124,30 @@ class PixelCNN(Prior):
     dropout: Rate
 
     def setup(self):
-        self.embedding = nn.Embed(self.num_codes, self.width, dtype=self.dtype)
+        self.embedding = nn.Embed(self.layout.max_codes, self.width, dtype=self.dtype)
         self.stack = [
             _Layer(self.width, i == 0, self.num_classes, self.dropout, self.dtype) for i in range(self.layers)
         ]
         self.hidden = Dense(self.head_width, dtype=self.dtype)
-        self.logits = Dense(self.num_codes, dtype=self.dtype)
+        self.logits = Dense(self.layout.max_codes, dtype=self.dtype)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the codes."""
+        height, width = self.layout.levels[0].grid
+        return height, width
+
+    def check(self, key: str) -> None:
+        """Raise InputError, naming the config's `key`, for any other layout than one grid with a code per position."""
+        require_single(self.layout, key)
 
     def embed(self, codes: jax.Array) -> jax.Array:
-        """Codes (B, h, w) -> (B, h, w, F)."""
+        """Codes (B, L) -> (B, L, F)."""
         return self.embedding(codes)
 
     def predict(self, x: jax.Array, labels: jax.Array, keys: jax.Array | None = None) -> jax.Array:
-        """Embedded codes (B, h, w, F) -> logits (B, h, w, K), each of the positions before it alone."""
+        """Embedded codes (B, L, F) -> logits (B, L, K), each of the places before it alone."""
+        x = x.reshape(len(x), *self.grid, -1)
         v_window = _pad(x[:, :-1], _REACH, _REACH, _REACH)
         h, h_window = x, _pad(x[:, :, :-1], 0, _REACH, 0)
         for i, layer in enumerate(self.stack):
@@ -143,13 +155,14 @@ class PixelCNN(Prior):
             v, across = layer.vertical(v_window, layer.condition(labels))
             h = layer.horizontal(h_window, h, across, own)
             v_window, h_window = _pad(v, 1, 1, 1), _pad(h, 0, 1, 0)
-        return self._predict(h)
+        logits = self._predict(h)
+        return logits.reshape(len(logits), -1, logits.shape[-1])
 
     def _predict(self, h: jax.Array) -> jax.Array:
         return self.logits(nn.relu(self.hidden(nn.relu(h)))).astype(jnp.float32)
 
     def sample(self, labels: jax.Array, draw: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
-        """Codes (B, h, w) drawn position by position, from cached activations (Ramachandran et al. 2017).
+        """Draw codes (B, L) position by position, from cached activations (Ramachandran et al. 2017).
 
         The vertical stack is computed once per row, the horizontal one once per position.
 
@@ -185,7 +198,7 @@ class PixelCNN(Prior):
 
         cache = zeros(_REACH, width), [zeros(1, width) for _ in self.stack[1:]]
         codes = jax.lax.scan(row, cache, jnp.arange(height * width).reshape(height, width))[1]  # (h, w, B)
-        return codes.transpose(2, 0, 1)
+        return codes.transpose(2, 0, 1).reshape(len(labels), -1)
 
     def _row(
         self, above: jax.Array, rows: list[jax.Array], conditions: list[jax.Array]
