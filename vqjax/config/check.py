@@ -21,6 +21,8 @@ from ml_collections import ConfigDict
 from vqjax.config.annotations import OneOf
 from vqjax.system.errors import InputError, did_you_mean
 
+_FLAX_FIELDS = ("parent", "name")  # of every module
+
 
 def check_name(table: Mapping[str, Any], name: Any, key: str) -> None:
     """Raise InputError unless `name` is an entry of `table`."""
@@ -35,6 +37,8 @@ def check_value(value: Any, hint: Any, key: str) -> Any:
     that is asked for, whose ValueError, if it raises one, is reported under the same key.
     """
     kind, *limits = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if kind is Any:
+        return value
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             raise InputError(f"{key}={value!r}: expected tuple, got {type(value).__name__}")
@@ -64,7 +68,7 @@ def check_fields(entry: Callable, fields: Mapping[str, Any], key: str, given: Ma
     """
     hints = get_type_hints(entry, include_extras=True)
     parameters = inspect.signature(entry).parameters
-    hidden = {*given, "parent", "name"} if "parent" in parameters else {*given}  # Flax's own fields of every module
+    hidden = {*given, *_FLAX_FIELDS} if "parent" in parameters else {*given}
     expected = {name: parameter for name, parameter in parameters.items() if name not in hidden}
     for name in fields:
         if name not in expected:
@@ -73,6 +77,18 @@ def check_fields(entry: Callable, fields: Mapping[str, Any], key: str, given: Ma
         if name not in fields and parameter.default is inspect.Parameter.empty:
             raise InputError(f"{key}.{name} is missing from the config")
     return {name: check_value(value, hints[name], f"{key}.{name}") for name, value in fields.items()}
+
+
+def check_attributes(instance: Any) -> None:
+    """Check the fields of a new dataclass instance against their annotations, and convert them as these ask.
+
+    For classes whose constructor anybody may call. Raises InputError with class and field as the key.
+    """
+    kind = type(instance)
+    hints = get_type_hints(kind, include_extras=True)
+    for name in (field.name for field in dataclasses.fields(kind) if field.name not in _FLAX_FIELDS):
+        value = check_value(getattr(instance, name), hints[name], f"{kind.__name__}.{name}")
+        object.__setattr__(instance, name, value)
 
 
 class Section(NamedTuple):
@@ -143,3 +159,13 @@ def build(table: Mapping[str, Any], section: Section, choice: str, **given: Any)
     if hasattr(made, "check"):
         made.check(fields.key)
     return made
+
+
+def chosen_sections(part: ConfigDict) -> list[str]:
+    """Names of the sections of a part of a config that its fields choose, and of those that these choose in turn."""
+
+    def chosen(fields: ConfigDict) -> list[str]:
+        return [name for name in fields.values() if isinstance(name, str) and isinstance(part.get(name), ConfigDict)]
+
+    direct = chosen(part)
+    return list(dict.fromkeys([*direct, *(inner for name in direct for inner in chosen(part[name]))]))

@@ -13,7 +13,7 @@ from vqjax.quantizers.base import Quantized, Quantizer
 from vqjax.quantizers.estimators import straight_through
 from vqjax.system.errors import InputError
 
-_COLDEST = 1e-3  # temperature
+_MIN_TEMPERATURE = 1e-3
 _RAREST = 1e-8  # the logarithm of a running mean no longer falls below this
 
 
@@ -48,6 +48,8 @@ class Gumbel(Quantizer):
     diversity_weight: Weight = 0.1
     decay: Decay = 0.99
 
+    schedule_metrics = ("temperature",)
+
     def setup(self):
         kernel_init = nn.initializers.variance_scaling(self.alignment**2 or 1.0, "fan_in", "truncated_normal")
         self._logits = Dense(self.num_codes, kernel_init=kernel_init, name="logits")
@@ -56,7 +58,7 @@ class Gumbel(Quantizer):
         self._frequency = self.variable("codebook", "frequency", uniform)
 
     def _initial_embedding(self, key: jax.Array) -> jax.Array:
-        """(K, D): rows of norm about 1, or if they are aligned as long as a z of size 1."""
+        """Return rows (K, D) of norm about 1 or, if aligned, of the norm of a z of size 1."""
         if not self.alignment:
             initializer = nn.initializers.variance_scaling(1, "fan_out", "normal")
             return initializer(key, (self.num_codes, self.code_dim))
@@ -66,16 +68,16 @@ class Gumbel(Quantizer):
     def check(self, key: str) -> None:
         """Raises InputError, naming the config's `key`, if a temperature is too low to divide by."""
         for end in ("start", "end"):
-            if (value := getattr(self.temperature, end)) < _COLDEST:
-                raise InputError(f"{key}.temperature.{end}={value}: expected at least {_COLDEST}")
+            if (value := getattr(self.temperature, end)) < _MIN_TEMPERATURE:
+                raise InputError(f"{key}.temperature.{end}={value}: expected at least {_MIN_TEMPERATURE}")
 
     def lookup(self, codes: jax.Array) -> jax.Array:
-        """(...,) codes -> (..., D) vectors, float32."""
+        """Return the vectors of codes: (...) -> (..., D) float32."""
         return jnp.take(self._embedding, codes, axis=0)
 
-    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, keys: Any = None) -> Quantized:
-        """z (B, ..., D) -> Quantized; in training `keys` holds a key (B,) for each row of the first axis."""
-        logits = self._logits(z.astype(jnp.float32))  # (B, ..., K)
+    def quantize(self, z: jax.Array, train: bool, progress: Any, keys: Any) -> Quantized:
+        """Draw codes for z (B, ..., D); in training `keys` holds a key (B,) for each row of the first axis."""
+        logits = self._logits(z)  # (B, ..., K)
         progress = progress if train else 1.0
         divergence, diversity = kl_to_uniform(logits), self._diversity(logits, train)
         temperature, weight = self.temperature(progress), self.kl_weight(progress)
@@ -96,10 +98,10 @@ class Gumbel(Quantizer):
             "code_frequency": one_hot.mean(tuple(range(codes.ndim))),
         }
         loss = weight * divergence + self.diversity_weight * diversity
-        return Quantized(z_q.astype(z.dtype), codes, loss, metrics)
+        return Quantized(z_q, codes, loss, metrics)
 
     def _diversity(self, logits: jax.Array, train: bool) -> jax.Array:
-        """The diversity loss of logits (..., K) against the running mean, which with `train` then follows."""
+        """Return the diversity loss of logits (..., K) against the running mean, which with `train` then follows."""
         mean = jax.nn.softmax(logits).mean(tuple(range(logits.ndim - 1)))
         running = self._frequency.value
         if train and not self.is_initializing():
@@ -108,6 +110,6 @@ class Gumbel(Quantizer):
 
 
 def kl_to_uniform(logits: jax.Array) -> jax.Array:
-    """KL(softmax(logits) || uniform) = ln K - H over the last axis, mean over the others, in nats: (..., K) -> ()."""
+    """Return KL(softmax(logits) || uniform) = ln K - H in nats, over the last axis: (..., K) -> (), the mean."""
     log_p = jax.nn.log_softmax(logits)
     return jnp.log(logits.shape[-1]) + jnp.mean(jnp.sum(jnp.exp(log_p) * log_p, axis=-1))

@@ -103,12 +103,13 @@ class Task:
           keys: (B,), one for each example, in training.
 
         Returns:
-          The output, and in training the collections other than params as they are afterwards. What `after_update`
-          needs of the batch is the output's attribute `vectors`, if it has one: a tree of arrays (B, ...).
+          The output, and in training the collections other than params and constants as they are afterwards. What
+          `after_update` needs of the batch is the output's attribute `vectors`, if it has one: a tree of arrays
+          (B, ...).
         """
         if not train:
             return self.module.apply(variables, self.inputs(batch), False), {}
-        collections = [name for name in variables if name != "params"]
+        collections = [name for name in variables if name not in ("params", "constants")]
         applied: Any = self.module.apply(variables, self.inputs(batch), True, progress, keys, mutable=collections)
         return applied
 

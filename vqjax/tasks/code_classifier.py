@@ -71,7 +71,8 @@ class CodeClassifierTask(ClassifierTask):
         """(h, w, F) of the features."""
         if self._inputs == "pixels":
             return self.image_shape
-        return (*self.stage1.layout.levels[-1].grid, self.stage1.code_dim)
+        channels = self.stage1.vector_dim if self._inputs == "codes" else self.stage1.code_dim
+        return (*self.stage1.layout.levels[-1].grid, channels)
 
     def read(self, dataset: Dataset, name: str) -> Split:
         """Read the `label` of "train" or "test", with `codes` where stage 1 has made them once, else `image`."""

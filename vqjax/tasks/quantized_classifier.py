@@ -90,4 +90,4 @@ class Classifier(nn.Module):
 
     def after_update(self, vectors: tuple[jax.Array], gather: Callable, key: jax.Array) -> None:
         """Change the codebook after an update, for `apply(..., mutable=True)`; see `Quantizer.after_update`."""
-        self.quantizer.after_update(gather(vectors[0]), key)
+        self.quantizer.after_update(vectors[0], gather, key)

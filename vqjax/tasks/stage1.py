@@ -182,8 +182,13 @@ class Stage1:
 
     @property
     def code_dim(self) -> int:
-        """Channels of `lookup` and `latents`."""
+        """Channels of `latents`."""
         return self.task.code_dim
+
+    @property
+    def vector_dim(self) -> int:
+        """Channels of `lookup`, where there is one level."""
+        return self.task.module.quantizers[-1].vector_dim
 
     def read(self, dataset: Dataset, name: str) -> Split:
         """Read the codes and `label` of "train" or "test", whole: made once, then kept in the workdir under `codes/`.

@@ -94,7 +94,9 @@ def train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         key = jax.random.fold_in(update_key, state.step)
-        variables = dict(task.after_update({"params": params, **extra}, vectors, _gather, state.step, key))
+        variables = dict(
+            task.after_update({"params": params, **state.extra, **extra}, vectors, _gather, state.step, key)
+        )
         changed = variables.pop("params")
         opt_state = _reset_moments(optimizer, opt_state, params, changed)
         metrics["gradient_norm"] = finite.global_norm(grads)

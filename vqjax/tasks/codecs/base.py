@@ -109,7 +109,7 @@ class Codec(nn.Module):
         """Change the codebooks after an update, for `apply(..., mutable=True)`; see `Quantizer.after_update`."""
         for level, quantizer in enumerate(self.quantizers):
             own = jax.random.fold_in(key, level) if level else key
-            quantizer.after_update(gather(vectors[level]), own)
+            quantizer.after_update(vectors[level], gather, own)
 
 
 def total_loss(quantized: tuple[Quantized, ...]) -> jax.Array:
