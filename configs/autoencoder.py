@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
             model=dict(
                 code_dim=64,  # D, the numbers of a code's vector
                 dtype="float32",  # of the networks' computation; the codebook is always float32
-                encoder="deepmind",  # or openai
+                encoder="deepmind",  # or openai, vqgan
                 decoder="deepmind",  # the same
                 deepmind=dict(
                     width=128,  # channels inside; next to the image half as many
@@ -59,6 +59,15 @@ def get_config() -> ConfigDict:
                     kernel_init="lecun",  # or xavier, kaiming
                     remat=False,  # True: less memory for more time, for large images
                 ),
+                vqgan=dict(
+                    width=128,  # where the multiplier is 1; a multiple of 32
+                    multipliers=(1, 1, 2, 2, 4),  # of the width in each stage; the image is halved between stages
+                    attention=(4,),  # stages with self-attention, 0 next to the image
+                    blocks=2,  # residual blocks per stage; the decoder has one more
+                    latent_width=256,  # channels before the encoder's last layer and after the decoder's first
+                    kernel_init="lecun",  # or xavier, kaiming
+                    remat=False,  # True: less memory for more time, for large images
+                ),
                 quantizer="ema",  # or vq, gumbel, fsq; without codes: none, or gaussian, a variational autoencoder
                 none=dict(),  # nothing is quantized
                 ema=dict(
@@ -73,6 +82,7 @@ def get_config() -> ConfigDict:
                 ),  # as ema, by gradient
                 gumbel=dict(
                     num_codes=512,  # K
+                    from_logits=False,  # True: the encoder gives the K logits, as DALL-E's; else a linear layer
                     hard=True,  # forward one-hot, backward relaxed
                     alignment=0.0,  # size of the first logits, with embeddings that point where they do; 0: at random
                     temperature=dict(schedule="exponential", start=2.0, end=0.5, share=0.8),  # of the softmax
@@ -88,7 +98,11 @@ def get_config() -> ConfigDict:
                 likelihood="mse",  # or l1, logit_laplace
                 mse=dict(weight=4.0, tanh=False),  # loss = weight * MSE / variance, pixels in [0, 1]
                 l1=dict(weight=1.0, tanh=False),  # loss = weight * mean |error| / standard deviation
-                logit_laplace=dict(weight=1.0, epsilon=0.1),  # nats per pixel and channel
+                logit_laplace=dict(
+                    weight=1.0,  # of the nats per pixel and channel
+                    epsilon=0.1,  # pixels are mapped to epsilon to 1 - epsilon
+                    input_range="signed",  # what the encoder sees, -1 to 1; or mapped, as DALL-E's
+                ),
             ),
             optimizer=dict(
                 name="amsgrad",  # adam, amsgrad, adamw or sgd

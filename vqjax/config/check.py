@@ -102,7 +102,7 @@ def build(table: Mapping[str, Callable], config: ConfigDict, path: str, **given:
 
     Raises:
       InputError: an unknown name (with the known ones), or a field that is unknown, missing, of a wrong
-        type or out of range.
+        type or out of range, or in the way of another by the entry's own `check(key)`.
     """
     name = section(config, path)
     check_name(table, name, f"config.{path}")
@@ -112,4 +112,7 @@ def build(table: Mapping[str, Callable], config: ConfigDict, path: str, **given:
     if not isinstance(fields, ConfigDict):
         raise InputError(f"config.{where}={fields!r}: expected the fields of {name}, a dict")
     fields = check_fields(table[name], fields.to_dict(), f"config.{where}", given)
-    return table[name](**fields, **given)
+    entry = table[name](**fields, **given)
+    if hasattr(entry, "check"):
+        entry.check(f"config.{where}")
+    return entry

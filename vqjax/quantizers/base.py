@@ -43,6 +43,11 @@ class Quantizer(nn.Module):
             """K; 0: there are no codes, and no second stage."""
 
     @property
+    def input_dim(self) -> int:
+        """Channels of z, which the encoder has to give."""
+        return self.code_dim
+
+    @property
     def initial_vectors(self) -> int:
         """How many of the encoder's vectors `initialise` wants."""
         return 0

@@ -31,6 +31,7 @@ class Gumbel(Quantizer):
     Attributes:
       code_dim: D.
       num_codes: K.
+      from_logits: z (..., K) holds the logits, as DALL-E's encoder gives them; else they are a linear map of z.
       hard: forward the one-hot of the largest y, backward y (the straight-through Gumbel-softmax).
       alignment: if not 0, each embedding starts in the direction of z that makes its code probable, and the logits are
         of this size where z is of size 1, so that z_q tells of z before anything is learned.
@@ -41,6 +42,7 @@ class Gumbel(Quantizer):
     """
 
     num_codes: Codes
+    from_logits: bool = False
     hard: bool = True
     alignment: Annotated[float, Range(0, 1e3)] = 0.0
     temperature: ScheduleConfig = ScheduleConfig("exponential", 2.0, 0.5, 0.8)
@@ -48,9 +50,15 @@ class Gumbel(Quantizer):
     diversity_weight: Weight = 0.1
     decay: Decay = 0.99
 
+    @property
+    def input_dim(self) -> int:
+        """Channels of z."""
+        return self.num_codes if self.from_logits else self.code_dim
+
     def setup(self):
-        kernel_init = nn.initializers.variance_scaling(self.alignment**2 or 1.0, "fan_in", "truncated_normal")
-        self._logits = Dense(self.num_codes, kernel_init=kernel_init, name="logits")
+        if not self.from_logits:
+            kernel_init = nn.initializers.variance_scaling(self.alignment**2 or 1.0, "fan_in", "truncated_normal")
+            self._logits = Dense(self.num_codes, kernel_init=kernel_init, name="logits")
         self._embedding = self.param("codebook", self._initial_embedding)
         uniform = lambda: jnp.full((self.num_codes,), 1 / self.num_codes, jnp.float32)  # noqa: E731
         self._frequency = self.variable("codebook", "frequency", uniform)
@@ -64,7 +72,9 @@ class Gumbel(Quantizer):
         return jnp.sqrt(self.code_dim) * directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
 
     def check(self, key: str) -> None:
-        """Raises InputError, naming the config's `key`, if a temperature is too low to divide by."""
+        """Raises InputError, naming the config's `key`, if a temperature is too low, or nothing can be aligned."""
+        if self.from_logits and self.alignment:
+            raise InputError(f"{key}.alignment={self.alignment}: expected 0 with {key}.from_logits=True")
         for end in ("start", "end"):
             if (value := getattr(self.temperature, end)) < _COLDEST:
                 raise InputError(f"{key}.temperature.{end}={value}: expected at least {_COLDEST}")
@@ -74,8 +84,8 @@ class Gumbel(Quantizer):
         return jnp.take(self._embedding, codes, axis=0)
 
     def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, keys: Any = None) -> Quantized:
-        """z (B, ..., D) -> Quantized; in training `keys` holds a key (B,) for each row of the first axis."""
-        logits = self._logits(z.astype(jnp.float32))  # (B, ..., K)
+        """z (B, ..., D or K) -> Quantized; in training `keys` holds a key (B,) for each row of the first axis."""
+        logits = z.astype(jnp.float32) if self.from_logits else self._logits(z.astype(jnp.float32))  # (B, ..., K)
         progress = progress if train else 1.0
         divergence, diversity = kl_to_uniform(logits), self._diversity(logits, train)
         temperature, weight = self.temperature(progress), self.kl_weight(progress)

@@ -1,0 +1,67 @@
+"""Weights that other programs have published, as finished runs: a file for each program."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from vqjax import tasks
+from vqjax.config.annotations import Range
+from vqjax.config.check import check_name, check_value
+from vqjax.runs.metrics import RunningMean
+from vqjax.runs.state import initial_state
+from vqjax.runs.workdir import Workdir
+from vqjax.system.files import atomic_directory, file_checksum, require_empty_directory
+from vqjax.system.paths import absolute_path
+from vqjax.training import optimizers
+from vqjax.training.import_weights.dall_e import DallE
+from vqjax.training.import_weights.source import Source
+from vqjax.training.import_weights.state_dict import StateDict
+from vqjax.training.import_weights.vq_vae_images import VQVAEImages
+from vqjax.training.import_weights.vqgan import VQGAN
+
+# name of the program -> its source, made of the files' tensors and of options that are its own
+SOURCES: dict[str, Callable[..., Source]] = {"vq-vae-images": VQVAEImages, "dall-e": DallE, "vqgan": VQGAN}
+
+
+def import_weights(
+    source: str, files: Sequence[str | Path], out: str | Path, variance: float, **options: str
+) -> Workdir:
+    """Make a finished run of published weights: one checkpoint, after all the steps that its config has.
+
+    Args:
+      source: an entry of SOURCES, the program that the weights are of.
+      files: as torch.save writes them, one or more as the source has it. They are read as data, nothing is executed.
+      out: the workdir to be, new or empty. It appears whole or not at all.
+      variance: of the pixels that the weights were trained on, in [0, 1].
+      **options: of the source.
+
+    Raises:
+      InputError: an unknown source, another kind of file, names or shapes that the source does not have, or a directory
+        in use.
+    """
+    check_name(SOURCES, source, "source")
+    check_value(variance, Annotated[float, Range(0, open_min=True)], "--variance")
+    paths = [absolute_path(file, "file") for file in files]
+    directory = require_empty_directory(out, "a new or empty directory")
+    states = [StateDict(path) for path in paths]
+    model = SOURCES[source](states, **options)
+    config = model.config()
+    task = tasks.build_task(config, facts=model.facts(config))
+    variables = model.variables(task.abstract_variables)
+    for state in states:
+        state.finish()
+    origin = {"program": source, "files": {path.name: file_checksum(path) for path in paths}}
+    facts = {**task.facts, "variance": variance, "converted": origin}
+    with atomic_directory(directory) as temporary:
+        _write(Workdir(temporary), config, facts, variables)
+    return Workdir(directory)
+
+
+def _write(workdir: Workdir, config: ConfigDict, facts: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
+    workdir.create(config, facts)
+    state = initial_state(variables, optimizers.create_optimizer(config)[0])._replace(step=jnp.int32(config.steps))
+    with workdir.checkpoints(create=True) as checkpoints:
+        checkpoints.save(state, RunningMean().state)
