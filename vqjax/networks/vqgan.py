@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.config.annotations import Depth, Multiple, Natural, OneOf, Range, Width
+from vqjax.config.annotations import Depth, Multiple, OneOf, Range, Width
 from vqjax.networks.layers import INITIALIZERS, Conv, rematerialized
 from vqjax.ops.conv import conv
 from vqjax.system.errors import InputError
@@ -91,8 +91,8 @@ class _VQGAN(nn.Module):
 
     features: int
     width: Annotated[int, Multiple(_GROUPS), Range(_GROUPS, 2**16)]
-    multipliers: tuple[Annotated[int, Range(1, 64)], ...]
-    attention: tuple[Natural, ...]
+    multipliers: tuple[Annotated[int, Range(1, 16)], ...]
+    attention: tuple[Annotated[int, Range(0, _STAGES - 1)], ...]
     blocks: Depth
     latent_width: Width
     kernel_init: Annotated[str, OneOf(INITIALIZERS)]

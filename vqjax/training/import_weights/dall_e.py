@@ -19,7 +19,7 @@ class DallE(OwnImages):
     files = ("the encoder", "the decoder")
 
     def __init__(self, states: Sequence[StateDict], size: str = "256", data_path: str = ""):
-        super().__init__(size, data_path)
+        super().__init__(size, data_path, stride=2 ** (_GROUPS - 1))
         self._encoder, self._decoder = states
         for state, kernel_size, kind in ((self._encoder, 7, "encoder"), (self._decoder, 1, "decoder")):
             shape = state.shape("blocks.input.w", 4)
@@ -60,8 +60,9 @@ def _blocks(state: StateDict) -> list[str]:
     for group in range(1, _GROUPS + 1):
         for number in range(1, state.count(f"blocks.group_{group}.block_{{}}.", first=1) + 1):
             block = f"blocks.group_{group}.block_{number}"
-            layers += [f"{block}.res_path.conv_{i}" for i in (1, 2, 3, 4)]
-            layers += [f"{block}.id_path"] if f"{block}.id_path.w" in state else []
+            path = [f"{block}.res_path.conv_{i}" for i in (1, 2, 3, 4)]
+            widens = state.shape(f"{path[0]}.w", 4)[1] != state.shape(f"{path[-1]}.w", 4)[0]
+            layers += [*path, f"{block}.id_path"] if widens else path
     return layers
 
 

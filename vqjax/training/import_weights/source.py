@@ -50,17 +50,19 @@ class OwnImages(Source):
       data_path: the folder of images; "" if it is not known yet.
     """
 
-    def __init__(self, size: str, data_path: str):
+    def __init__(self, size: str, data_path: str, stride: int):
+        """Raises InputError if the stride does not divide the size."""
         self.size, self.data_path = size, data_path and str(absolute_path(data_path, "--data_path"))
+        shape = parse_size(size, "--size")
+        if shape is None or shape[0] % stride or shape[1] % stride:
+            raise InputError(f"--size={size}: expected a number of pixels, or HxW, that the stride {stride} divides")
+        self._image_shape = (*shape, 3)
 
     def facts(self, config: ConfigDict) -> Mapping[str, Any]:
         """Those of the folder; without one, of images of the size without classes."""
         if self.data_path:
             return datasets.dataset_facts(config)
-        size = parse_size(self.size, "--size")
-        if size is None:
-            raise InputError("--size='': expected a number of pixels, or HxW")
-        return {"dataset": "folder", "image_shape": (*size, 3), "class_names": (), "sizes": {}}
+        return {"dataset": "folder", "image_shape": self._image_shape, "class_names": (), "sizes": {}}
 
     def base_config(self) -> ConfigDict:
         """The base config for the images."""

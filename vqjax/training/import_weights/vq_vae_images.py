@@ -10,7 +10,7 @@ from vqjax.config import loading
 from vqjax.training.import_weights.source import Source, uniform_frequency
 from vqjax.training.import_weights.state_dict import StateDict
 
-_FACTS = {  # as `datasets.dataset_facts` has them of CIFAR-10
+FACTS = {  # as `datasets.dataset_facts` has them of CIFAR-10
     "dataset": "cifar10",
     "image_shape": (32, 32, 3),
     "class_names": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
@@ -31,7 +31,7 @@ class VQVAEImages(Source):
         self._quantizer = "ema" if "_vq_vae._ema_w" in state else "vq"
 
     def facts(self, config: ConfigDict) -> Mapping[str, Any]:
-        return _FACTS
+        return FACTS
 
     def config(self) -> ConfigDict:
         """The config, with what the file does not tell as in the published runs."""

@@ -44,7 +44,7 @@ class VQGAN(OwnImages):
         self._names = _LLAMAGEN if "encoder.conv_blocks.0.res.0.norm1.weight" in self._state else _TAMING
         self._architecture = self._find_architecture()
         resolution = read_yaml(yaml, self._architecture, self._state.path) if yaml else 256
-        super().__init__(size or str(resolution), data_path)
+        super().__init__(size or str(resolution), data_path, 2 ** (len(self._architecture.multipliers) - 1))
 
     def _find_architecture(self) -> Architecture:
         state, names = self._state, self._names
