@@ -68,21 +68,39 @@ def get_config() -> ConfigDict:
                     kernel_init="lecun",  # or xavier, kaiming
                     remat=False,  # True: less memory for more time, for large images
                 ),
-                quantizer="ema",  # or vq, gumbel, fsq; without codes: none, or gaussian, a variational autoencoder
+                quantizer="ema",  # or vq, simvq, gumbel, fsq, residual; without codes: none, or gaussian (a VAE)
                 none=dict(),  # nothing is quantized
                 ema=dict(
-                    num_codes=512,  # K, how many codes there are
-                    beta=1.0,  # of the commitment loss
-                    decay=0.99,  # of the running means
+                    num_codes=512,  # K, the number of codes
+                    beta=1.0,  # weight of the commitment loss
+                    gradient="straight_through",  # or rotation
+                    cosine=False,  # True: vectors and codes have length 1, the nearest is that of the least angle
+                    projection=0,  # numbers of a code's vector, from code_dim by a linear map; 0: code_dim, no map
+                    decay=0.99,  # of the running means, per step
                     kmeans=True,  # start from k-means of encoder vectors
-                    dead_code_threshold=0.01,  # codes used less than this share of 1 / K start again; 0: never
+                    dead_code_threshold=0.01,  # codes used less than this share of 1 / K restart; 0: never
                 ),
                 vq=dict(
-                    num_codes=512, beta=1.0, decay=0.99, kmeans=True, dead_code_threshold=0.01
-                ),  # as ema, by gradient
+                    num_codes=512,  # K, the number of codes
+                    beta=1.0,  # weight of the commitment loss
+                    gradient="straight_through",  # or rotation, or diveq, which replaces the losses of the codebook
+                    cosine=False,  # as in ema
+                    projection=0,  # as in ema
+                    decay=0.99,  # of the running frequency of each code, per step
+                    kmeans=True,  # start from k-means of encoder vectors
+                    dead_code_threshold=0.01,  # as in ema; not 0 with diveq
+                ),
+                simvq=dict(
+                    num_codes=512,  # K, the number of codes; meant for 8,192 and more
+                    beta=1.0,  # weight of the commitment loss
+                    gradient="straight_through",  # or rotation, or diveq
+                    cosine=False,  # as in ema
+                    projection=0,  # as in ema
+                ),
                 gumbel=dict(
                     num_codes=512,  # K
                     from_logits=False,  # True: the encoder gives the K logits, as DALL-E's; else a linear layer
+                    embedding_dim=0,  # numbers of a code's vector; 0: code_dim
                     hard=True,  # forward one-hot, backward relaxed
                     alignment=0.0,  # size of the first logits, with embeddings that point where they do; 0: at random
                     temperature=dict(schedule="exponential", start=2.0, end=0.5, share=0.8),  # of the softmax
@@ -91,6 +109,11 @@ def get_config() -> ConfigDict:
                     decay=0.99,  # of the running mean of that use
                 ),
                 fsq=dict(levels=(8, 8, 8)),  # of each number that is rounded; K is their product
+                residual=dict(
+                    quantizer="ema",  # of each level, with its fields above; or vq, simvq, gumbel, fsq
+                    depth=2,  # levels, the number of codes per position
+                    shared=False,  # True: one codebook for all levels; not with gumbel, fsq
+                ),
                 gaussian=dict(
                     latent_dim=16,  # numbers per position
                     kl_weight=dict(schedule="linear", start=0.0, end=0.01, share=0.2),  # of the nats per position

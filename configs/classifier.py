@@ -41,7 +41,8 @@ def get_config(dataset: str = "digits") -> ConfigDict:
     optimizer.update({"name": "adamw", "learning_rate": 2e-3, "schedule": "cosine", "warmup": 100})
     optimizer.codebook_rate = 10.0
     optimizer.adamw.weight_decay = 0.05
-    quantizers = {name: stage1.model[name] for name in ("none", "vq", "ema", "gumbel", "fsq", "gaussian")}
+    names = "none", "vq", "ema", "simvq", "gumbel", "fsq", "residual", "gaussian"
+    quantizers = {name: stage1.model[name] for name in names}
     for name in ("vq", "ema"):  # features move faster than in an autoencoder, and batches have fewer vectors
         quantizers[name].update(beta=0.25, decay=0.97)
     # One code per image gives few gradients: a high temperature and aligned embeddings let most of each through.
@@ -87,7 +88,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
                     "batch_norm": True,  # after every convolution that a ReLU follows
                 },
                 small=dict(width=32, stages=2),  # each halves the image and doubles the width
-                quantizer="ema",  # or vq, gumbel, fsq; without codes: none, a plain classifier, or gaussian
+                quantizer="ema",  # or vq, simvq, gumbel, fsq, residual; without codes: none (plain), gaussian
                 **quantizers,
                 quantize="pooled",  # the mean over positions; or grid: every position, before that mean
                 head="pooled",  # or, of a grid, flattened, conv

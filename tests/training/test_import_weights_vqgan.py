@@ -1,4 +1,9 @@
-"""VQGANs of taming-transformers as runs, against that package's own networks on random weights."""
+"""VQGANs as runs, against taming-transformers' own networks on random weights.
+
+LlamaGen's networks are the same by other names; its codes are nearest by their angle.
+"""
+
+import re
 
 import numpy as np
 import pytest
@@ -43,7 +48,7 @@ def published(kind, **changes):
     return network.eval()
 
 
-def expected(network, images):
+def expected(network, images, normalize=lambda vectors: vectors):
     """The codes (B, h, w), how far they are ahead of the next, and the reconstructions (B, H, W, 3) in [0, 1]."""
     quantizer = network.quantize
     with torch.no_grad():
@@ -53,9 +58,8 @@ def expected(network, images):
         if hasattr(quantizer, "proj"):
             scores, vectors = quantizer.proj(z).permute(0, 2, 3, 1), quantizer.embed.weight
         else:
-            vectors = quantizer.embedding.weight
-            scores = -((z.permute(0, 2, 3, 1)[..., None, :] - vectors) ** 2).sum(-1)
-            np.testing.assert_array_equal(quantizer(z)[2][2].reshape(scores.shape[:3]), scores.argmax(-1))
+            vectors = normalize(quantizer.embedding.weight)
+            scores = -((normalize(z.permute(0, 2, 3, 1))[..., None, :] - vectors) ** 2).sum(-1)
         (best, second), codes = scores.topk(2)[0].unbind(-1), scores.argmax(-1)
         output = network.decoder(network.post_quant_conv(vectors[codes].permute(0, 3, 1, 2)))
     return codes.numpy(), (best - second).numpy(), ((output + 1) / 2).clip(0, 1).permute(0, 2, 3, 1).numpy()
@@ -95,6 +99,43 @@ def test_codes_and_images_are_those_of_the_package(kind, form, tmp_path):
         sure = margin > MARGIN
         np.testing.assert_array_equal(tokenizer.encode(images)[sure], codes[sure])
         np.testing.assert_allclose(tokenizer.decode(codes), reconstructions, atol=ATOL)
+
+
+def llamagen(network, stages=3):
+    """The network's tensors as LlamaGen calls them."""
+    parts = {"block": "res", "block_1": "0", "attn_1": "1", "block_2": "2"}
+
+    def renamed(name):
+        name = re.sub(r"encoder\.down\.(\d)", r"encoder.conv_blocks.\1", name)
+        name = re.sub(r"decoder\.up\.(\d)", lambda up: f"decoder.conv_blocks.{stages - 1 - int(up[1])}", name)
+        return ".".join(parts.get(part, part) for part in name.split("."))
+
+    state = {renamed(name): tensor for name, tensor in network.state_dict().items()}
+    return {**state, "quantize.codebook_used": torch.zeros(65536)}
+
+
+def test_llamagens_codes_are_nearest_by_their_angle(network, tmp_path):
+    file = save({"model": llamagen(network), "optimizer": {}, "steps": 3, "args": None}, tmp_path / "vq_ds4.pt")
+    assert command("vqgan", file, "--out", tmp_path / "run", "--size", "64") == 0
+    tokenizer = vqjax.load(tmp_path / "run")
+    normalize = lambda vectors: nn.functional.normalize(vectors, dim=-1)  # noqa: E731
+    np.testing.assert_allclose(np.linalg.norm(tokenizer.codebook, axis=1), 1, atol=1e-6)
+    for height, width in SIZES:
+        images = random_images(height, width)
+        codes, margin, reconstructions = expected(network, images, normalize)
+        assert len(np.unique(codes)) > 2 and not np.array_equal(codes, expected(network, images)[0])
+        sure = margin > MARGIN
+        np.testing.assert_array_equal(tokenizer.encode(images)[sure], codes[sure])
+        np.testing.assert_allclose(tokenizer.decode(codes), reconstructions, atol=ATOL)
+
+
+def test_the_codes_above_are_those_of_the_packages_quantizer(network):
+    """Which cannot be asked for its distances."""
+    images = random_images(64, 64)
+    with torch.no_grad():
+        z = network.quant_conv(network.encoder(torch.tensor(images / 127.5 - 1).float().permute(0, 3, 1, 2)))
+        codes = network.quantize(z)[2][2]
+    np.testing.assert_array_equal(codes.reshape(3, 16, 16), expected(network, images)[0])
 
 
 def test_the_weights_tell_the_architecture(tmp_path):

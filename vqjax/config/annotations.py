@@ -55,6 +55,21 @@ class OneOf:
         return "one of " + ", ".join(self.names)
 
 
+@dataclasses.dataclass(frozen=True)
+class Sibling:
+    """Marks a field that is another entry of the same table.
+
+    A config names that entry, and its fields are in the section beside: with `model.residual.quantizer = "ema"` in
+    `model.ema`.
+    """
+
+    def __contains__(self, value: object) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return "another entry"
+
+
 _INT32 = 2**31 - 1
 Positive = Annotated[int, Range(1, _INT32)]
 Natural = Annotated[int, Range(0, _INT32)]

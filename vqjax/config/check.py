@@ -18,8 +18,10 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from ml_collections import ConfigDict
 
-from vqjax.config.annotations import OneOf
+from vqjax.config.annotations import OneOf, Sibling
 from vqjax.system.errors import InputError, did_you_mean
+
+_FLAX_FIELDS = ("parent", "name")  # of every module
 
 
 def check_name(table: Mapping[str, Any], name: Any, key: str) -> None:
@@ -35,6 +37,8 @@ def check_value(value: Any, hint: Any, key: str) -> Any:
     that is asked for, whose ValueError, if it raises one, is reported under the same key.
     """
     kind, *limits = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if kind is Any:
+        return value
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             raise InputError(f"{key}={value!r}: expected tuple, got {type(value).__name__}")
@@ -64,7 +68,7 @@ def check_fields(entry: Callable, fields: Mapping[str, Any], key: str, given: Ma
     """
     hints = get_type_hints(entry, include_extras=True)
     parameters = inspect.signature(entry).parameters
-    hidden = {*given, "parent", "name"} if "parent" in parameters else {*given}  # Flax's own fields of every module
+    hidden = {*given, *_FLAX_FIELDS} if "parent" in parameters else {*given}
     expected = {name: parameter for name, parameter in parameters.items() if name not in hidden}
     for name in fields:
         if name not in expected:
@@ -73,6 +77,18 @@ def check_fields(entry: Callable, fields: Mapping[str, Any], key: str, given: Ma
         if name not in fields and parameter.default is inspect.Parameter.empty:
             raise InputError(f"{key}.{name} is missing from the config")
     return {name: check_value(value, hints[name], f"{key}.{name}") for name, value in fields.items()}
+
+
+def check_attributes(instance: Any) -> None:
+    """Checks the fields of a new dataclass instance against their annotations, and converts them as these ask.
+
+    For classes whose constructor anybody may call. Raises InputError with class and field as the key.
+    """
+    kind = type(instance)
+    hints = get_type_hints(kind, include_extras=True)
+    for name in (field.name for field in dataclasses.fields(kind) if field.name not in _FLAX_FIELDS):
+        value = check_value(getattr(instance, name), hints[name], f"{kind.__name__}.{name}")
+        object.__setattr__(instance, name, value)
 
 
 def section_fields(kind: type, fields: ConfigDict, key: str, *tables: Mapping[str, Any]) -> Any:
@@ -97,22 +113,54 @@ def build(table: Mapping[str, Callable], config: ConfigDict, path: str, **given:
       table: name -> class or function with annotated parameters.
       config: the whole config.
       path: dotted path of the choice, e.g. "model.quantizer"; the fields of an entry named `ema` are at
-        "model.ema".
+        "model.ema". A parameter marked as `Sibling` is a choice, too: the entry that it names is built with the same
+        `given` from the section beside.
       **given: arguments that the program knows and the config does not.
 
     Raises:
       InputError: an unknown name (with the known ones), or a field that is unknown, missing, of a wrong
         type or out of range, or in the way of another by the entry's own `check(key)`.
     """
+    return _build(table, config, path, path.rpartition(".")[0], given, ())
+
+
+def _build(
+    table: Mapping[str, Callable],
+    config: ConfigDict,
+    path: str,
+    parent: str,
+    given: Mapping[str, Any],
+    outer: tuple[str, ...],
+) -> Any:
+    """As `build`, with the sections of the entries in `parent` and the names of the entries around this one."""
     name = section(config, path)
     check_name(table, name, f"config.{path}")
-    parent = path.rpartition(".")[0]
+    if name in outer:
+        raise InputError(f"config.{path}={name!r}: expected another entry than {', '.join(outer)}")
     where = f"{parent}.{name}" if parent else name
-    fields = section(config, where)
-    if not isinstance(fields, ConfigDict):
-        raise InputError(f"config.{where}={fields!r}: expected the fields of {name}, a dict")
-    fields = check_fields(table[name], fields.to_dict(), f"config.{where}", given)
-    entry = table[name](**fields, **given)
+    section_ = section(config, where)
+    if not isinstance(section_, ConfigDict):
+        raise InputError(f"config.{where}={section_!r}: expected the fields of {name}, a dict")
+    fields = section_.to_dict()
+    for inner in _siblings(table[name]):
+        fields[inner] = _build(table, config, f"{where}.{inner}", parent, given, (*outer, name))
+    entry = table[name](**check_fields(table[name], fields, f"config.{where}", given), **given)
     if hasattr(entry, "check"):
         entry.check(f"config.{where}")
     return entry
+
+
+def _siblings(entry: Callable) -> list[str]:
+    """Names of the parameters of an entry that are other entries of its table."""
+    hints = get_type_hints(entry, include_extras=True)
+    return [name for name, hint in hints.items() if any(isinstance(limit, Sibling) for limit in get_args(hint)[1:])]
+
+
+def chosen_sections(part: ConfigDict) -> list[str]:
+    """Names of the sections of a part of a config that its fields choose, and of those that these choose in turn."""
+
+    def chosen(fields: ConfigDict) -> list[str]:
+        return [name for name in fields.values() if isinstance(name, str) and isinstance(part.get(name), ConfigDict)]
+
+    direct = chosen(part)
+    return list(dict.fromkeys([*direct, *(inner for name in direct for inner in chosen(part[name]))]))

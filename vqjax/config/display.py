@@ -6,6 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from vqjax.config.check import chosen_sections
+
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
     """The dotted keys at which two nested dicts differ, each with its (old, new) value."""
@@ -32,7 +34,7 @@ def format_config(config: ConfigDict, every: bool = False) -> str:
         found = wrapper.wrap(words)
         for key, part in fields.items():
             if isinstance(part, ConfigDict) and (
-                every or name == "config" or "." in name or key in plain.values() or not plain
+                every or name == "config" or "." in name or key in chosen_sections(fields) or not plain
             ):
                 found += lines(f"{name}.{key}".removeprefix("config."), part)
         return found

@@ -9,6 +9,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vqjax.config import loading
+from vqjax.config.check import chosen_sections
 from vqjax.config.display import format_config
 from vqjax.system.arguments import parser
 from vqjax.system.errors import RENAMED, InputError, did_you_mean
@@ -131,7 +132,7 @@ def _places(part: ConfigDict, key: str) -> list[str]:
             if _has(below, key):
                 found.append(f"{name}.{key}")
             found += [f"{name}.{place}" for place in _places(below, key)]
-    chosen = {value for value in part.values() if isinstance(value, str)}
+    chosen = chosen_sections(part)
     return [place for place in found if place.partition(".")[0] in chosen] or found
 
 
@@ -148,7 +149,7 @@ def _check_chosen(config: ConfigDict, key: str) -> None:
     *path, name = key.split(".")
     part = config
     for i, each in enumerate(path):
-        chosen = [value for value in part.values() if isinstance(value, str) and value in part]
+        chosen = chosen_sections(part)
         if chosen and each not in chosen:
             instead = [".".join([*path[:i], other, *path[i + 1 :], name]) for other in chosen]
             instead = [other for other in instead if _has(config, other)]

@@ -1,107 +1,117 @@
-"""What the quantizers with a codebook of vectors share: the nearest code, the k-means start, the restart."""
+"""Codebooks of vectors: the nearest code, its losses, the space in which codes are compared."""
 
-import math
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from vqjax.config.annotations import Codes, Decay, Range, Weight
-from vqjax.ops.kmeans import kmeans
-from vqjax.quantizers.base import Quantizer
+from vqjax.config.annotations import Codes, OneOf, Range, Weight
+from vqjax.ops.matmul import Dense
+from vqjax.ops.memory import device_memory
+from vqjax.ops.search import code_frequency, nearest_codes
+from vqjax.quantizers.base import Quantized, Quantizer
+from vqjax.quantizers.estimators import ESTIMATORS, Estimator
+from vqjax.system.errors import InputError
 
-_KMEANS_VECTORS = 64, 20_000, 2  # encoder vectors that k-means looks at: for each code, at most, for each at least
-RAREST = 1e-8  # a running frequency below this no longer matters, and need not decay
-_PATIENCE = 20  # uses that a code of mean use would have had by the time that it counts as dead
+_MIN_SQUARE = 1e-12  # of a vector's length, where it is made 1
 
 
 class Codebook(Quantizer):
-    """What the quantizers with a codebook of vectors share.
+    """A codebook of vectors, of which z gets the nearest. Subclasses have `stored_codebook` and maybe `follow`.
+
+    loss = ||sg[z] - e||^2 + beta ||z - sg[e]||^2, means over positions and channels (van den Oord et al. 2017, eq. 3);
+    0 with a `gradient` that trains the codebook.
 
     Attributes:
       code_dim: D.
       num_codes: K.
       beta: weight of the commitment loss.
-      kmeans: start from the k-means centres of encoder vectors.
-      dead_code_threshold: a code whose running frequency is below this / K is dead, and restarts on a random vector of
-        the batch; 0 turns this off. Where K is so large that codes in use wait long for their turn, they are given
-        the time (`_dead`).
-      decay: of the running means, per step.
+      gradient: an entry of ESTIMATORS.
+      cosine: compare directions: vectors and codes have length 1 (Yu et al. 2021, sec. 3.2).
+      projection: V, numbers to which a linear map takes the encoder's vectors before all else; 0: none, V is D.
     """
 
     num_codes: Codes
     beta: Weight = 1.0
-    kmeans: bool = True
-    dead_code_threshold: Annotated[float, Range(0, 1)] = 0.01
-    decay: Decay = 0.99
+    gradient: Annotated[str, OneOf(ESTIMATORS)] = "straight_through"
+    cosine: bool = False
+    projection: Annotated[int, Range(0, 2**16)] = 0
+
+    copies: ClassVar[int] = 4  # of the codebook in training: itself, its gradient and the optimizer's two moments
+
+    def setup(self):
+        if self.projection:
+            self._projection = Dense(self.projection, precision=jax.lax.Precision.HIGHEST, name="projection")
 
     @property
-    def initial_vectors(self) -> int:
-        """How many of the encoder's vectors `initialise` wants."""
-        enough, most, least = _KMEANS_VECTORS
-        return max(min(enough * self.num_codes, most), least * self.num_codes) if self.kmeans else 0
+    def vector_dim(self) -> int:
+        """V, the numbers of a code's vector: the channels that the decoder sees."""
+        return self.projection or self.code_dim
 
-    def _uniform(self, _: Any = None) -> jax.Array:
-        return jnp.full((self.num_codes,), 1 / self.num_codes, jnp.float32)
+    @property
+    def _estimator(self) -> Estimator:
+        return ESTIMATORS[self.gradient]
 
-    def _average(self, old: jax.Array, new: jax.Array, unused: jax.Array | bool) -> jax.Array:
-        return jnp.where(unused, old, self.decay * old + (1 - self.decay) * new)
+    def check(self, key: str) -> None:
+        """Raises InputError, naming the config's `key`, for codes on a line, or more than the memory holds."""
+        if self.cosine and self.vector_dim < 2:
+            raise InputError(f"{key}.cosine=True: expected vectors of 2 numbers or more; of 1 number, all are 1 or -1")
+        needed, limit = 4 * self.copies * self.num_codes * self.vector_dim, device_memory()
+        if limit is not None and needed > limit:
+            raise InputError(
+                f"{key}.num_codes={self.num_codes}: {self.vector_dim:,} numbers each take {needed / 2**30:,.0f} GiB in "
+                f"training, expected at most the {limit / 2**30:,.0f} GiB of a device; {key}.projection shortens them"
+            )
+
+    def project(self, z: jax.Array) -> jax.Array:
+        """Map the encoder's vectors (..., D) to those that are compared with the codes, (..., V)."""
+        return self._normalized(self._projection(z) if self.projection else z)
+
+    def _normalized(self, vectors: jax.Array) -> jax.Array:
+        """Return vectors (..., V) at length 1 if directions are compared, else as they are."""
+        if not self.cosine:
+            return vectors
+        square = jnp.sum(vectors**2, axis=-1, keepdims=True)
+        return vectors / jnp.sqrt(jnp.maximum(square, _MIN_SQUARE))
+
+    def stored_codebook(self) -> jax.Array:
+        """Return the codes' vectors (K, V) float32, of any length."""
+        raise NotImplementedError
+
+    def codebook(self) -> jax.Array:
+        """Return the codes' vectors (K, V) float32, of length 1 if directions are compared.
+
+        They are normalized here, wherever they are used: after each step, each update of means and each restart, and
+        with a gradient that knows of it.
+        """
+        return self._normalized(self.stored_codebook())
 
     def lookup(self, codes: jax.Array) -> jax.Array:
-        """(...,) codes -> (..., D) vectors, float32."""
+        """Return the vectors of codes: (...) -> (..., V) float32."""
         return jnp.take(self.codebook(), codes, axis=0)
 
-    def initialize(self, vectors: jax.Array, seed: int) -> None:
-        """Puts the codebook on the k-means centres of the vectors (N, D), N >= K. Not traceable."""
-        centres = kmeans(np.asarray(vectors, np.float32), self.num_codes, seed)
-        # By NumPy: JAX would compile each of the operations, for this once.
-        self._put(np.full(self.num_codes, 1 / self.num_codes, np.float32), centres)
+    def quantize(self, z: jax.Array, train: bool, progress: Any, keys: Any) -> Quantized:
+        """Quantize z (..., V) with the codebook as it is; with `train`, the running statistics then follow."""
+        codes = nearest_codes(jax.lax.stop_gradient(z), jax.lax.stop_gradient(self.codebook()))
+        e = self.lookup(codes)
+        frequency = code_frequency(codes, self.num_codes)
+        loss, terms = jnp.zeros((), jnp.float32), dict[str, jax.Array]()
+        if not self._estimator.trains_codebook:
+            loss, terms = self.losses(z, e)
+        if train and not self.is_initializing():
+            self.follow(jax.lax.stop_gradient(z), codes)
+        return Quantized(e, codes, loss, {**terms, "code_frequency": frequency})
 
-    def after_update(self, z: jax.Array, key: jax.Array) -> None:
-        """Restarts dead codes on distinct vectors of the global batch z (..., D); if they are too few, some wait."""
-        if self.dead_code_threshold:
-            vectors = z.reshape(-1, self.code_dim).astype(jnp.float32)
-            dead = self._dead(len(vectors))
-            order, distinct = jax.lax.cond(
-                dead.any(), _distinct_first, lambda *_: (jnp.arange(len(vectors)), len(vectors)), vectors, key
-            )
-            turn = jnp.cumsum(dead) - 1  # (K,), among the dead
-            self._replace((dead & (turn < distinct))[:, None], vectors[order[jnp.clip(turn, 0, len(vectors) - 1)]])
+    def losses(self, z: jax.Array, e: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Return the loss () and its terms, from z and the vectors of its codes, both (..., V)."""
+        codebook_loss = jnp.mean((jax.lax.stop_gradient(z) - e) ** 2)
+        commitment_loss = jnp.mean((z - jax.lax.stop_gradient(e)) ** 2)
+        terms = {"codebook_loss": codebook_loss, "commitment_loss": commitment_loss}
+        return codebook_loss + self.beta * commitment_loss, terms
 
-    def _dead(self, positions: int) -> jax.Array:
-        """Which codes (K,) are dead, by the positions of a step; those that may be get time to show themselves.
+    def follow(self, z: jax.Array, codes: jax.Array) -> None:
+        """Update running statistics from z (..., V) and its codes (...)."""
 
-        A code that is used in the mean rate has N / K uses in a step of N positions, and none in s steps with
-        probability exp(-s N / K). Its frequency, 1 / K in the mean, is then decay^s / K. That is below t / K, t the
-        threshold, after s0 = ln(t) / ln(decay) steps: no sign of death unless many uses were due by then. So a code
-        must be silent for s1 = _PATIENCE K / N steps at the least (a false alarm in exp(20) = 5e8 uses). If s1 <= s0,
-        it is by the time that it falls below the limit. Else it is slowed down there: it loses half of its frequency,
-        and is dead, in s1 - s0 steps. In an EMA both means are slowed down, so that their quotient, the code, stays.
-        """
-        limit = max(self.dead_code_threshold / self.num_codes, 4 * RAREST)
-        frequency: jax.Array = self.get_variable("codebook", "frequency")
-        low = frequency < limit
-        waited = math.log(limit * self.num_codes) / math.log(self.decay) if self.decay else 0.0
-        rest = _PATIENCE * self.num_codes / positions - waited
-        if not self.decay or rest <= 0:
-            return low
-        self._scale(jnp.where(low, 0.5 ** (1 / rest) / self.decay, 1.0))
-        slowed: jax.Array = self.get_variable("codebook", "frequency")
-        return slowed < limit / 2
-
-
-def _distinct_first(vectors: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A random order (N,) of vectors (N, D) with those that are there already at its end; how many the others are.
-
-    Vectors are alike if a hash of their bits is: of those that are not, hardly ever two.
-    """
-    # The same factors for all steps, which spares to draw them; odd ones, so that no bits are lost.
-    factors = np.random.default_rng(0).integers(2**32, size=vectors.shape[1], dtype=np.uint32)
-    bits = jax.lax.bitcast_convert_type(vectors, jnp.uint32)
-    bits ^= bits >> 16  # what was bfloat16 differs in the upper half alone
-    hashes = jnp.sum(bits * (factors | 1), axis=1, dtype=jnp.uint32)
-    by_hash = jnp.argsort(hashes)
-    repeats = jnp.diff(hashes[by_hash], prepend=~hashes[by_hash[:1]]) == 0
-    repeated = jnp.zeros(len(vectors), bool).at[by_hash].set(repeats)
-    return jnp.argsort(jax.random.uniform(key, (len(vectors),)) + repeated), jnp.sum(~repeated)
+    def estimate(self, z: jax.Array, z_q: jax.Array) -> jax.Array:
+        """Return the vectors z_q (..., V) with the gradient to z (..., V) that `gradient` says."""
+        return self._estimator.output(z, z_q)

@@ -1,4 +1,4 @@
-"""No codes but a normal distribution: the variational autoencoder."""
+"""The variational autoencoder: a normal distribution in place of codes."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _LOG_VARIANCE = (-30.0, 20.0)  # the bounds of ln sigma^2: far from where it mat
 
 
 class Gaussian(Quantizer):
-    """The variational autoencoder (Kingma & Welling 2014): what codes are measured against. There is no second stage.
+    """The variational autoencoder (Kingma & Welling 2014), which codes are measured against. There is no second stage.
 
     The encoder's vector gives mean mu and log-variance ln sigma^2 of each latent. In training they are drawn,
     mu + sigma eps with standard normal eps (sec. 2.4), in evaluation they are mu.
@@ -36,9 +36,9 @@ class Gaussian(Quantizer):
         self._moments = Dense(2 * self.latent_dim, name="moments")
         self._vectors = Dense(self.code_dim, name="vectors")
 
-    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, keys: Any = None) -> Quantized:
-        """z (B, ..., D) -> Quantized; in training `keys` holds a key (B,) for each row of the first axis."""
-        mean, log_variance = jnp.split(self._moments(z.astype(jnp.float32)), 2, axis=-1)  # (B, ..., latent_dim)
+    def quantize(self, z: jax.Array, train: bool, progress: Any, keys: Any) -> Quantized:
+        """Draw latents for z (B, ..., D); in training `keys` holds a key (B,) for each row of the first axis."""
+        mean, log_variance = jnp.split(self._moments(z), 2, axis=-1)  # (B, ..., latent_dim)
         log_variance = jnp.clip(log_variance, *_LOG_VARIANCE)
         latents = mean
         if train and keys is not None:
@@ -46,11 +46,11 @@ class Gaussian(Quantizer):
             latents = mean + jnp.exp(log_variance / 2) * normal
         divergence = kl_to_standard(mean, log_variance)
         loss = self.kl_weight(progress if train else 1.0) * divergence
-        return Quantized(self._vectors(latents).astype(z.dtype), None, loss, {"kl": divergence})
+        return Quantized(self._vectors(latents), None, loss, {"kl": divergence})
 
 
 def kl_to_standard(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    """KL(N(mean, variance) || N(0, 1)), sum over the last axis, mean over the others, in nats: (..., J) twice -> ()."""
+    """Return KL(N(mean, variance) || N(0, 1)) in nats, summed over the last axis: (..., J) twice -> (), the mean."""
     # expm1: near the prior, where unused latents are, e^x - 1 would be all rounding.
     terms = mean**2 + jnp.expm1(log_variance) - log_variance
     return jnp.mean(jnp.sum(terms, axis=-1)) / 2

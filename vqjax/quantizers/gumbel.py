@@ -13,7 +13,7 @@ from vqjax.quantizers.base import Quantized, Quantizer
 from vqjax.quantizers.estimators import straight_through
 from vqjax.system.errors import InputError
 
-_COLDEST = 1e-3  # temperature
+_MIN_TEMPERATURE = 1e-3
 _RAREST = 1e-8  # the logarithm of a running mean no longer falls below this
 
 
@@ -31,7 +31,8 @@ class Gumbel(Quantizer):
     Attributes:
       code_dim: D.
       num_codes: K.
-      from_logits: z (..., K) holds the logits, as DALL-E's encoder gives them; else they are a linear map of z.
+      from_logits: z holds the logits, as DALL-E's encoder gives them, and D is K; else they are a linear map of z.
+      embedding_dim: V, numbers of a code's vector; 0: D.
       hard: forward the one-hot of the largest y, backward y (the straight-through Gumbel-softmax).
       alignment: if not 0, each embedding starts in the direction of z that makes its code probable, and the logits are
         of this size where z is of size 1, so that z_q tells of z before anything is learned.
@@ -43,6 +44,7 @@ class Gumbel(Quantizer):
 
     num_codes: Codes
     from_logits: bool = False
+    embedding_dim: Annotated[int, Range(0, 2**16)] = 0
     hard: bool = True
     alignment: Annotated[float, Range(0, 1e3)] = 0.0
     temperature: ScheduleConfig = ScheduleConfig("exponential", 2.0, 0.5, 0.8)
@@ -50,10 +52,12 @@ class Gumbel(Quantizer):
     diversity_weight: Weight = 0.1
     decay: Decay = 0.99
 
+    schedule_metrics = ("temperature",)
+
     @property
-    def input_dim(self) -> int:
-        """Channels of z."""
-        return self.num_codes if self.from_logits else self.code_dim
+    def vector_dim(self) -> int:
+        """V, the numbers of a code's vector: the channels that the decoder sees."""
+        return self.embedding_dim or self.code_dim
 
     def setup(self):
         if not self.from_logits:
@@ -64,28 +68,30 @@ class Gumbel(Quantizer):
         self._frequency = self.variable("codebook", "frequency", uniform)
 
     def _initial_embedding(self, key: jax.Array) -> jax.Array:
-        """(K, D): rows of norm about 1, or if they are aligned as long as a z of size 1."""
+        """Return rows (K, V) of norm about 1 or, if aligned, of the norm of a z of size 1."""
         if not self.alignment:
             initializer = nn.initializers.variance_scaling(1, "fan_out", "normal")
-            return initializer(key, (self.num_codes, self.code_dim))
+            return initializer(key, (self.num_codes, self.vector_dim))
         directions = self._logits(jnp.eye(self.code_dim)).T  # there is no bias yet
         return jnp.sqrt(self.code_dim) * directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
 
     def check(self, key: str) -> None:
-        """Raises InputError, naming the config's `key`, if a temperature is too low, or nothing can be aligned."""
-        if self.from_logits and self.alignment:
-            raise InputError(f"{key}.alignment={self.alignment}: expected 0 with {key}.from_logits=True")
+        """Raises InputError, naming the config's `key`, for a temperature too low, or dimensions that differ."""
+        if self.from_logits and self.code_dim != self.num_codes:
+            raise InputError(f"{key}.from_logits=True: expected code_dim {self.num_codes}, got {self.code_dim}")
+        if self.alignment and (self.from_logits or self.vector_dim != self.code_dim):
+            raise InputError(f"{key}.alignment={self.alignment}: expected from_logits=False and embedding_dim=0")
         for end in ("start", "end"):
-            if (value := getattr(self.temperature, end)) < _COLDEST:
-                raise InputError(f"{key}.temperature.{end}={value}: expected at least {_COLDEST}")
+            if (value := getattr(self.temperature, end)) < _MIN_TEMPERATURE:
+                raise InputError(f"{key}.temperature.{end}={value}: expected at least {_MIN_TEMPERATURE}")
 
     def lookup(self, codes: jax.Array) -> jax.Array:
-        """(...,) codes -> (..., D) vectors, float32."""
+        """Return the vectors of codes: (...) -> (..., V) float32."""
         return jnp.take(self._embedding, codes, axis=0)
 
-    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, keys: Any = None) -> Quantized:
-        """z (B, ..., D or K) -> Quantized; in training `keys` holds a key (B,) for each row of the first axis."""
-        logits = z.astype(jnp.float32) if self.from_logits else self._logits(z.astype(jnp.float32))  # (B, ..., K)
+    def quantize(self, z: jax.Array, train: bool, progress: Any, keys: Any) -> Quantized:
+        """Draw codes for z (B, ..., D); in training `keys` holds a key (B,) for each row of the first axis."""
+        logits = z if self.from_logits else self._logits(z)  # (B, ..., K)
         progress = progress if train else 1.0
         divergence, diversity = kl_to_uniform(logits), self._diversity(logits, train)
         temperature, weight = self.temperature(progress), self.kl_weight(progress)
@@ -106,10 +112,10 @@ class Gumbel(Quantizer):
             "code_frequency": one_hot.mean(tuple(range(codes.ndim))),
         }
         loss = weight * divergence + self.diversity_weight * diversity
-        return Quantized(z_q.astype(z.dtype), codes, loss, metrics)
+        return Quantized(z_q, codes, loss, metrics)
 
     def _diversity(self, logits: jax.Array, train: bool) -> jax.Array:
-        """The diversity loss of logits (..., K) against the running mean, which with `train` then follows."""
+        """Return the diversity loss of logits (..., K) against the running mean, which with `train` then follows."""
         mean = jax.nn.softmax(logits).mean(tuple(range(logits.ndim - 1)))
         running = self._frequency.value
         if train and not self.is_initializing():
@@ -118,6 +124,6 @@ class Gumbel(Quantizer):
 
 
 def kl_to_uniform(logits: jax.Array) -> jax.Array:
-    """KL(softmax(logits) || uniform) = ln K - H over the last axis, mean over the others, in nats: (..., K) -> ()."""
+    """Return KL(softmax(logits) || uniform) = ln K - H in nats, over the last axis: (..., K) -> (), the mean."""
     log_p = jax.nn.log_softmax(logits)
     return jnp.log(logits.shape[-1]) + jnp.mean(jnp.sum(jnp.exp(log_p) * log_p, axis=-1))

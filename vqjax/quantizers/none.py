@@ -9,10 +9,10 @@ from vqjax.quantizers.base import Quantized, Quantizer
 
 
 class Identity(Quantizer):
-    """No quantization: what the others are measured against. There are no codes, so no second stage."""
+    """No quantization, which the others are measured against. There are no codes, so no second stage."""
 
     num_codes = 0
 
-    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, keys: Any = None) -> Quantized:
-        """z (..., D) -> Quantized whose z_q is z."""
+    def quantize(self, z: jax.Array, train: bool, progress: Any, keys: Any) -> Quantized:
+        """Return z (..., D) as it is."""
         return Quantized(z, None, jnp.zeros((), jnp.float32), {})

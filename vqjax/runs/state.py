@@ -1,7 +1,6 @@
 """All that a run carries from step to step."""
 
 import math
-import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import jax
 import numpy as np
 import optax
 
+from vqjax.ops.memory import device_memory
 from vqjax.system.errors import InputError
 
 
@@ -52,11 +52,8 @@ def check_memory(state: TrainState) -> None:
 
     What a step needs beside that depends on the batch, and is not counted.
     """
-    device = jax.local_devices()[0]
-    if (limit := (device.memory_stats() or {}).get("bytes_limit")) is None:
-        if not hasattr(os, "sysconf"):  # Windows
-            return
-        limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()
+    if (limit := device_memory()) is None:
+        return
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
     needed = num_bytes((state, state.params))
     if needed > limit:

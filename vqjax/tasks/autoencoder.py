@@ -54,10 +54,10 @@ class AutoencoderTask(QuantizedTask):
         fields = section_fields(AutoencoderFields, config.model, "config.model", *tables)
         code_dim, dtype = fields.code_dim, DTYPES[fields.dtype]
         self.likelihood = build(LIKELIHOODS, config, "model.likelihood")
-        quantizer = build(QUANTIZERS, config, "model.quantizer", code_dim=code_dim)
-        encoder = build(ENCODERS, config, "model.encoder", features=quantizer.input_dim, dtype=dtype)
+        encoder = build(ENCODERS, config, "model.encoder", features=code_dim, dtype=dtype)
         features = channels * self.likelihood.parameters
         decoder = build(DECODERS, config, "model.decoder", features=features, dtype=dtype)
+        quantizer = build(QUANTIZERS, config, "model.quantizer", code_dim=code_dim)
         if encoder.stride != decoder.stride:
             raise InputError(f"config.model.encoder has stride {encoder.stride}, the decoder {decoder.stride}")
         if height % encoder.stride or width % encoder.stride:
@@ -67,6 +67,7 @@ class AutoencoderTask(QuantizedTask):
             )
         self.grid = (*frames, height // encoder.stride, width // encoder.stride)
         self.positions = math.prod(self.grid)
+        quantizer.check(f"config.model.{config.model.quantizer}")
         self.module = models.Autoencoder(encoder, quantizer, decoder)
         self._evaluate = jax.jit(self.apply_eval)
 

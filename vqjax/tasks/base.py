@@ -167,8 +167,8 @@ class Task:
     def apply_train(
         self, variables: Mapping, batch: Mapping, step: jax.Array, key: jax.Array
     ) -> tuple[Any, dict[str, Any]]:
-        """The output on a batch in training, and the collections other than params as they are afterwards."""
-        collections = [name for name in variables if name != "params"]
+        """The output on a batch in training, and the collections other than params and constants as they are then."""
+        collections = [name for name in variables if name not in ("params", "constants")]
         progress = step / self.config.steps
         arguments = self.inputs(batch), True, progress, example_keys(batch, key)
         found: Any = self.module.apply(variables, *arguments, mutable=collections)

@@ -74,11 +74,7 @@ class ClassifierTask(QuantizedTask):
                 f"{shape[0]} x {shape[1]} pixels"
             )
         quantizer = build(QUANTIZERS, config, "model.quantizer", code_dim=backbone.features)
-        if quantizer.input_dim != backbone.features:
-            raise InputError(
-                f"config.model.{fields.quantizer} takes {quantizer.input_dim} channels, config.model.{fields.backbone} "
-                f"has {backbone.features}"
-            )
+        quantizer.check(f"config.model.{fields.quantizer}")
         codes = fields.quantize if quantizer.num_codes else "none"
         self._traits = {"stages": "end to end", "quantizer": fields.quantizer, "codes": codes}
         self._build(fields, backbone, quantizer, fields.quantize)
@@ -177,10 +173,7 @@ class CodeClassifierTask(ClassifierTask):
     @property
     def input_shape(self) -> tuple[int, ...]:
         """(h, w, F) of the features."""
-        if self._inputs == "pixels":
-            return self.image_shape
-        latents = self._inputs == "latents"
-        return *self.stage1.grid, self.stage1.task.module.quantizer.input_dim if latents else self.stage1.code_dim
+        return self.image_shape if self._inputs == "pixels" else (*self.stage1.grid, self.stage1.code_dim)
 
     def read(self, config: ConfigDict, name: str) -> Split:
         """The `label` of "train" or "test", with `codes` where stage 1 has made them once, else `image`."""

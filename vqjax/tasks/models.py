@@ -77,12 +77,12 @@ class Autoencoder(nn.Module):
         return over_frames(lambda frames: self.encoder(frames, train), x)
 
     def initialize(self, vectors: jax.Array, seed: int) -> None:
-        """The quantizer's `initialise`, for `apply(..., mutable=True)`."""
+        """The quantizer's `initialize`, for `apply(..., mutable=True)`."""
         self.quantizer.initialize(vectors, seed)
 
-    def after_update(self, z: jax.Array, key: jax.Array) -> None:
-        """The quantizer's `refresh`, for `apply(..., mutable=True)`."""
-        self.quantizer.after_update(z, key)
+    def after_update(self, z: jax.Array, gather: Callable, key: jax.Array) -> None:
+        """The quantizer's `after_update`, for `apply(..., mutable=True)`."""
+        self.quantizer.after_update(z, gather, key)
 
 
 class Classified(NamedTuple):
@@ -154,9 +154,9 @@ class Classifier(nn.Module):
         return self._norm(POOLING[self.quantize](self.backbone(x, train)), train)
 
     def initialize(self, vectors: jax.Array, seed: int) -> None:
-        """The quantizer's `initialise`, for `apply(..., mutable=True)`."""
+        """The quantizer's `initialize`, for `apply(..., mutable=True)`."""
         self.quantizer.initialize(vectors, seed)
 
-    def after_update(self, z: jax.Array, key: jax.Array) -> None:
-        """The quantizer's `refresh`, for `apply(..., mutable=True)`."""
-        self.quantizer.after_update(z, key)
+    def after_update(self, z: jax.Array, gather: Callable, key: jax.Array) -> None:
+        """The quantizer's `after_update`, for `apply(..., mutable=True)`."""
+        self.quantizer.after_update(z, gather, key)

@@ -46,9 +46,9 @@ class QuantizedTask(Task):
     def after_update(
         self, variables: dict[str, Any], vectors: jax.Array, gather: Callable, step: jax.Array, key: jax.Array
     ) -> dict[str, Any]:
-        """The variables with the codebook refreshed by the global batch."""
-        refreshed: Any = self.module.apply(variables, gather(vectors), key, method="after_update", mutable=True)[1]
-        return refreshed
+        """The variables with the codebook changed by the global batch."""
+        updated: Any = self.module.apply(variables, vectors, gather, key, method="after_update", mutable=True)[1]
+        return updated
 
 
 def initialise(

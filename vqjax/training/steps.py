@@ -98,7 +98,9 @@ def train_step(
             return jax.lax.all_gather(x, axes.BATCH, tiled=True)
 
         key = jax.random.fold_in(refresh_key, state.step)
-        variables = dict(task.after_update({"params": params, **extra}, vectors, gather, state.step, key))
+        variables = dict(
+            task.after_update({"params": params, **state.extra, **extra}, vectors, gather, state.step, key)
+        )
         refreshed = variables.pop("params")
         opt_state = _reset_moments(optimizer, opt_state, params, refreshed)
         metrics["gradient_norm"] = finite.global_norm(grads)

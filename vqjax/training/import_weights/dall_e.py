@@ -30,12 +30,13 @@ class DallE(OwnImages):
     def config(self) -> ConfigDict:
         config = self.base_config()
         num_codes = self._encoder.shape("blocks.output.conv.w", 4)[0]
-        code_dim, width = (state.shape("blocks.input.w", 4)[0] for state in (self._decoder, self._encoder))
+        embedding_dim, width = (state.shape("blocks.input.w", 4)[0] for state in (self._decoder, self._encoder))
         networks = {"encoder": "openai", "decoder": "openai", "quantizer": "gumbel", "likelihood": "logit_laplace"}
-        config.model.update({"code_dim": code_dim, **networks})
+        config.model.update({"code_dim": num_codes, **networks})
         blocks = self._encoder.count("blocks.group_1.block_{}.", first=1)
         config.model.openai.update({"width": width, "groups": _GROUPS, "blocks": blocks})
-        config.model.gumbel.update({"num_codes": num_codes, "from_logits": True, "hard": False})
+        codes = {"num_codes": num_codes, "from_logits": True, "embedding_dim": embedding_dim, "hard": False}
+        config.model.gumbel.update(codes)
         config.model.logit_laplace.update({"epsilon": 0.1, "input_range": "mapped"})
         return config
 
@@ -43,10 +44,10 @@ class DallE(OwnImages):
         params = expected["params"]
         encoder = ["blocks.input", *_blocks(self._encoder), "blocks.output.conv"]
         decoder = [*_blocks(self._decoder), "blocks.output.conv"]
-        num_codes, code_dim = params["quantizer"]["codebook"].shape
+        num_codes, embedding_dim = params["quantizer"]["codebook"].shape
         # A one-hot code through the decoder's 1 x 1 convolution is a column of its kernel, plus the bias.
-        kernel = self._decoder.take("blocks.input.w", (code_dim, num_codes, 1, 1))[:, :, 0, 0]
-        codebook: np.ndarray = kernel.T + self._decoder.take("blocks.input.b", (code_dim,))
+        kernel = self._decoder.take("blocks.input.w", (embedding_dim, num_codes, 1, 1))[:, :, 0, 0]
+        codebook: np.ndarray = kernel.T + self._decoder.take("blocks.input.b", (embedding_dim,))
         networks = {
             "encoder": _layers(self._encoder, encoder, params["encoder"]),
             "decoder": _layers(self._decoder, decoder, params["decoder"]),

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from vqjax.system.errors import InputError
 from vqjax.training.import_weights.source import OwnImages, uniform_frequency
 from vqjax.training.import_weights.state_dict import StateDict
 from vqjax.training.import_weights.vqgan_yaml import Architecture, read_yaml
@@ -30,12 +29,14 @@ class _Names(NamedTuple):
 
 _TAMING = _Names("encoder.down.{stage}", "decoder.up.{stage}", "block", ("block_1", "attn_1", "block_2"))
 _LLAMAGEN = _Names("encoder.conv_blocks.{stage}", "decoder.conv_blocks.{inner}", "res", ("0", "1", "2"))
+# How names begin of tensors that matter in training only: the networks of taming's loss, and LlamaGen's latest codes.
+_UNUSED = ("loss.", "quantize.codebook_used")
 
 
 class VQGAN(OwnImages):
     """A VQGAN with nearest codes, or with codes by Gumbel-softmax; the file has all its sizes.
 
-    What belongs to the loss alone, the names that begin with "loss.", is left out.
+    What the run does not need, _UNUSED, is left out.
     """
 
     def __init__(self, states: Sequence[StateDict], yaml: str = "", size: str = "", data_path: str = ""):
@@ -67,20 +68,19 @@ class VQGAN(OwnImages):
         )
 
     def config(self) -> ConfigDict:
-        config, sizes = self.base_config(), self._architecture
-        if self._names is _LLAMAGEN:
-            raise InputError(f"{self._state.path}: LlamaGen's codes, nearest by their angle, are not known here yet")
-        quantizer = "gumbel" if sizes.gumbel else "vq"
-        networks = {"encoder": "vqgan", "decoder": "vqgan", "quantizer": quantizer, "likelihood": "l1"}
+        config, sizes, llamagen = self.base_config(), self._architecture, self._names is _LLAMAGEN
+        quantizer, likelihood = "gumbel" if sizes.gumbel else "vq", "mse" if llamagen else "l1"
+        networks = {"encoder": "vqgan", "decoder": "vqgan", "quantizer": quantizer, "likelihood": likelihood}
         config.model.update({"code_dim": sizes.code_dim, **networks})
         names = ("width", "multipliers", "attention", "blocks", "latent_width")
         config.model.vqgan.update({name: getattr(sizes, name) for name in names})
-        config.model.vq.update({"beta": 0.25, "kmeans": False, "dead_code_threshold": 0.0})
+        config.model.vq.update({"beta": 0.25, "cosine": llamagen, "kmeans": False, "dead_code_threshold": 0.0})
         config.model[quantizer].num_codes = sizes.num_codes
         return config
 
     def variables(self, expected: Mapping[str, Any]) -> dict[str, Any]:
-        self._state.drop("loss.")
+        for prefix in _UNUSED:
+            self._state.drop(prefix)
         params = expected["params"]
         networks = {"encoder": self._encoder(params["encoder"]), "decoder": self._decoder(params["decoder"])}
         return {
