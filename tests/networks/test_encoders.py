@@ -132,7 +132,7 @@ def test_bfloat16_computes_in_bfloat16(table, name):
 CHOICES = {
     "deepmind": {**REFERENCE, "width": 8, "residual_width": 8, "blocks": 6, "stages": 1, "batch_norm": True},
     "openai": {**OPENAI, "groups": 2, "blocks": 3},
-    "vqgan": {**VQGAN, "multipliers": (1,), "attention": (), "blocks": 3},
+    "vqgan": {**VQGAN, "multipliers": (1, 1, 1), "attention": (), "blocks": 2},
 }
 
 

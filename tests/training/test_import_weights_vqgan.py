@@ -72,9 +72,14 @@ def checkpoint(network, **changes):
     return {"epoch": 1, "state_dict": state, "callbacks": {nn.ReLU: {"best": np.float64(1)}}}
 
 
-def described(path, kind, changes={}, **params):
+def described(path, kind, changes=(), **params):
     """Writes the model's yaml."""
-    params = {"n_embed": CODES, "embed_dim": WIDTHS[kind][1], "ddconfig": networks_config(kind, **changes), **params}
+    params = {
+        "n_embed": CODES,
+        "embed_dim": WIDTHS[kind][1],
+        "ddconfig": networks_config(kind, **dict(changes)),
+        **params,
+    }
     path.write_text(yaml.safe_dump({"model": {"target": f"taming.models.vqgan.{kind}", "params": params}}))
     return path
 

@@ -3,6 +3,7 @@
 Stages of residual blocks with group normalization and swish, self-attention where the feature map is small.
 """
 
+import math
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -68,8 +69,9 @@ class AttentionBlock(_Block):
         """(B, h, w, features) -> the same."""
         b, h, w, c = x.shape
         y = _group_norm(x, self.dtype)
-        query, key, value = (self._conv(y, 1).reshape(b, h * w, 1, c) for _ in range(3))
-        y = jax.nn.dot_product_attention(query, key, value)  # softmax(q k / sqrt(c)) v
+        query, key, value = (self._conv(y, 1).reshape(b, h * w, c) for _ in range(3))
+        logits = jnp.einsum("bqc,bkc->bqk", query, key, preferred_element_type=jnp.float32) / math.sqrt(c)
+        y = jnp.einsum("bqk,bkc->bqc", nn.softmax(logits).astype(self.dtype), value)
         return x + self._conv(y.reshape(x.shape), 1)
 
 
