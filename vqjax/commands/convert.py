@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> None:
     source.add_argument("files", nargs=2, metavar=("ENCODER", "DECODER"), help="a module, or its state_dict")
     _add_run_flags(source, "ImageNet", IMAGENET_VARIANCE)
     _add_image_flags(source, "256")
-    source = sources.add_parser("vqgan", help="a VQGAN of taming-transformers")
+    source = sources.add_parser("vqgan", help="a VQGAN of taming-transformers or LlamaGen")
     source.add_argument("files", nargs=1, metavar="FILE", help="a checkpoint, or its state_dict")
     source.add_argument("--yaml", default="", help="the model's yaml: it is compared with the weights")
     _add_run_flags(source, "ImageNet", IMAGENET_VARIANCE)
