@@ -1,4 +1,4 @@
-"""What the tests of quantizers share."""
+"""Helpers that the tests of quantizers share."""
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +8,20 @@ from vqjax.config.check import build
 from vqjax.quantizers import QUANTIZERS
 
 
-def built(name, **fields):
-    """An entry of QUANTIZERS for vectors of 2 numbers, with the fields of the small config but for those given."""
+def built(name, given=None, **fields):
+    """Build an entry of QUANTIZERS from the small config with other fields, for vectors of 2 numbers or as `given`."""
     config = small_autoencoder()
-    config.model.quantizer = name
+    config.model.update({"quantizer": name, "signs": {"beta": 0.25}})
     config.model[name].update(fields)
-    return build(QUANTIZERS, config, "model.quantizer", code_dim=2)
+    return build(QUANTIZERS, config, "model.quantizer", **(given or {"code_dim": 2}))
 
 
 def call(quantizer, variables, z, train=False):
-    """Half through a run: what comes of z (B, h, w, D), and the collections as they are afterwards."""
-    noise = jax.random.split(jax.random.key(0), len(z))
-    return quantizer.apply(variables, jnp.asarray(z), train, 0.5, noise, mutable=["codebook"])
+    """Quantize z (B, h, w, D) half through a run; returns the result and the collections as they are then."""
+    keys = jax.random.split(jax.random.key(0), len(z))
+    return quantizer.apply(variables, jnp.asarray(z), train, 0.5, keys, mutable=["codebook"])
+
+
+def update(quantizer, variables, z, key, gather=lambda x: x):
+    """Apply `after_update` on one device, or with another `gather`; returns the variables."""
+    return quantizer.apply(variables, z, gather, key, method="after_update", mutable=True)[1]

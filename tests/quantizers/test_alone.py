@@ -8,12 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import CODED
+from quantizing import update
 
 from configs import autoencoder
 from vqjax.config.check import build
-from vqjax.quantizers import QUANTIZERS
+from vqjax.quantizers import EMA, QUANTIZERS
 
-REQUIRED = {"fsq": {"levels": (3, 4)}, "none": {}, "gaussian": {}}  # beside code_dim; of the others, num_codes
+REQUIRED = {  # beside code_dim; of the others, num_codes
+    "fsq": {"levels": (3, 4)},
+    "none": {},
+    "gaussian": {},
+    "residual": {"quantizer": EMA(code_dim=5, num_codes=12)},
+}
 
 
 def alone(name):
@@ -42,8 +48,7 @@ def test_any_leading_shape_gives_what_the_grid_gives(name, train):
     def of(z):
         """Without noise, so that training draws nothing that depends on the shape."""
         quantized, after = quantizer.apply(variables, z, train, mutable=["codebook"])
-        refreshed = quantizer.apply(variables, z, jax.random.key(2), method="after_update", mutable=True)[1]
-        return quantized, after, refreshed
+        return quantized, after, update(quantizer, variables, z, jax.random.key(2))
 
     (expected, *collections) = of(z)
     for shape in ((24, 5), (2, 12, 5), (2, 3, 2, 2, 5)):
@@ -51,8 +56,9 @@ def test_any_leading_shape_gives_what_the_grid_gives(name, train):
         assert found.z_q.shape == shape
         np.testing.assert_allclose(found.z_q.reshape(z.shape), expected.z_q, atol=1e-5)
         if name in CODED:
-            assert found.codes.shape == shape[:-1]
-            np.testing.assert_array_equal(found.codes.reshape(2, 4, 3), expected.codes)
+            depth = expected.codes.shape[3:]
+            assert found.codes.shape == (*shape[:-1], *depth)
+            np.testing.assert_array_equal(found.codes.reshape(2, 4, 3, *depth), expected.codes)
         same = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6)  # noqa: E731
         jax.tree.map(same, (found.loss, found.metrics, others), (expected.loss, expected.metrics, collections))
     one = of(z[0, 0, 0])[0]

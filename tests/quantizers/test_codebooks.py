@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quantizing import call
+from quantizing import call, update
 
 from vqjax.quantizers import EMA, VQ
 
@@ -121,14 +121,14 @@ def test_restart_replaces_dead_codes_and_only_those(quantizer):
         _, updated = call(quantizer, variables, Z, train=True)
         variables = {**variables, **updated}
     before = quantizer.apply(variables, method="codebook")
-    _, after = quantizer.apply(variables, jnp.asarray(Z), jax.random.key(0), method="after_update", mutable=True)
+    after = update(quantizer, variables, jnp.asarray(Z), jax.random.key(0))
     codebook = quantizer.apply(after, method="codebook")
     np.testing.assert_array_equal(codebook[:2], before[:2])
     assert np.min(np.abs(Z.reshape(-1, 2) - codebook[2]).sum(-1)) < 1e-5  # one of the batch's vectors
     np.testing.assert_allclose(after["codebook"]["frequency"][2], 1 / 3)
-    # It survives the next step, update and refresh included.
+    # It survives the next step, with its update and restarts.
     _, updated = call(quantizer, after, Z, train=True)
-    _, again = quantizer.apply({**after, **updated}, Z, jax.random.key(1), method="after_update", mutable=True)
+    again = update(quantizer, {**after, **updated}, Z, jax.random.key(1))
     assert again["codebook"]["frequency"][2] >= 0.9 / 3
 
 
@@ -138,7 +138,7 @@ def _train(quantizer, variables, batches):
     def step(variables, given):
         z, key = given
         _, updated = quantizer.apply(variables, z, True, mutable=["codebook"])
-        variables = quantizer.apply({**variables, **updated}, z, key, method="after_update", mutable=True)[1]
+        variables = update(quantizer, {**variables, **updated}, z, key)
         return variables, quantizer.apply(variables, method="codebook")
 
     keys = jax.random.split(jax.random.key(0), len(batches))
@@ -193,12 +193,12 @@ def test_restarted_codes_are_distinct_vectors_and_the_rest_follow(quantizer):
     variables["codebook"]["frequency"] = frequency
     if "mean" in variables["codebook"]:
         variables["codebook"]["mean"] = codebook * frequency[:, None]
-    refresh = jax.jit(lambda *given: quantizer.apply(*given, method="after_update", mutable=True)[1])
+    restart = jax.jit(lambda *given: update(quantizer, *given))
     rng, alive = np.random.default_rng(0), [2]
     for step in range(3):
         z = rng.normal(size=(8, 2)).astype(np.float32)
         z[6:] = z[:2]
-        variables = refresh(variables, z[None], jax.random.key(step))
+        variables = restart(variables, z[None], jax.random.key(step))
         found = np.asarray(quantizer.apply(variables, method="codebook"))
         alive.append(int(np.sum(found[:, 0] < 900)))
         new = found[alive[-2] : alive[-1]]

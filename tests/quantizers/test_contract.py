@@ -1,6 +1,8 @@
 """What every quantizer promises; and a new one, written here on the contract alone, through every stage."""
 
+import inspect
 import json
+import re
 from typing import Any
 
 import jax
@@ -9,15 +11,19 @@ import numpy as np
 import pytest
 from conftest import CODED, small_autoencoder
 from helpers import lines_of
-from quantizing import built, call
+from quantizing import built, call, update
 
+from vqjax.codes import Level
 from vqjax.config.annotations import Weight
-from vqjax.quantizers import QUANTIZERS, Identity, Quantized, Quantizer
+from vqjax.quantizers import EMA, QUANTIZERS, Identity, Quantized, Quantizer
 from vqjax.quantizers.estimators import straight_through
 from vqjax.runs.workdir import Workdir
+from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 from vqjax.training.evaluation import evaluate
+
+CLASSES = [*QUANTIZERS.values()]
 
 
 class Signs(Quantizer):
@@ -29,24 +35,41 @@ class Signs(Quantizer):
     def num_codes(self) -> int:
         return 2**self.code_dim
 
-    def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, noise: Any = None) -> Quantized:
+    def quantize(self, z: jax.Array, train: bool, progress: Any, keys: Any) -> Quantized:
         codes = (z > 0).astype(jnp.int32) @ (1 << jnp.arange(self.code_dim))
         z_q = self.lookup(codes)
-        loss = self.beta * jnp.mean((z - z_q) ** 2, dtype=jnp.float32)
         frequency = jnp.bincount(codes.reshape(-1), length=self.num_codes) / codes.size
-        return Quantized(straight_through(z, z_q).astype(z.dtype), codes, loss, {"code_frequency": frequency})
+        return Quantized(z_q, codes, self.beta * jnp.mean((z - z_q) ** 2), {"code_frequency": frequency})
+
+    def estimate(self, z: jax.Array, z_q: jax.Array) -> jax.Array:
+        return straight_through(z, z_q)
 
     def lookup(self, codes: jax.Array) -> jax.Array:
         return 2.0 * (codes[..., None] >> jnp.arange(self.code_dim) & 1) - 1
 
 
 SIGNS = {"beta": 0.25}
-NAMES, WITH_CODES = [*QUANTIZERS, "signs"], [*CODED, "signs"]
+# Entries of the table as the config has them, and with their options.
+OPTIONS = {
+    "signs": ("signs", {}),
+    "vq, rotation": ("vq", {"gradient": "rotation"}),
+    "ema, rotation": ("ema", {"gradient": "rotation"}),
+    "vq, diveq": ("vq", {"gradient": "diveq"}),
+    "vq, cosine": ("vq", {"cosine": True}),
+    "ema, cosine, projection": ("ema", {"cosine": True, "projection": 3, "gradient": "rotation"}),
+    "simvq, projection": ("simvq", {"projection": 3, "gradient": "diveq"}),
+    **{f"residual, {name}": ("residual", {"quantizer": name, "depth": 3}) for name in ("vq", "simvq", "gumbel", "fsq")},
+    "residual, signs": ("residual", {"quantizer": "signs"}),
+    "residual, shared": ("residual", {"shared": True}),
+    "residual, 1": ("residual", {"depth": 1}),
+}
+ENTRIES = {**{name: (name, {}) for name in QUANTIZERS}, **OPTIONS}
+NAMES, WITH_CODES = [*ENTRIES], [name for name, (entry, _) in ENTRIES.items() if entry in (*CODED, "signs")]
 
 
 @pytest.fixture(autouse=True)
 def signs(monkeypatch):
-    """What a new quantizer takes beside its class: a line in the table and a dict in the config."""
+    """Adds what a new quantizer takes beside its class: a line in the table and a dict in the config."""
     monkeypatch.setitem(QUANTIZERS, "signs", Signs)
 
 
@@ -58,8 +81,9 @@ def signs_config():
 
 
 def made(name, dtype=jnp.float32):
-    """A quantizer by name, its variables, and vectors (3, 4, 6, 2) for it."""
-    quantizer = Signs(2, **SIGNS) if name == "signs" else built(name)
+    """A quantizer of ENTRIES, its variables, and vectors (3, 4, 6, 2) for it."""
+    entry, fields = ENTRIES[name]
+    quantizer = Signs(2, **SIGNS) if entry == "signs" else built(entry, **fields)
     z = jax.random.normal(jax.random.key(0), (3, 4, 6, 2), dtype)
     return quantizer, quantizer.init(jax.random.key(1), z, False), z
 
@@ -70,7 +94,7 @@ def test_every_quantizer_keeps_shape_and_dtype(name):
         quantizer, variables, z = made(name, dtype)
         for train in (False, True):
             quantized, after = call(quantizer, variables, z, train)
-            assert quantized.z_q.shape == z.shape and quantized.z_q.dtype == dtype
+            assert quantized.z_q.shape == (*z.shape[:-1], quantizer.vector_dim) and quantized.z_q.dtype == dtype
             assert quantized.loss.shape == () and np.isfinite(quantized.loss)
             floats = {leaf.dtype for leaf in jax.tree.leaves((variables, after, quantized.loss, quantized.metrics))}
             assert floats == {jnp.dtype("float32")}
@@ -83,14 +107,17 @@ def test_every_quantizer_keeps_shape_and_dtype(name):
 def test_codes_are_what_the_decoder_sees(name):
     quantizer, variables, z = made(name)
     quantized, _ = call(quantizer, variables, z)
-    codes, K = quantized.codes, quantizer.num_codes
-    assert codes.shape == z.shape[:3] and codes.dtype == jnp.int32 and codes.min() >= 0 and codes.max() < K
+    codes, level = quantized.codes, Level("codes", (4, 6), quantizer.num_codes, quantizer.depth)
+    assert codes.shape == (3, *level.shape) and codes.dtype == jnp.int32
+    assert codes.min() >= 0 and codes.max() < level.num_codes
     found = quantizer.apply(variables, codes, method="lookup")
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, quantized.z_q, atol=1e-6)
-    flat = quantizer.apply(variables, codes.reshape(-1)[:5], method="lookup")  # of any shape
-    np.testing.assert_allclose(flat, found.reshape(-1, 2)[:5], atol=1e-6)
-    frequency = np.bincount(codes.reshape(-1), minlength=K) / codes.size
+    flat = quantizer.apply(variables, codes.reshape(-1, *level.shape[2:])[:5], method="lookup")  # of any shape
+    np.testing.assert_allclose(flat, found.reshape(-1, quantizer.vector_dim)[:5], atol=1e-6)
+    by_level = codes.reshape(-1, level.depth).T
+    frequency = np.squeeze([np.bincount(row, minlength=level.num_codes) / row.size for row in by_level])
+    assert quantized.metrics["code_frequency"].shape == frequency.shape
     np.testing.assert_allclose(quantized.metrics["code_frequency"], frequency, rtol=1e-6)
 
 
@@ -119,6 +146,48 @@ def test_metrics_are_means_over_examples(name, train):
     one_by_one = jax.vmap(of)(z[:, None], noise[:, None])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b[:, 0], atol=1e-6), whole[0], one_by_one[0])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b.mean(0), atol=1e-6), whole[1], one_by_one[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_constants_stay_and_need_not_be_mutable(name):
+    """What no step changes is not averaged over devices or microbatches, which would cost and round."""
+    quantizer, variables, z = made(name)
+    after = update(quantizer, variables, z, jax.random.key(0))
+    assert set(after) == set(variables)
+    jax.tree.map(np.testing.assert_array_equal, after.get("constants"), variables.get("constants"))
+    assert set(variables) <= {"params", "codebook", "constants"}  # `call` has only the codebook mutable
+    call(quantizer, variables, z, train=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "z", [np.ones((3, 2), np.int32), np.ones((3, 2), bool), np.ones((3, 4), np.float32), np.ones(())]
+)
+def test_what_are_no_vectors_is_refused_in_a_line(name, z):
+    quantizer, variables, _ = made(name)
+    with pytest.raises(InputError) as error:
+        quantizer.apply(variables, z, False)
+    expected = rf"{type(quantizer).__name__}: expected floats of shape \(\.\.\., 2\), got \w+\[[\d, ]*\]"
+    assert re.fullmatch(expected, str(error.value))
+
+
+def out_of_range(entry):
+    """Fields of a quantizer's class with a value each that its annotation refuses."""
+    values = {"num_codes": 0, "levels": (1,), "beta": -1.0, "decay": 1.0, "gradient": "rotated", "cosine": 1}
+    values |= {"latent_dim": 0, "depth": 0, "shared": "no", "kmeans": None, "quantizer": "ema", "code_dim": 0}
+    return [(name, values[name]) for name in inspect.signature(entry).parameters if name in values]
+
+
+@pytest.mark.parametrize("entry, name, value", [(entry, *pair) for entry in CLASSES for pair in out_of_range(entry)])
+def test_a_constructor_checks_itself(entry, name, value):
+    """By the annotations that check a config."""
+    required = {"code_dim": 2, "num_codes": 3, "levels": (3, 4), "quantizer": EMA(2, 3)}
+    fields = {field: given for field, given in required.items() if field in inspect.signature(entry).parameters}
+    entry(**fields)
+    with pytest.raises(InputError) as error:
+        entry(**{**fields, name: value})
+    assert str(error.value).startswith(f"{entry.__name__}.{name}") and "expected" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", [name for name in CODED if "num_codes" in small_autoencoder().model[name]])

@@ -83,9 +83,8 @@ class Quantizer(nn.Module):
           keys: (B,) PRNG keys, one per row of the first axis of z, for quantizers that draw in training; None: no draw.
 
         Raises:
-          InputError: z is no array of floats with D as its last axis, or the fields contradict each other.
+          InputError: z is no array of floats with D as its last axis.
         """
-        self.check(type(self).__name__)
         vectors = self.project(self._float32(z))
         quantized = self.quantize(vectors, train, progress, keys)
         return quantized._replace(z_q=self.estimate(vectors, quantized.z_q).astype(z.dtype))

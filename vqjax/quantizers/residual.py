@@ -34,6 +34,7 @@ class Residual(Quantizer):
     shared: bool = False
 
     def setup(self):
+        self._check_level("Residual")
         self.levels = [self.quantizer] * self.depth if self.shared else [self._template() for _ in range(self.depth)]
 
     def _template(self) -> Quantizer:
@@ -51,7 +52,12 @@ class Residual(Quantizer):
         return self._template().initial_vectors
 
     def check(self, key: str) -> None:
-        """Raises InputError, naming the config's `key`, for an entry that cannot be a level."""
+        """Raises InputError, naming the config's `key`, for an entry that cannot be a level, or is wrong in itself."""
+        self._check_level(key)
+        self._template().check(f"{key}.quantizer")
+
+    def _check_level(self, key: str) -> None:
+        """Raises InputError for an entry that cannot be a level."""
         inner = self._template()
         kind = type(inner).__name__
         if isinstance(inner, Residual) or not inner.num_codes:
@@ -67,7 +73,6 @@ class Residual(Quantizer):
             raise InputError(f"{key}.quantizer: expected vectors of {self.code_dim} numbers, got {inner.vector_dim}")
         if self.shared and not isinstance(inner, Codebook):
             raise InputError(f"{key}.shared=True: expected an entry with a codebook of vectors, got {kind}")
-        inner.check(f"{key}.quantizer")
 
     def quantize(self, z: jax.Array, train: bool, progress: Any, keys: Any) -> Quantized:
         """Quantize z (..., D) level by level; codes (..., depth), or (...) of one level."""

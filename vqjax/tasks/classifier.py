@@ -173,7 +173,9 @@ class CodeClassifierTask(ClassifierTask):
     @property
     def input_shape(self) -> tuple[int, ...]:
         """(h, w, F) of the features."""
-        return self.image_shape if self._inputs == "pixels" else (*self.stage1.grid, self.stage1.code_dim)
+        if self._inputs == "pixels":
+            return self.image_shape
+        return (*self.stage1.grid, self.stage1.vector_dim if self._inputs == "codes" else self.stage1.code_dim)
 
     def read(self, config: ConfigDict, name: str) -> Split:
         """The `label` of "train" or "test", with `codes` where stage 1 has made them once, else `image`."""

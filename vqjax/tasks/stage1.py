@@ -42,7 +42,8 @@ class Stage1:
       facts: its run.json.
       grid: (h, w) of the codes of an image, (T, h, w) of those of a clip.
       num_codes: K.
-      code_dim: D, of a code's vector.
+      code_dim: D, of the encoder's vectors.
+      vector_dim: V, of a code's vector.
       code_dtype: the smallest unsigned integer that holds a code.
       kept: the directory of the codes that are made once.
     """
@@ -111,7 +112,8 @@ class Stage1:
         if not self.num_codes:
             quantizer = self.config.model.quantizer
             raise InputError(f"{where} has no codes: it was trained with config.model.quantizer={quantizer!r}")
-        self.code_dim, self.kept = self.config.model.code_dim, self.path / "codes"
+        self.code_dim, self.vector_dim = self.config.model.code_dim, self.task.module.quantizer.vector_dim
+        self.kept = self.path / "codes"
         self.code_dtype = np.min_scalar_type(self.num_codes - 1)
 
     def complete(self, config: ConfigDict) -> ConfigDict:

@@ -68,8 +68,8 @@ def build_task(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage
     if workdir:
         workdir.check(config)
     task = tasks.build_task(config, stage1, facts)
-    if microbatch := config.get("microbatch", 0):
-        microbatch.check(microbatch, task.abstract_variables)
+    if size := config.get("microbatch", 0):
+        microbatch.check_microbatch(size, task.abstract_variables)
     if not facts:
         task.check(datasets.open_dataset(config).sizes["train"] - datasets.num_validation(config))
     return task
