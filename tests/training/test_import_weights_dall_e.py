@@ -5,6 +5,8 @@ import pytest
 from published import ATOL, FORMATS, MARGIN, SIZES, Malicious, command, random_images, save
 
 import vqjax
+from vqjax.system.errors import InputError
+from vqjax.training.import_weights import import_weights
 
 torch = pytest.importorskip("torch")
 dall_e = pytest.importorskip("dall_e")
@@ -93,6 +95,11 @@ def test_other_files_are_refused(networks, content, message, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error and len(error.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_another_number_of_files_is_refused(tmp_path):
+    with pytest.raises(InputError, match="1 files: expected the encoder and the decoder of dall-e"):
+        import_weights("dall-e", ["encoder.pkl"], tmp_path / "run", variance=0.05)
 
 
 def test_the_files_in_the_other_order_are_refused(networks, tmp_path, capsys):

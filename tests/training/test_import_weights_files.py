@@ -160,6 +160,16 @@ def test_missing_numbers_are_found_when_they_are_taken(files, tmp_path):
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_more_numbers_than_the_older_format_holds_are_not_read(tmp_path):
+    """A pickle may say that there are more than there are: here the number of them is written over."""
+    whole = save({"a": torch.ones(700)}, tmp_path / "file", "legacy").read_bytes()
+    assert whole.count((700).to_bytes(2, "little")) == 3  # of the storage twice, and the tensor's shape
+    (tmp_path / "file").write_bytes(whole.replace((700).to_bytes(2, "little"), (900).to_bytes(2, "little"), 2))
+    state = StateDict(tmp_path / "file")
+    with pytest.raises(InputError, match="a cannot be read: its numbers are cut off"):
+        state.take("a", (900,))
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_file_that_was_cut_off_is_refused(form, tmp_path):
     whole = save({"a": torch.randn(1000)}, tmp_path / "whole", form).read_bytes()

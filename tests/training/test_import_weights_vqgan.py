@@ -167,6 +167,7 @@ def test_the_weights_tell_the_architecture(tmp_path):
         ({"quantize.used": torch.zeros(1)}, "1 unknown names: quantize.used"),
         ({"decoder.conv_in.weight": torch.zeros(64, 12, 3, 3)}, "has shape (64, 12, 3, 3), expected (64, 24, 3, 3)"),
         ({"encoder.conv_in.weight": None}, "encoder.conv_in.weight is missing"),
+        ({"encoder.conv_in.weight": torch.zeros(32, 1, 3, 3)}, "has shape (32, 1, 3, 3), expected (32, 3, 3, 3)"),
         ({"encoder.conv_in.weight": 3}, "expected a state_dict, tensors by name; encoder.conv_in.weight is int"),
         ({"encoder.conv_in.bias": Malicious("executed")}, "encoder.conv_in.bias is posix.mkdir"),
     ],

@@ -1,6 +1,6 @@
 """Weights that other programs have published, as finished runs: a file for each program."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from vqjax.config.check import check_name, check_value
 from vqjax.runs.metrics import RunningMean
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
+from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_directory, file_checksum, require_empty_directory
 from vqjax.system.paths import absolute_path
 from vqjax.training import optimizers
@@ -22,8 +23,7 @@ from vqjax.training.import_weights.state_dict import StateDict
 from vqjax.training.import_weights.vq_vae_images import VQVAEImages
 from vqjax.training.import_weights.vqgan import VQGAN
 
-# name of the program -> its source, made of the files' tensors and of options that are its own
-SOURCES: dict[str, Callable[..., Source]] = {"vq-vae-images": VQVAEImages, "dall-e": DallE, "vqgan": VQGAN}
+SOURCES: dict[str, type[Source]] = {"vq-vae-images": VQVAEImages, "dall-e": DallE, "vqgan": VQGAN}
 
 
 def import_weights(
@@ -39,11 +39,13 @@ def import_weights(
       **options: of the source.
 
     Raises:
-      InputError: an unknown source, another kind of file, names or shapes that the source does not have, or a directory
-        in use.
+      InputError: an unknown source, another number or kind of files, names or shapes that the source does not have, or
+        a directory in use.
     """
     check_name(SOURCES, source, "source")
     check_value(variance, Annotated[float, Range(0, open_min=True)], "--variance")
+    if len(files) != len(SOURCES[source].files):
+        raise InputError(f"{len(files)} files: expected {' and '.join(SOURCES[source].files)} of {source}")
     paths = [absolute_path(file, "file") for file in files]
     directory = require_empty_directory(out, "a new or empty directory")
     states = [StateDict(path) for path in paths]

@@ -18,24 +18,24 @@ class Source:
     """Published weights.
 
     Attributes:
-      files: what each of the files holds.
+      files: content of each file, in words.
     """
 
     files: tuple[str, ...] = ("the weights",)
 
-    def __init__(self, states: Sequence[StateDict]):
-        """`states`: of the files, in their order. Raises InputError if they are of another program."""
+    def __init__(self, states: Sequence[StateDict], **options: str):
+        """Take the tensors of the files, in their order. Raises InputError if they are of another program."""
 
     def config(self) -> ConfigDict:
-        """The config of a run that had made the weights, as far as the files tell."""
+        """Config of a run that had made the weights, as far as the files tell."""
         raise NotImplementedError
 
     def facts(self, config: ConfigDict) -> Mapping[str, Any]:
-        """What run.json says of the images, as of `datasets.dataset_facts`."""
+        """Facts of the images for run.json, as `datasets.dataset_facts` has them."""
         raise NotImplementedError
 
     def variables(self, expected: Mapping[str, Any]) -> dict[str, Any]:
-        """The model's variables, of the names and shapes that are expected.
+        """Variables of the model, of the names and shapes that are expected.
 
         Raises InputError if a tensor is missing or has another shape.
         """
@@ -59,18 +59,18 @@ class OwnImages(Source):
         self._image_shape = (*shape, 3)
 
     def facts(self, config: ConfigDict) -> Mapping[str, Any]:
-        """Those of the folder; without one, of images of the size without classes."""
+        """Facts of the folder; without one, of images of the size, without classes."""
         if self.data_path:
             return datasets.dataset_facts(config)
         return {"dataset": "folder", "image_shape": self._image_shape, "class_names": (), "sizes": {}}
 
     def base_config(self) -> ConfigDict:
-        """The base config for the images."""
+        """Base config, for the images."""
         config = loading.load_config(*loading.find_config("autoencoder"))
         config.data.update({"name": "folder", "path": self.data_path, "size": self.size, "channels": 3})
         return config
 
 
 def uniform_frequency(num_codes: int) -> dict[str, Any]:
-    """The collection of a codebook whose codes are used alike."""
+    """Collection of a codebook whose codes are all used alike."""
     return {"quantizer": {"frequency": np.full(num_codes, 1 / num_codes, np.float32)}}

@@ -5,7 +5,6 @@ none of them is imported: a tensor becomes a `Tensor`, a mapping a dict, and any
 nothing but hold the attributes that the file gives it.
 """
 
-import functools
 import math
 import pickle
 import zipfile
@@ -76,7 +75,7 @@ class _Dict(dict):
 
 
 class _Storage(NamedTuple):
-    """Numbers that tensors are views of: `read` returns all, (size,), when they are asked for."""
+    """Numbers that tensors are views of; `read` returns them from the file, (size,)."""
 
     read: Callable[[], np.ndarray]
     size: int
@@ -99,7 +98,10 @@ class Tensor(NamedTuple):
 
     def numpy(self) -> np.ndarray:
         """Read the numbers, as an array of the shape; float32 if they are of another floating dtype."""
-        numbers = self.storage.read()[self.offset :]
+        numbers = self.storage.read()
+        if len(numbers) < self.storage.size:
+            raise ValueError("its numbers are cut off")
+        numbers = numbers[self.offset :]
         strides = [stride * numbers.itemsize for stride in self.strides]
         array = np.lib.stride_tricks.as_strided(numbers, self.shape, strides)
         return np.array(array, np.float32 if jnp.issubdtype(array.dtype, jnp.floating) else array.dtype)
@@ -150,9 +152,9 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         if pid[0] == "module":  # a class with its source, of the old format
             return pid[1]
-        if pid[0] != "storage" or any(pid[5:]):
+        _, dtype, key, _, count, *view = pid
+        if pid[0] != "storage" or any(view) or type(count) is not int or count < 0:
             raise ValueError("a tensor is stored in a way that is not known here")
-        _, dtype, key, _, count = pid[:5]
         return self._storage(dtype, str(key), count)
 
 
@@ -180,11 +182,8 @@ def _read_zip(path: Path) -> Any:
         raise ValueError("an archive without data.pkl")
     folder = names[0].removesuffix("data.pkl")
 
-    @functools.cache
     def storage(dtype: np.dtype, key: str, count: int) -> _Storage:
-        return _Storage(
-            functools.cache(lambda: np.frombuffer(archive.read(f"{folder}data/{key}"), dtype, count)), count
-        )
+        return _Storage(lambda: np.frombuffer(archive.read(f"{folder}data/{key}"), dtype, count), count)
 
     with archive.open(names[0]) as file:
         return _Unpickler(file, storage).load()

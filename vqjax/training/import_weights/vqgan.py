@@ -12,7 +12,7 @@ from vqjax.training.import_weights.vqgan_yaml import Architecture, read_yaml
 
 
 class _Names(NamedTuple):
-    """What a program calls the parts of the networks.
+    """Names that a program gives to the parts of the networks.
 
     Attributes:
       down: a stage of the encoder, by its number `stage`, 0 next to the image.
@@ -34,10 +34,7 @@ _UNUSED = ("loss.", "quantize.codebook_used")
 
 
 class VQGAN(OwnImages):
-    """A VQGAN with nearest codes, or with codes by Gumbel-softmax; the file has all its sizes.
-
-    What the run does not need, _UNUSED, is left out.
-    """
+    """A VQGAN with nearest codes, or with codes by Gumbel-softmax, whose sizes are all in the file."""
 
     def __init__(self, states: Sequence[StateDict], yaml: str = "", size: str = "", data_path: str = ""):
         (self._state,) = states
@@ -48,10 +45,11 @@ class VQGAN(OwnImages):
         super().__init__(size or str(resolution), data_path, 2 ** (len(self._architecture.multipliers) - 1))
 
     def _find_architecture(self) -> Architecture:
+        """Sizes of the networks, by the names and shapes of the tensors."""
         state, names = self._state, self._names
         width, channels = state.shape("encoder.conv_in.weight", 4)[:2]
         residual = f"{names.down}.{names.residual}"
-        stages = range(state.count(names.down.replace("{stage}", "{}") + "."))
+        stages = range(max(1, state.count(names.down.replace("{stage}", "{}") + ".")))
         widths = [state.shape(f"{residual.format(stage=stage)}.0.conv1.weight", 4)[0] for stage in stages]
         gumbel = "quantize.proj.weight" in state
         num_codes, code_dim = state.shape("quantize.embed.weight" if gumbel else "quantize.embedding.weight", 2)
@@ -130,7 +128,7 @@ class VQGAN(OwnImages):
         )
 
     def _network(self, expected: Mapping[str, Any], **layers: Sequence[str]) -> dict[str, Any]:
-        """Our parameters of a network, of the layers of each class in the order in which ours has them."""
+        """Parameters of a network or block, of the layers of each class in the order in which ours has them."""
         take: dict[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
             "Conv": self._state.take_conv,
             "DownConv": self._state.take_conv,
