@@ -37,7 +37,7 @@ _BATCH = 64  # images at a time
 _AROUND = 3  # positions in each direction that a patch shows, the code's own in the middle
 _FIELD = 11  # positions in each direction of the field of one code that is decoded: its edge is not shown
 _PATCHES, _PATCH_PIXELS = 8, 6_000_000  # per code at most, and pixels of all of them
-_POSITIONS = 200_000  # whose vectors are compared to find the patches
+_POSITIONS, _NUMBERS = 200_000, 100_000_000  # whose vectors are compared to find the patches, and numbers in these
 _CLASSES, _CLASSES_IN_ALL = 12, 60_000  # that use a code, the most frequent, and together
 _LIKELY, _LIKELY_IN_ALL = 5, 40_000  # codes that the prior finds most probable, at a position and together
 _SHEET_BYTES, _SIDE = 400_000, 256  # of a sheet of pictures; pixels of the longer side of each
@@ -238,7 +238,8 @@ def typical_patches(stage1: Stage1, split: Split) -> tuple[np.ndarray, np.ndarra
       Patches (P, h, w, C) uint8, code after code, each the nearest first, and how many each code has, (K,).
     """
     height, width = stage1.layout.levels[0].grid
-    some = split[_spread(len(split), max(1, _POSITIONS // (height * width)))]
+    positions = min(_POSITIONS, _NUMBERS // stage1.code_dim)
+    some = split[_spread(len(split), max(1, positions // (height * width)))]
     latents = lambda variables, batch: stage1.latents(variables, batch["image"])  # noqa: E731
     z = devices.map_split(latents, stage1.variables, some, _BATCH, stage1.settings.parallel, "patches")
     z, codes = z.reshape(-1, z.shape[-1]).astype(np.float32), some.arrays["codes"].reshape(-1)
