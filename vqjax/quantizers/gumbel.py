@@ -31,8 +31,6 @@ class Gumbel(Quantizer):
     Attributes:
       code_dim: D.
       num_codes: K.
-      from_logits: z holds the logits, as DALL-E's encoder gives them, and D is K; else they are a linear map of z.
-      embedding_dim: V, numbers of a code's vector; 0: D.
       hard: forward the one-hot of the largest y, backward y (the straight-through Gumbel-softmax).
       alignment: if not 0, each embedding starts in the direction of z that makes its code probable, and the logits are
         of this size where z is of size 1, so that z_q tells of z before anything is learned.
@@ -40,17 +38,19 @@ class Gumbel(Quantizer):
       kl_weight: of the divergence in the objective.
       diversity_weight: of the diversity loss in the objective.
       decay: of the running mean of p, per step.
+      from_logits: z holds the logits, as DALL-E's encoder gives them, and D is K; else they are a linear map of z.
+      embedding_dim: V, numbers of a code's vector; 0: D.
     """
 
     num_codes: Codes
-    from_logits: bool = False
-    embedding_dim: Annotated[int, Range(0, 2**16)] = 0
     hard: bool = True
     alignment: Annotated[float, Range(0, 1e3)] = 0.0
     temperature: ScheduleConfig = ScheduleConfig("exponential", 2.0, 0.5, 0.8)
     kl_weight: ScheduleConfig = ScheduleConfig("exponential", 0.03, 1e-4, 0.5)
     diversity_weight: Weight = 0.1
     decay: Decay = 0.99
+    from_logits: bool = False
+    embedding_dim: Annotated[int, Range(0, 2**16)] = 0
 
     schedule_metrics = ("temperature",)
 
