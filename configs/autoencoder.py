@@ -105,14 +105,14 @@ def get_config() -> ConfigDict:
                 ),
                 gumbel=dict(
                     num_codes=512,  # K
-                    from_logits=False,  # True: the encoder gives the K logits, as DALL-E's; else a linear layer
-                    embedding_dim=0,  # numbers of a code's vector; 0: code_dim
                     hard=True,  # forward one-hot, backward relaxed
                     alignment=0.0,  # size of the first logits, with embeddings that point where they do; 0: at random
                     temperature=dict(schedule="exponential", start=2.0, end=0.5, share=0.8),  # of the softmax
                     kl_weight=dict(schedule="exponential", start=0.03, end=1e-4, share=0.5),  # of being undecided
                     diversity_weight=0.1,  # of the codes' even use
                     decay=0.99,  # of the running mean of that use
+                    from_logits=False,  # True: the encoder gives the K logits, as DALL-E's; else a linear layer
+                    embedding_dim=0,  # numbers of a code's vector; 0: code_dim
                 ),
                 fsq=dict(levels=(8, 8, 8)),  # of each number that is rounded; K is their product
                 residual=dict(

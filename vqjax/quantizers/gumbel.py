@@ -31,8 +31,6 @@ class Gumbel(Quantizer):
     Attributes:
       code_dim: D.
       num_codes: K.
-      from_logits: z holds the logits, as DALL-E's encoder gives them, and D is K; else they are a linear map of z.
-      embedding_dim: V, numbers of a code's vector; 0: D.
       hard: forward the one-hot of the largest y, backward y (the straight-through Gumbel-softmax).
       alignment: if not 0, each embedding starts in the direction of z that makes its code probable, and the logits are
         of this size where z is of size 1, so that z_q tells of z before anything is learned.
@@ -40,6 +38,8 @@ class Gumbel(Quantizer):
       kl_weight: of the divergence in the objective.
       diversity_weight: of the diversity loss in the objective.
       decay: of the running mean of p, per step.
+      from_logits: z holds the logits, as DALL-E's encoder gives them, and D is K; else they are a linear map of z.
+      embedding_dim: V, numbers of a code's vector; 0: D.
     """
 
     num_codes: Codes
