@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from vqjax.codes import single_level
 from vqjax.data import datasets
 from vqjax.data.formats import npy
 from vqjax.data.splits import Split
@@ -237,10 +238,10 @@ class Stage1:
             return self._encode(config, name)
         directory, data_hash = self.kept, datasets.open_dataset(config).hash(name)
         try:
-            split = npy.read_codes(directory, self.fingerprint, name, data_hash)
+            kept = npy.read_codes(directory, self.fingerprint, name, data_hash)
         except InputError as error:
             raise InputError(f"{error}\nDelete {directory}, and the codes are made again") from error
-        return self._encode(config, name, data_hash) if split is None else split
+        return self._encode(config, name, data_hash) if kept is None else kept[0]
 
     def _encode(self, config: ConfigDict, name: str, data_hash: str | None = None) -> Split:
         """The codes of a split, made batch by batch, into files if there is a hash and they can be written."""
@@ -251,10 +252,11 @@ class Stage1:
         make = functools.partial(mapper.parts, encode, images, self._at_a_time, f"codes of {name}")
         if data_hash:
             try:
-                npy.write_codes(self.kept, self.description, name, make(), label, data_hash)
+                parts = ({"codes": codes} for codes in make())
+                npy.write_codes(self.kept, self.description, name, parts, label, data_hash)
                 kept = npy.read_codes(self.kept, self.fingerprint, name, data_hash)
                 assert kept is not None
-                return kept
+                return kept[0]
             except OSError as error:  # a stage 1 that others own can still be read
                 print(f"codes are not kept in {self.kept}: {error.strerror}")
         return Split(codes=np.concatenate(list(make())).astype(self.code_dtype), label=label)
@@ -285,8 +287,7 @@ class Stage1:
     def description(self) -> dict[str, Any]:
         """What a reader of codes needs to know of them."""
         return {
-            "num_codes": self.num_codes,
-            "grid": list(self.grid),
+            "layout": single_level(self.grid, self.num_codes),
             "order": "raster: row by row, each from left to right",
             "dataset": self.facts["dataset"],
             "class_names": self.facts["class_names"],
