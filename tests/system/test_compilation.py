@@ -14,7 +14,7 @@ from vqjax.system import compilation
 from vqjax.training import loop
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
-SLOW = ("matplotlib", "orbax", "tensorflow_datasets", "sklearn", "tensorboardX", "grain", "torch")
+SLOW = ("matplotlib", "orbax", "tensorflow_datasets", "sklearn", "tensorboardX", "torch")
 
 
 @pytest.fixture
