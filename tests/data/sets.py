@@ -165,8 +165,14 @@ def food101(root):
 
 
 def tiny_tfds(root, shape=(6, 6, 3), splits=("train", "test"), labels=True, label=None, name="tiny"):
-    """A set of TFDS as ArrayRecord, prepared without TensorFlow; returns {split: images}."""
+    """A set of TFDS as ArrayRecord, prepared without TensorFlow; returns {split: images}.
+
+    Labels are 0, 1, 2 in turn, or `label`, a number or a function of the split and of an example's number.
+    """
     import tensorflow_datasets as tfds
+
+    def label_of(split, i):
+        return i % 3 if label is None else label(split, i) if callable(label) else label
 
     found = {each: [picture(seed * 100 + i, *_sized(shape, i)) for i in range(9)] for seed, each in enumerate(splits)}
     features = {"image": tfds.features.Image(shape=shape, encoding_format="png")}
@@ -176,15 +182,15 @@ def tiny_tfds(root, shape=(6, 6, 3), splits=("train", "test"), labels=True, labe
     def info(self):
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
-    def generate(self, images):
-        for i, image in enumerate(images):
+    def generate(self, split):
+        for i, image in enumerate(found[split]):
             pixels = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-            yield i, {"image": pixels, **({"label": i % 3 if label is None else label} if labels else {})}
+            yield i, {"image": pixels, **({"label": label_of(split, i)} if labels else {})}
 
     methods = {
         "VERSION": tfds.core.Version("1.0.0"),
         "_info": info,
-        "_split_generators": lambda self, manager: {each: self._generate_examples(found[each]) for each in splits},
+        "_split_generators": lambda self, manager: {each: self._generate_examples(each) for each in splits},
         "_generate_examples": generate,
         "__module__": __name__,
     }

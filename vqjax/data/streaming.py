@@ -17,27 +17,27 @@ _AHEAD = 2  # batches that are made before they are asked for
 
 
 class Source(Protocol):
-    """Where the images of a split lie. It travels to the processes that decode.
+    """Source of a split's images, which is sent to the processes that decode.
 
     Attributes:
       shape: (H, W, C) of an image.
       workers: processes that decode batches of training; 0: threads of this one.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     workers: int
 
     def decode(self, row: int, rng: np.random.Generator | None = None) -> np.ndarray:
-        """An image, uint8 (H, W, C); with `rng`, augmented in the way that only a decoder can."""
+        """Decode an image, uint8 (H, W, C); with `rng`, augmented in the way that only a decoder can."""
 
 
 class RandomCropSource:
-    """Images that are held larger than they are used; see `Source`."""
+    """Source of images that are held larger than they are used."""
 
     workers = 0
 
-    def __init__(self, images: np.ndarray, shape: tuple[int, int, int]):
-        """`images` (N, H', W', C) are used as `shape` (H, W, C): a window at random, else the middle."""
+    def __init__(self, images: np.ndarray, shape: tuple[int, ...]):
+        """Images (N, H', W', C) that are used as `shape` (H, W, C): a window at random, else the middle."""
         self.shape, self._images = shape, images
         self._room = images.shape[1] - shape[0], images.shape[2] - shape[1]
 
@@ -51,7 +51,7 @@ class LazyImages:
 
     Attributes:
       source: of the images.
-      rows: (N,) which of the source's they are.
+      rows: numbers of the images in the source, (N,).
     """
 
     dtype = np.dtype(np.uint8)
@@ -60,7 +60,7 @@ class LazyImages:
         self.source, self.rows = source, rows
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         return len(self.rows), *self.source.shape
 
     @property
@@ -79,20 +79,20 @@ class LazyImages:
         return np.asarray(self.take(np.arange(len(self))), dtype)
 
     def take(self, rows: Sequence[int] | np.ndarray, keys: Sequence[tuple[int, ...]] | None = None) -> np.ndarray:
-        """The images of rows (B,), decoded, (B, H, W, C); with a key for each, augmented by it."""
+        """Decode the images of rows (B,), (B, H, W, C); with a key for each, augmented by it."""
         generators = [np.random.default_rng(key) for key in keys] if keys else [None] * len(rows)
-        found = np.empty((len(rows), *self.source.shape), np.uint8)
+        decoded = np.empty((len(rows), *self.source.shape), np.uint8)
 
         def fill(at: int) -> None:
-            found[at] = self.source.decode(int(self.rows[rows[at]]), generators[at])
+            decoded[at] = self.source.decode(int(self.rows[rows[at]]), generators[at])
 
         for _ in parallel_map(fill, range(len(rows))):
             pass
-        return found
+        return decoded
 
 
 def parallel_map(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-    """The results of a function on each item, in order, on all cores: of threads, for Pillow lets go of the lock."""
+    """Yield the results of a function on each item, in order, by threads: Pillow releases the lock."""
     alone = multiprocessing.parent_process() is not None or len(items) < 2  # one of several processes already
     return map(function, items) if alone else _threads().map(function, items)
 

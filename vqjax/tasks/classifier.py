@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import jax
@@ -22,7 +22,7 @@ from vqjax.networks.likelihoods import to_signed, to_unit
 from vqjax.quantizers import QUANTIZERS, Identity, Quantizer
 from vqjax.system.errors import InputError
 from vqjax.tasks import models
-from vqjax.tasks.base import Pictures
+from vqjax.tasks.base import NAMES, Pictures
 from vqjax.tasks.quantized import QuantizedTask
 from vqjax.tasks.stage1 import Stage1
 
@@ -83,6 +83,11 @@ class ClassifierTask(QuantizedTask):
                 f"config.model.head={fields.head!r}: config.model.quantize='pooled' leaves it one position; "
                 "expected pooled, or config.model.quantize='grid'"
             )
+
+    def load(self, names: Sequence[str] = NAMES) -> dict[str, Split]:
+        """The splits, see `Task.load`. Raises InputError if one has no labels."""
+        datasets.open_dataset(self.config).require_labels()
+        return super().load(names)
 
     def _build(
         self, fields: "ClassifierFields | CodeClassifierFields", backbone: Any, quantizer: Quantizer, quantize: str

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import jax
@@ -19,7 +19,7 @@ from vqjax.data.splits import Split
 from vqjax.networks.layers import DTYPES
 from vqjax.networks.priors import PRIORS, Prior
 from vqjax.runs import metrics
-from vqjax.tasks.base import Pictures, Task, example_keys
+from vqjax.tasks.base import NAMES, Pictures, Task, example_keys
 from vqjax.tasks.sampling import ANCESTRAL, Sampling, sample
 from vqjax.tasks.stage1 import Stage1
 
@@ -83,6 +83,12 @@ class PriorTask(Task):
 
     def monitor(self, figures: Mapping[str, float]) -> float:
         return figures["nats_per_code"]
+
+    def load(self, names: Sequence[str] = NAMES) -> dict[str, Split]:
+        """The splits, see `Task.load`. Raises InputError if it is conditional on classes and one has no labels."""
+        if self.conditional:
+            datasets.open_dataset(self.config).require_labels()
+        return super().load(names)
 
     def read(self, config: ConfigDict, name: str) -> Split:
         """The `codes` and `label` of "train" or "test"; for augmentation, with `image` too."""

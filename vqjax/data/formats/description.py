@@ -1,12 +1,9 @@
 """Descriptions of exported codes, as meta.json and the metadata of a Parquet file hold them."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from vqjax.codes import CodeLayout
-from vqjax.system.errors import InputError
 
 LAYOUT = "layout"  # key of a description under which its CodeLayout stands
 _MAX_LENGTH = 2**31 - 1  # codes of an image, and numbers of a codebook
@@ -51,15 +48,3 @@ def _layout_from_json(fields: Mapping[str, Any]) -> CodeLayout:
     if max(layout.length, layout.max_codes) > _MAX_LENGTH:
         raise ValueError(f"expected at most {_MAX_LENGTH:,} codes, found {layout}")
     return layout
-
-
-@contextlib.contextmanager
-def refuse_damage(file: Path, expected: str = "") -> Iterator[None]:
-    """Turn any exception of a reader into an InputError of one line that names the file."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # damaged and hostile files fail in any way
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(f"{file}{f': expected {expected}' if expected else ' cannot be read'}: {reason}") from error

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from vqjax.codes import CodeLayout
-from vqjax.data.formats.description import LAYOUT, from_json, refuse_damage, to_json
+from vqjax.data.files.damage import refuse_damage
+from vqjax.data.formats.description import LAYOUT, from_json, to_json
 from vqjax.data.formats.parts import Parts, check_labels, checked_parts
 from vqjax.data.formats.paths import write_paths
 from vqjax.data.formats.tokens import codebook_offsets, from_tokens, num_tokens, to_tokens
@@ -123,7 +124,7 @@ def read_codes(file: Path) -> tuple[Split, dict[str, Any]]:
     label = tokens[:, 0].astype(np.int32) - first
     if label.min() < 0 or label.max() >= _class_tokens(meta):
         raise InputError(f"{file}: expected a class token, {first} to {_vocabulary(meta) - 1}, before each image")
-    with refuse_damage(file):
+    with refuse_damage(f"{file} cannot be read"):
         return Split(**from_tokens(layout, tokens[:, 1:]), label=label), meta
 
 

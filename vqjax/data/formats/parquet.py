@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vqjax.codes import CodeLayout
-from vqjax.data.formats.description import LAYOUT, from_json, refuse_damage, to_json
+from vqjax.data.files.damage import refuse_damage
+from vqjax.data.formats.description import LAYOUT, from_json, to_json
 from vqjax.data.formats.parts import Parts, check_labels, checked_parts, regrouped
 from vqjax.data.formats.paths import escape_path, unescape_path
 from vqjax.data.formats.tokens import codebook_offsets, from_tokens, num_tokens, to_tokens
@@ -89,7 +90,7 @@ def read_codes(file: Path, layout: CodeLayout | None = None) -> tuple[Split, dic
     Raises:
       InputError: no Parquet, no such column, or lists that are not of the layout.
     """
-    with refuse_damage(file, "Parquet with a column 'codes' of lists of integers"):
+    with refuse_damage(f"{file}: expected Parquet with a column 'codes' of lists of integers"):
         source = pq.ParquetFile(file)
         meta = _read_meta(source)
         layout = meta.get(LAYOUT, layout)
@@ -131,7 +132,7 @@ def _labels(column: pa.ChunkedArray) -> np.ndarray:
 
 def read_files(file: Path) -> list[str] | None:
     """Return the paths of a file's images, in the order of its codes; None if it has none. InputError if damaged."""
-    with refuse_damage(file, "Parquet"):
+    with refuse_damage(f"{file}: expected Parquet"):
         source = pq.ParquetFile(file)
         if "file" not in source.schema_arrow.names:
             return None
