@@ -29,7 +29,8 @@ def checked_parts(parts: Parts, layout: CodeLayout, count: int) -> Iterator[dict
         if len(lengths) > 1 or rows + max(lengths) > count:
             raise ValueError(f"{rows + max(lengths)} rows or more, expected {count}")
         rows += max(lengths)
-        yield dict(part)
+        if max(lengths):
+            yield dict(part)
     if rows != count:
         raise ValueError(f"{rows} rows, expected {count}")
 
