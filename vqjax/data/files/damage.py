@@ -3,12 +3,13 @@
 import contextlib
 from collections.abc import Iterator
 
+from vqjax.data.files.names import printable
 from vqjax.system.errors import InputError
 
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's text, or its type if that is empty."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return printable(str(error).strip().partition("\n")[0]) or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import numpy as np
 
 from vqjax.codes import CodeLayout
 from vqjax.data.files.damage import refuse_damage
+from vqjax.data.files.names import printable
 from vqjax.data.formats.description import LAYOUT, from_json, to_json
 from vqjax.data.formats.parts import Parts, check_labels, checked_parts
 from vqjax.data.formats.paths import write_paths
@@ -109,22 +110,23 @@ def read_codes(file: Path) -> tuple[Split, dict[str, Any]]:
     Raises:
       InputError: no meta.json of an export, the file is damaged, or does not consist of images.
     """
+    where = printable(str(file))
     meta = _read_meta(file.parent)
     if meta is None:
-        raise InputError(f"{file}: expected the meta.json of `vqjax export codes --format nanogpt` beside it")
+        raise InputError(f"{where}: expected the meta.json of `vqjax export codes --format nanogpt` beside it")
     layout: CodeLayout = meta[LAYOUT]
     length, size = 1 + layout.length, file.stat().st_size
     if not size or size % (length * _TOKEN.itemsize):
-        raise InputError(f"{file} has {size:,} bytes: expected a multiple of {length} tokens of 2 bytes, one or more")
+        raise InputError(f"{where} has {size:,} bytes: expected a multiple of {length} tokens of 2 bytes, one or more")
     listed = {entry["file"]: entry["sha256"] for entry in meta["splits"].values()}
     if file.name in listed and file_checksum(file) != listed[file.name]:
-        raise InputError(f"{file} does not fit the checksum in meta.json")
+        raise InputError(f"{where} does not fit the checksum in meta.json")
     tokens = np.memmap(file, _TOKEN, "r").reshape(-1, length)
     first = num_tokens(layout)
     label = tokens[:, 0].astype(np.int32) - first
     if label.min() < 0 or label.max() >= _class_tokens(meta):
-        raise InputError(f"{file}: expected a class token, {first} to {_vocabulary(meta) - 1}, before each image")
-    with refuse_damage(f"{file} cannot be read"):
+        raise InputError(f"{where}: expected a class token, {first} to {_vocabulary(meta) - 1}, before each image")
+    with refuse_damage(f"{where} cannot be read"):
         return Split(**from_tokens(layout, tokens[:, 1:]), label=label), meta
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from vqjax.codes import CodeLayout
 from vqjax.data.files.damage import refuse_damage
+from vqjax.data.files.names import printable
 from vqjax.data.formats.description import LAYOUT, from_json, to_json
 from vqjax.data.formats.parts import Parts, check_labels, checked_parts
 from vqjax.data.formats.paths import read_paths, write_paths
@@ -161,7 +162,7 @@ def read_codes(
     meta = _read_meta(directory)
     if fingerprint and meta.get("fingerprint") != fingerprint or name not in meta.get("splits", {}):
         return None
-    with refuse_damage(f"{directory / 'meta.json'} cannot be read"):
+    with _refuse_damage(directory / "meta.json"):
         entry, layout = meta["splits"][name], meta[LAYOUT]
         if data_hash and entry.get("data") != data_hash:
             return None
@@ -173,18 +174,24 @@ def read_codes(
         }
     for array, level in layout.names.items():
         if arrays[array].size and (high := int(arrays[array].max())) >= level.num_codes:
-            raise InputError(f"{directory}: {name} has codes up to {high}, expected 0 to {level.num_codes - 1}")
+            raise InputError(
+                f"{printable(str(directory))}: {name} has codes up to {high}, expected 0 to {level.num_codes - 1}"
+            )
     return Split(**arrays), meta
 
 
 def _read_array(path: Path, checksum: str, shape: tuple[int, ...]) -> np.ndarray:
     if not path.is_file() or file_checksum(path) != checksum:
-        raise InputError(f"{path} does not fit the checksum in meta.json")
-    with refuse_damage(f"{path} cannot be read"):
+        raise InputError(f"{printable(str(path))} does not fit the checksum in meta.json")
+    with _refuse_damage(path):
         array = np.lib.format.open_memmap(path, mode="r") if shape[0] else np.load(path, allow_pickle=False)
         if array.shape != shape or array.dtype.kind not in ("iu" if path.name.endswith("_labels.npy") else "u"):
             raise ValueError(f"{array.dtype} {array.shape}, expected {shape}")
     return array
+
+
+def _refuse_damage(path: Path) -> contextlib.AbstractContextManager[None]:
+    return refuse_damage(f"{printable(str(path))} cannot be read")
 
 
 def read_files(directory: Path, name: str) -> list[str] | None:
@@ -192,12 +199,12 @@ def read_files(directory: Path, name: str) -> list[str] | None:
 
     Raises InputError if the file is damaged.
     """
-    with refuse_damage(f"{directory / 'meta.json'} cannot be read"):
+    with _refuse_damage(directory / "meta.json"):
         entry = _read_meta(directory).get("splits", {}).get(name, {}).get("files")
     if entry is None:
         return None
     path = directory / f"{name}_files.txt"
-    with refuse_damage(f"{path} cannot be read"):
+    with _refuse_damage(path):
         if file_checksum(path) != entry["sha256"]:
             raise ValueError("it does not fit the checksum in meta.json")
         return read_paths(path)
@@ -213,7 +220,7 @@ def _read_meta(directory: Path) -> dict[str, Any]:
     path = directory / "meta.json"
     if not path.exists():
         return {}
-    with refuse_damage(f"{path} cannot be read"):
+    with _refuse_damage(path):
         meta = read_json(path)
         if meta["format"] != FORMAT:
             raise ValueError(f"format {meta['format']}, but this version reads {FORMAT}")

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from vqjax.codes import CodeLayout
 from vqjax.data.files.damage import refuse_damage
+from vqjax.data.files.names import printable
 from vqjax.data.formats.description import LAYOUT, from_json, to_json
 from vqjax.data.formats.parts import Parts, check_labels, checked_parts, regrouped
 from vqjax.data.formats.paths import escape_path, unescape_path
@@ -90,7 +91,8 @@ def read_codes(file: Path, layout: CodeLayout | None = None) -> tuple[Split, dic
     Raises:
       InputError: no Parquet, no such column, or lists that are not of the layout.
     """
-    with refuse_damage(f"{file}: expected Parquet with a column 'codes' of lists of integers"):
+    where = printable(str(file))
+    with refuse_damage(f"{where}: expected Parquet with a column 'codes' of lists of integers"):
         source = pq.ParquetFile(file)
         meta = _read_meta(source)
         layout = meta.get(LAYOUT, layout)
@@ -102,7 +104,7 @@ def read_codes(file: Path, layout: CodeLayout | None = None) -> tuple[Split, dic
             raise ValueError(f"its type is {table.schema.field('codes').type}")
         rows = [_rows(chunk, layout) for chunk in table["codes"].chunks if len(chunk)]
         if not rows:
-            raise InputError(f"{file}: expected one image or more, found none")
+            raise InputError(f"{where}: expected one image or more, found none")
         arrays = from_tokens(layout, np.concatenate(rows))
         if "label" in names:
             arrays["label"] = _labels(table["label"])
@@ -132,7 +134,7 @@ def _labels(column: pa.ChunkedArray) -> np.ndarray:
 
 def read_files(file: Path) -> list[str] | None:
     """Return the paths of a file's images, in the order of its codes; None if it has none. InputError if damaged."""
-    with refuse_damage(f"{file}: expected Parquet"):
+    with refuse_damage(f"{printable(str(file))}: expected Parquet"):
         source = pq.ParquetFile(file)
         if "file" not in source.schema_arrow.names:
             return None

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vqjax.data.files.damage import refuse_damage
+from vqjax.data.files.names import printable, some
 from vqjax.data.sets.division import split_of
 from vqjax.system.errors import InputError
 
@@ -54,13 +55,13 @@ def read_array_file(path: Path, where: str) -> ArrayFile:
         kinds[kind][split] = name
     names = kinds["image"]
     if not names:
-        raise InputError(f"{where}: expected an array `image` or `images`, found {', '.join(unused) or 'nothing'}")
+        raise InputError(f"{where}: expected an array `image` or `images`, found {some(unused) or 'nothing'}")
     if "" not in names and "train" not in names:
-        raise InputError(f"{where}: found {', '.join(names.values())}, but no images for training, such as x_train")
+        raise InputError(f"{where}: found {some([*names.values()])}, but no images for training, such as x_train")
     images, labels = ({split: arrays[name] for split, name in kinds[kind].items()} for kind in kinds)
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise InputError(f"{where}: {name} is no array")
+            raise InputError(f"{where}: {printable(name)} is no array")
     return ArrayFile(images, labels, names, unused)
 
 
@@ -77,7 +78,7 @@ def _roles(names: list[str]) -> dict[str, tuple[str, str]]:
         roles = {(kind, split): name for (kind, split), name in roles.items() if split}
     elif ("image", "") in roles:
         roles = {(kind, split): name for (kind, split), name in roles.items() if not split}
-    return {name: role for role, name in roles.items()}
+    return {name: (kind, split) for (kind, split), name in roles.items() if ("image", split) in roles}
 
 
 def _role(name: str) -> tuple[str, str] | None:
@@ -139,8 +140,8 @@ def to_uint8(images: np.ndarray, where: str, rows: np.ndarray | None = None) -> 
         if len(wrong := np.flatnonzero(~((low >= 0) & (high <= highest)))):  # a NaN fails both
             first = wrong[0]
             row = start + first if rows is None else rows[start + first]
-            found = "NaN" if np.isnan(low[first]) else f"values from {low[first]:g} to {high[first]:g}"
-            raise InputError(f"{where}: {found} in image {row}, expected uint8, or floats in [0, 1]")
+            value = "NaN" if np.isnan(low[first]) else f"values from {low[first]:g} to {high[first]:g}"
+            raise InputError(f"{where}: {value} in image {row}, expected uint8, or floats in [0, 1]")
         converted[start : start + _CHUNK] = np.round(part * 255) if images.dtype.kind == "f" else part
     return converted
 

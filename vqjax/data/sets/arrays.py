@@ -47,6 +47,7 @@ class ArrayDataset(Dataset):
         self.shape = self._held["train"][0].arrays["image"].shape[1:]
         for name, (split, _) in self._held.items():
             self._check(name, split)
+        del self._arrays  # what it reads from may be as large as the set
 
     def decode(self, name: str) -> Split:
         image, label = self._arrays(name)
@@ -85,7 +86,7 @@ class NumpyDataset(ArrayDataset):
         where = f"config.data.path={data.path!r}"
         arrays = read_array_file(path, where)
         parts = {split: check_images(images, where) for split, images in arrays.images.items()}
-        self._rows = _Rows(parts, arrays.names, where)
+        self._rows = _Rows({split: len(part) for split, part in parts.items()}, arrays.names)
         label, class_names = _labels(arrays, parts, where)
         self._division = Division(self._rows.by_split, str, data.test)
         chosen = {"train": np.array(self._division.train, int), "test": np.array(self._division.test, int)}
@@ -95,7 +96,7 @@ class NumpyDataset(ArrayDataset):
         self._chosen, size = chosen, parse_size(data.size, "config.data.size")
 
         def read(name: str) -> Arrays:
-            return resized(self._rows.take(chosen[name]), size), label[chosen[name]]
+            return resized(self._rows.take(parts, chosen[name], where), size), label[chosen[name]]
 
         super().__init__(data, read, class_names, f"arrays {file_stamp(path)} {data.size} {data.test}", [path])
         self._notes += [*self._division.notes, *_array_notes(arrays, parts, label)]
@@ -118,26 +119,26 @@ class NumpyDataset(ArrayDataset):
 class _Rows:
     """Rows of one array of images or of several, numbered through."""
 
-    def __init__(self, parts: Mapping[str, np.ndarray], names: Mapping[str, str], where: str):
-        """`parts` {split or "": images (N, H, W, C)}, with their `names` in the file."""
-        self._parts, self._where = list(parts.values()), where
-        self._names = [f"{names[split]}/" if split else "" for split in parts]
-        self._starts = np.cumsum([0, *map(len, self._parts)])
-        ranges = zip(parts, self._starts, self._starts[1:])
+    def __init__(self, counts: Mapping[str, int], names: Mapping[str, str]):
+        """Rows of arrays {split or "": number of images}, with their `names` in the file."""
+        self._names = [f"{names[split]}/" if split else "" for split in counts]
+        self._starts = np.cumsum([0, *counts.values()])
+        ranges = zip(counts, self._starts, self._starts[1:])
         self.by_split = {split or "train": range(int(start), int(end)) for split, start, end in ranges}
-        if len({part.shape[1:] for part in self._parts}) > 1:
-            shapes = ", ".join(str(part.shape) for part in self._parts)
-            raise InputError(f"{where}: expected images of one shape, found {shapes}")
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Return images of some rows, uint8."""
-        if len(self._parts) == 1:
-            return to_uint8(self._parts[0][rows], self._where, rows)
-        taken = np.empty((len(rows), *self._parts[0].shape[1:]), np.uint8)
-        for part, start, end in zip(self._parts, self._starts, self._starts[1:]):
+    def take(self, parts: Mapping[str, np.ndarray], rows: np.ndarray, where: str) -> np.ndarray:
+        """Return images of some rows, uint8, of the arrays {split or "": images (N, H, W, C)}."""
+        arrays = list(parts.values())
+        if len(arrays) == 1:
+            return to_uint8(arrays[0][rows], where, rows)
+        if len({array.shape[1:] for array in arrays}) > 1:
+            shapes = ", ".join(str(array.shape) for array in arrays)
+            raise InputError(f"{where}: expected images of one shape, found {shapes}")
+        pixels = np.empty((len(rows), *arrays[0].shape[1:]), np.uint8)
+        for array, start, end in zip(arrays, self._starts, self._starts[1:]):
             inside = (rows >= start) & (rows < end)
-            taken[inside] = to_uint8(part[rows[inside] - start], self._where, rows[inside] - start)
-        return taken
+            pixels[inside] = to_uint8(array[rows[inside] - start], where, rows[inside] - start)
+        return pixels
 
     def names(self, rows: np.ndarray) -> list[str]:
         """Return the number of each row in its array, behind the array's name if there are several."""

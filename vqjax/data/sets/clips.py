@@ -47,6 +47,7 @@ class FilmDataset(ArrayDataset):
         super().__init__(data, read, (), identity, [path, *files])
         key = f"{identity} left over" if data.cache else ""
         self._notes += _film_notes(path, array_cache.cached_arrays(key, left_over)[0]["left_over"])
+        parts.cache_clear()
 
     def cut(self, film: np.ndarray, where: str) -> np.ndarray:
         """Return the examples of frames (F, H, W, C) or of clips (N, T, H, W, C). Raises InputError, naming `where`."""

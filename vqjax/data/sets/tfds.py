@@ -11,6 +11,7 @@ import numpy as np
 from vqjax.config.schema import Data, parse_size
 from vqjax.data import array_cache, images
 from vqjax.data.files.damage import first_line, refuse_damage
+from vqjax.data.files.names import printable, some
 from vqjax.data.sets.base import Dataset, file_stamp
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
@@ -55,10 +56,7 @@ class TfdsDataset(Dataset):
         stamp = " ".join(file_stamp(path) for path in files if path.exists())
         self.identity = f"tfds {builder.info.full_name} {stamp} {self.shape} {bool(size)}"
         self.watch([Path(builder.data_path), *files])
-        self._size, self._make = (
-            size,
-            lambda name, size: TfdsSource(source, data, self._parts[name], self._image, size, self.shape),
-        )
+        self._size, self._source_name = size, source
 
     def _features(self, features: Any) -> tuple[str, str]:
         """Return the names of the image and of the label, "" for none; set `class_names`."""
@@ -69,11 +67,11 @@ class TfdsDataset(Dataset):
         for usual, kind in (("image", tfds.features.Image), ("label", tfds.features.ClassLabel)):
             names = sorted((name for name in named if type(named[name]) is kind), key=lambda name: name != usual)
             if len(names) > 1 and names[0] != usual:
-                self._notes.append(f"{usual}: {names[0]} is used, of {', '.join(names)}")
+                self._notes.append(f"{usual}: {printable(names[0])} is used, of {some(names)}")
             chosen.append(names[0] if names else "")
         image, label = chosen
         if not image:
-            raise InputError(f"{self._where}: expected a set of images, found {', '.join(named) or type(features)}")
+            raise InputError(f"{self._where}: expected a set of images, found {some([*named]) or type(features)}")
         self.class_names = tuple(named[label].names) if label else ()
         return image, label
 
@@ -83,11 +81,11 @@ class TfdsDataset(Dataset):
             test = "validation"
             self._notes.append("there is no test: validation serves as that")
         if "train" not in splits or test not in splits:
-            raise InputError(f"{self._where}: expected splits train and test or validation, found {', '.join(splits)}")
+            raise InputError(f"{self._where}: expected splits train and test or validation, found {some([*splits])}")
         validation = ["validation"] if "validation" in splits and test != "validation" else []
         self._validation = splits["validation"].num_examples if validation else None
         if others := sorted({*splits} - {"train", test, *validation}):
-            self._notes.append(f"splits that are not used: {', '.join(others)}")
+            self._notes.append(f"splits that are not used: {some(others)}")
         return {"train": ["train", *validation], "test": [test]}
 
     def _find_shape(self, shape: tuple[int | None, ...], size: tuple[int, int] | None) -> tuple[int, ...]:
@@ -104,10 +102,13 @@ class TfdsDataset(Dataset):
         return super().num_validation(share) if self._validation is None else self._validation
 
     def source(self, name: str) -> "TfdsSource":
-        return self._make(name, self._size)
+        return self._source(name, self._size)
+
+    def _source(self, name: str, size: tuple[int, int] | None) -> "TfdsSource":
+        return TfdsSource(self._source_name, self.data, self._parts[name], self._image, size, self.shape)
 
     def decode(self, name: str) -> Split:
-        source, count = self._make(name, self.oversize(self._size) if self._size else None), self.sizes[name]
+        source, count = self._source(name, self.oversize(self._size) if self._size else None), self.sizes[name]
         shape = *self.oversize(self.shape[:2]), self.shape[2]
         image, label = np.empty((count, *shape), np.uint8), np.zeros(count, np.int32)
         for row, example in enumerate(source.examples()):
@@ -121,7 +122,7 @@ class TfdsDataset(Dataset):
         examples = self.source(name).examples
 
         def read() -> dict[str, np.ndarray]:
-            return {"label": np.fromiter((each[self._label] for each in examples()), np.int32, self.sizes[name])}
+            return {"label": np.fromiter((example[self._label] for example in examples()), np.int32, self.sizes[name])}
 
         return array_cache.cached_arrays(f"{self.identity} {name} labels" * self.data.cache, read)[0]["label"]
 
