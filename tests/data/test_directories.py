@@ -71,9 +71,11 @@ def test_splits_are_known_by_their_names(root, train, other):
     assert found.sizes == {"train": 28 if validation else 20, "test": 8}
     assert found.num_validation(0.5) == (8 if validation else found.num_validation(0.5))
     assert {path.split("/")[0] for path in found.files("test")} == {other}
-    said = [note for note in found.notes if note.startswith("splits by their names: ")]
-    plain = {train, other.lower()} <= {"train", "training", "val", "valid", "validation", "test", "testing"}
-    assert len(said) == (not plain) and all(f"{other} for {split_of(other)}" in note for note in said)
+    said = [note for note in found.notes if note.startswith("directories taken for splits: ")]
+    plain = ("train", "training", "val", "valid", "validation", "test", "testing")
+    guessed = [name for name in sorted((train, other)) if name.lower() not in plain]
+    pairs = ", ".join(f"{name} for {split_of(name)}" for name in guessed)
+    assert said == ([f"directories taken for splits: {pairs}"] if guessed else [])
 
 
 def test_three_splits_by_any_name(root):
@@ -81,7 +83,7 @@ def test_three_splits_by_any_name(root):
         folder(root / name, count)
     found = opened("folder", path=root)
     assert found.sizes == {"train": 26, "test": 4} and found.num_validation(0.0) == 6
-    assert found.notes == ("splits by their names: dev for validation, eval for test, train for train",)
+    assert found.notes == ("directories taken for splits: dev for validation, eval for test",)
 
 
 @pytest.mark.parametrize("other", ["batch2", "more", "unlabeled"])

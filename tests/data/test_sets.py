@@ -153,6 +153,10 @@ def test_validation_of_tfds(tmp_path):
     found = opened("tfds/tiny", data_dir=str(tmp_path / "two"))
     assert found.sizes == {"train": 9, "test": 9} and found.num_validation(0.0) == 0
     assert found.notes == ("there is no test: validation serves as that",)
+    tiny_tfds(tmp_path / "dev", splits=("train", "dev", "eval"))
+    found = opened("tfds/tiny", data_dir=str(tmp_path / "dev"))
+    assert found.sizes == {"train": 18, "test": 9} and found.num_validation(0.0) == 9
+    assert found.notes == ("taken for splits: dev for validation, eval for test",)
 
 
 def test_a_test_split_of_tfds_without_labels(tmp_path):

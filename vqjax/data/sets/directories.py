@@ -115,8 +115,9 @@ def find_splits(listing: Listing, where: str) -> SplitDirectories:
     if "train" not in named.values():
         raise InputError(f"{where}: {some([*named])}, but no directory train")
     notes = []
-    if any(directory.lower() not in _PLAIN for directory in named):
-        notes.append("splits by their names: " + ", ".join(f"{printable(d)} for {name}" for d, name in named.items()))
+    if guessed := [directory for directory in named if directory.lower() not in _PLAIN]:
+        pairs = ", ".join(f"{printable(directory)} for {named[directory]}" for directory in guessed)
+        notes.append(f"directories taken for splits: {pairs}")
     if others:
         count = sum(len(inside[directory]) for directory in others)
         notes.append(f"{some(others)} left out, with {number_of(count, 'file')}: beside splits, but called like none")

@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from vqjax.data import array_cache, images
 from vqjax.data.files.damage import first_line, refuse_damage
 from vqjax.data.files.names import printable, some
 from vqjax.data.sets.base import Dataset, file_stamp
+from vqjax.data.sets.division import split_of
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
 from vqjax.system.paths import absolute_path
@@ -77,16 +78,21 @@ class TfdsDataset(Dataset):
 
     def _find(self, splits: Any, test: str) -> dict[str, list[str]]:
         """Return {"train" and "test": the set's splits that each is made of}; set what is for validation."""
-        if test not in splits:
-            test = "validation"
-            self._notes.append("there is no test: validation serves as that")
-        if "train" not in splits or test not in splits:
+        names = {split: _called(splits, split) for split in ("train", "validation", "test")}
+        if not names["train"] or not (names["test"] or names["validation"]):
             raise InputError(f"{self._where}: expected splits train and test or validation, found {some([*splits])}")
-        validation = ["validation"] if "validation" in splits and test != "validation" else []
-        self._validation = splits["validation"].num_examples if validation else None
-        if others := sorted({*splits} - {"train", test, *validation}):
+        chosen = test if test in splits else names["test"]
+        if not chosen:
+            chosen = names["validation"]
+            self._notes.append("there is no test: validation serves as that")
+        validation = [names["validation"]] if names["validation"] not in ("", chosen) else []
+        self._validation = splits[validation[0]].num_examples if validation else None
+        used = [names["train"], *validation, chosen]
+        if guessed := [name for name in used if name not in names]:
+            self._notes.append("taken for splits: " + ", ".join(f"{printable(x)} for {split_of(x)}" for x in guessed))
+        if others := sorted({*splits} - {*used}):
             self._notes.append(f"splits that are not used: {some(others)}")
-        return {"train": ["train", *validation], "test": [test]}
+        return {"train": [names["train"], *validation], "test": [chosen]}
 
     def _find_shape(self, shape: tuple[int | None, ...], size: tuple[int, int] | None) -> tuple[int, ...]:
         """Return (H, W, C). Raises InputError if the images have several sizes and none is given."""
@@ -202,6 +208,12 @@ def _builder(source: str, directory: str) -> Any:
     import tensorflow_datasets as tfds
 
     return tfds.builder(source, data_dir=directory, file_format="array_record")
+
+
+def _called(splits: Iterable[str], split: str) -> str:
+    """Return the name of a split among those of a set; "" if it has none."""
+    names = [name for name in splits if split_of(name) == split]
+    return split if split in names else names[0] if names else ""
 
 
 def _files(builder: Any, split: str) -> list[str]:
