@@ -44,7 +44,7 @@ def folder(root, count=40, classes=("ant", "bee"), **shape):
 
 
 def idx(path, array):
-    """As Yann LeCun's files."""
+    """Write an array in the format of Yann LeCun's files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)

@@ -1,4 +1,4 @@
-"""What is kept between commands."""
+"""Arrays that are kept between commands."""
 
 import os
 import shutil
@@ -104,7 +104,7 @@ def test_the_hash_is_of_names_shapes_dtypes_and_values():
 
 
 def test_a_set_is_decoded_once(cache, tmp_path, monkeypatch):
-    """By the next command, too; unless it is to be decoded each time, or its files have been changed."""
+    """Also by the next command; unless it is to be decoded each time, or its files have been changed."""
     expected = mnist(tmp_path / "mnist")
     read, calls = archives._idx_array, []
     monkeypatch.setattr(archives, "_idx_array", lambda file: calls.append(file.name) or read(file))

@@ -81,7 +81,7 @@ def test_pixels_of_any_type(tmp_path, suffix, kind):
 )
 @pytest.mark.parametrize("validation", ["", "x_val y_val", "valid_images valid_labels"])
 def test_arrays_of_splits(file, train, test, validation):
-    """As of Keras and of MedMNIST, whose labels are (N, 1); the splits are used as they are."""
+    """Arrays as of Keras and of MedMNIST, whose labels are (N, 1); the splits are used as they are."""
     counts = {part: 20 + 3 * i for i, part in enumerate(filter(None, (train, validation, test)))}
     arrays = {}
     for seed, (part, count) in enumerate(counts.items()):

@@ -100,7 +100,7 @@ def test_each_frame_of_a_variable_rate_comes_once(tmp_path, name):
 
 
 def test_what_a_viewer_without_animation_shows_is_no_frame(tmp_path):
-    """Of an APNG whose first image is not part of it."""
+    """The first image of an APNG, where that is not part of the film."""
     frames = film(8)
     cover = np.zeros_like(frames[:1])
     save_animation(tmp_path / "film.png", np.concatenate([cover, frames]), default_image=True)
@@ -109,7 +109,7 @@ def test_what_a_viewer_without_animation_shows_is_no_frame(tmp_path):
 
 
 def column(frame):
-    """Where the bright column is; colors have gone through a lossy code."""
+    """Return the place of the bright column; colors have gone through a lossy code."""
     return frame.astype(int).sum((0, 2)).argmax()
 
 

@@ -1,4 +1,4 @@
-"""What every set of the table keeps to, in small sets on disk as their authors distribute them."""
+"""Contract of every set of the table, in small sets on disk as their authors distribute them."""
 
 import numpy as np
 import pytest

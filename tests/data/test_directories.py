@@ -89,7 +89,7 @@ def test_three_splits_by_any_name(root):
 @pytest.mark.parametrize("other", ["batch2", "more", "unlabeled"])
 @pytest.mark.parametrize("known", ["train", "test"])
 def test_a_second_directory_with_the_same_classes_is_not_a_class(root, known, other):
-    """It cannot be told whether they are splits or classes: neither is guessed."""
+    """Nobody can tell whether they are splits or classes: neither is guessed."""
     folder(root / known, 20)
     folder(root / other, 8)
     with pytest.raises(InputError) as refused:
@@ -101,7 +101,7 @@ def test_a_second_directory_with_the_same_classes_is_not_a_class(root, known, ot
 
 @pytest.mark.parametrize("known", [["train"], ["train", "test"], ["val"]])
 def test_a_class_may_be_called_like_a_split(root, known):
-    """Which is said; unless all that it could be is a split."""
+    """This is said; unless all that it could be is a split."""
     folder(root, 60, (*known, "bus"))
     if len(known) == 2:  # train and test: bus is left out
         found = opened("folder", path=root)

@@ -36,7 +36,7 @@ def test_transparency_is_laid_over_white(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_image_is_turned_as_its_camera_says(tmp_path, orientation):
-    """By the definition of EXIF: where row 0 and column 0 of what is stored belong."""
+    """Definition of EXIF: where row 0 and column 0 of what is stored belong."""
     pixels = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
     turned = {1: "x", 2: "x[:, ::-1]", 3: "x[::-1, ::-1]", 4: "x[::-1]", 5: "x.T"}
     turned |= {6: "x[::-1].T", 7: "x[::-1, ::-1].T", 8: "x.T[::-1]"}
@@ -81,7 +81,7 @@ def test_the_shorter_side_then_the_middle(size):
 
 
 def test_a_large_jpeg_is_read_at_a_fraction(tmp_path):
-    """Of its size; what comes of it is nearly what comes of all its pixels."""
+    """A fraction of its size; what comes of it is nearly what comes of all its pixels."""
     smooth = Image.fromarray(picture(0, 12, 16)).resize((800, 600), Image.Resampling.BICUBIC)
     file = saved(tmp_path, smooth, "image.jpg", quality=95)
     loaded = load_image(file, 128)
@@ -200,7 +200,7 @@ def test_broken_metadata_costs_no_image(tmp_path, name):
 
 
 def test_the_orientation_survives_other_metadata_that_is_broken(tmp_path):
-    """Of a portrait by its EXIF."""
+    """A portrait by its EXIF stays one."""
     portrait = exif(0x0112, 3, 1, b"\0\x06\0\0")
     for form, marks, breaks in (
         ("jpeg", jpeg_with(0xE1, portrait), jpeg_with(0xE2, b"ICC_PROFILE\0")),

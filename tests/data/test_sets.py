@@ -160,7 +160,7 @@ def test_validation_of_tfds(tmp_path):
 
 
 def test_a_test_split_of_tfds_without_labels(tmp_path):
-    """As that of ImageNet: -1. The set is of use to an autoencoder."""
+    """Labels as of ImageNet's test: -1. The set is of use to an autoencoder."""
     tiny_tfds(tmp_path, label=lambda split, i: -1 if split == "test" else i % 3)
     for memory in (4.0, 0.0):
         found = opened("tfds/tiny", data_dir=str(tmp_path), memory=memory)
@@ -268,7 +268,7 @@ def test_what_a_set_does_not_read_is_refused(tmp_path):
 
 
 def test_what_is_not_what_was_said_is_refused(small_config, monkeypatch):
-    """Of any set: the shape, the labels, and that there is something."""
+    """Any set: the shape, the labels, and that there is something."""
     from conftest import fake
 
     for change, message in (
