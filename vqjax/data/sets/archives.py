@@ -1,5 +1,6 @@
 """Sets in the archives in which their authors distribute them, in `config.data.path`."""
 
+import functools
 import gzip
 import math
 import struct
@@ -47,15 +48,18 @@ def _idx(data: Data, class_names: tuple[str, ...]) -> Archive:
         for name, prefix in prefixes.items()
     }
     files = [file for pair in pairs.values() for file in pair]
-    read = lambda name: _read(data, pairs[name][0], lambda: _pair(*pairs[name]))  # noqa: E731
+    read = lambda name: _pair(data, *pairs[name])  # noqa: E731
     return _archive(data, read, class_names, "idx", files)
 
 
-def _pair(images: Path, labels: Path) -> Arrays:
-    image, label = _idx_array(images)[..., None], _idx_array(labels)
+def _pair(data: Data, images: Path, labels: Path) -> Arrays:
+    image, label = (_read(data, file, functools.partial(_idx_array, file)) for file in (images, labels))
     if len(image) != len(label):
-        raise ValueError(f"{len(image)} images, but {len(label)} labels in {labels.name}")
-    return image, label
+        raise InputError(
+            f"config.data.path={data.path!r}: {len(image):,} images in {images.name}, but {len(label):,} labels in "
+            f"{labels.name}"
+        )
+    return image[..., None], label
 
 
 def _idx_array(file: Path) -> np.ndarray:
