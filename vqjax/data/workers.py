@@ -44,15 +44,14 @@ def worker_batches(make: Callable[[int], dict], start: int, workers: int) -> Ite
       WorkerError: a process has died.
     """
     require_main_guard(f"config.data.workers={workers}")
-    first = make(start)
-    pool = [_Worker(make, first, start + 1 + number, workers) for number in range(workers)]
-    try:
+    first, pool = make(start), []
+    with contextlib.ExitStack() as stack:
+        for number in range(workers):
+            pool.append(_Worker(make, first, start + 1 + number, workers))
+            stack.callback(pool[-1].end)
         yield first
         for worker in itertools.cycle(pool):
             yield worker.take()
-    finally:
-        for worker in pool:
-            worker.end()
 
 
 class _Worker:
