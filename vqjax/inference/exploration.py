@@ -201,9 +201,11 @@ def _decode(stage1: Stage1, codes: np.ndarray, edge: int = 0) -> np.ndarray:
 def _codes(stage1: Stage1, split: Split) -> dict[str, Any]:
     """What there is to say of each of the K codes."""
     count, names = stage1.layout.max_codes, stage1.facts["class_names"]
+    labels = split.arrays["label"]
+    if not names or (labels < 0).any():  # the set has no classes, or this split has no labels
+        names, labels = [], np.zeros(len(split), np.int64)
     classes = max(1, len(names))
     codes = split.arrays["codes"].astype(np.int64)
-    labels = split.arrays["label"] if names else np.zeros(len(split), np.int64)
     table = np.bincount((codes * classes + labels[:, None, None]).reshape(-1), minlength=count * classes)
     table = table.reshape(count, classes)  # how often each class has each code
     alone = np.broadcast_to(np.arange(count)[:, None, None], (count, _FIELD, _FIELD))
