@@ -25,6 +25,13 @@ ONE = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level
 ENVIRONMENT = {**os.environ, "XLA_FLAGS": ONE}  # one device: two, on cores that other tests use, take long
 
 
+HOSTILE = (  # names that a directory of images, a row of an ablation or a run may have
+    *("cash$$", "$x^2$", r"\frac{", "a<b|c", "`code`", "**bold**", "line\nbreak", "tab\t", "bell\x07", "\x1b[31mred"),
+    *("_hidden", "", " ", "%s{0}", "&amp;", "=1+1", '"quoted", with a comma', "café", "Ελληνικά", "Temple – 寺", "🙂"),
+    *("עברית", "\u202egnp", "\udc80 of another encoding", "a\u200db"),
+)
+
+
 def on(devices):
     """The environment of a command on so many virtual devices."""
     flags = f"{ENVIRONMENT['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
@@ -70,9 +77,10 @@ def rewrite(path, **fields):
 def saved(workdir):
     """All arrays of the latest checkpoint, by name."""
     with Workdir(workdir).checkpoints() as checkpoints:
-        items = {name: ocp.args.StandardRestore() for name in ("model", "optimizer", "window")}
-        restored = checkpoints._manager.restore(checkpoints.latest, args=ocp.args.Composite(**items))
-        return checkpoints.latest, dict(restored.items())
+        step = checkpoints.latest
+    items = ("model", "optimizer", "window")
+    with ocp.StandardCheckpointer() as checkpointer:
+        return step, {name: checkpointer.restore(workdir / "checkpoints" / str(step) / name) for name in items}
 
 
 def assert_same(a, b):

@@ -13,7 +13,7 @@ from vqjax.data.batches import evaluation_batches
 from vqjax.data.splits import Split
 from vqjax.runs import devices
 from vqjax.runs.metrics import RunningMean, recall, summarize
-from vqjax.runs.report import write_report
+from vqjax.runs.reports.report import write_report
 from vqjax.runs.workdir import Workdir
 from vqjax.system.files import write_json
 from vqjax.tasks.base import Task

@@ -20,13 +20,15 @@ from vqjax.config.display import format_config
 from vqjax.config.history import rename_metrics
 from vqjax.data import datasets
 from vqjax.data.batches import batches
-from vqjax.runs import devices, finite, processes
+from vqjax.ops.platforms import on_cpu
+from vqjax.runs import devices, finite
 from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.checkpoints import Checkpoints
-from vqjax.runs.report import write_report
+from vqjax.runs.devices import processes
+from vqjax.runs.reports.report import write_report
+from vqjax.runs.reports.writer import Writer, phase_seconds, read_lines
 from vqjax.runs.state import TrainState, check_memory, initial_state, zeros_like_tree
 from vqjax.runs.workdir import Facts, Workdir
-from vqjax.runs.writer import Writer, phase_seconds, read_lines
 from vqjax.system.files import read_json
 from vqjax.system.lock import lock_directory
 from vqjax.system.signals import SignalHandler, Stopped, stop_message
@@ -294,7 +296,7 @@ class _Run:
         On an accelerator XLA compares programs of a step by their time, for which it should have the device alone.
         Several processes compile in step with each other. Of `debug_nans` and `profile` each step is watched.
         """
-        if not isinstance(take, HostFedSteps) or not devices.on_cpu() or jax.process_count() > 1 or self.singly:
+        if not isinstance(take, HostFedSteps) or not on_cpu() or jax.process_count() > 1 or self.singly:
             return None
         with timed("tracing the step"):
             lowered = take.lower(self.abstract_variables, batch_shapes(self.splits["train"], self.config.batch_size))
