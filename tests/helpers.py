@@ -1,5 +1,6 @@
 """What tests of runs share: commands as a user types them, what a run has left, and steps without a workdir."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -15,9 +16,11 @@ from conftest import REPOSITORY
 from vqjax.data.batches import batches
 from vqjax.ops import winograd
 from vqjax.runs.accumulator import MetricsAccumulator
+from vqjax.runs.checkpoints.record import read_record, write_record
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
+from vqjax.system.errors import InputError
 from vqjax.training import loop, optimizers
 from vqjax.training.steps import prepare_step, train_step
 
@@ -70,8 +73,16 @@ def lines_of(path):
 
 
 def rewrite(path, **fields):
-    """Changes fields of a JSON file."""
+    """Changes fields of a JSON file; the checkpoints of a run go along."""
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    restate(path.parent)
+
+
+def restate(workdir):
+    """Makes the checkpoints of a run those of its config.json and run.json as they are now."""
+    with contextlib.suppress(InputError):  # one of them is meant to be unreadable
+        for directory in workdir.glob("checkpoints/*[0-9]"):
+            write_record(directory, read_record(directory)._replace(workdir=Workdir(workdir).checksums))
 
 
 def saved(workdir):

@@ -1,5 +1,7 @@
 """The workdir: what a run is."""
 
+import json
+
 import numpy as np
 import optax
 import pytest
@@ -9,6 +11,8 @@ from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir, to_plain
 from vqjax.system.errors import InputError
 from vqjax.system.files import WriteError
+from vqjax.training import loop
+from vqjax.training.evaluation import evaluate
 
 
 @pytest.fixture
@@ -28,6 +32,30 @@ def test_a_broken_file_is_named(workdir, name, read, content):
     with pytest.raises(InputError, match=f"{name} cannot be read") as refused:
         getattr(workdir, read)()
     assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "fact, value",
+    [
+        ("image_shape", "x"),
+        ("image_shape", [8, 8, 1e308]),
+        ("image_shape", [8, -8, 1]),
+        ("class_names", "ab"),
+        ("class_names", [1, 2]),
+        ("variance", 0),
+        ("variance", "large"),
+        ("grid", [0]),
+        ("dataset", None),
+        ("stage1", {}),
+        ("format", True),
+        ("format", 0),
+    ],
+)
+def test_a_fact_that_cannot_be_is_refused_in_a_line(workdir, fact, value):
+    rewrite(workdir.path / "run.json", **{fact: value})
+    with pytest.raises(InputError, match=f"run.json: {fact}.*expected") as refused:
+        workdir.facts()
+    assert len(str(refused.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("versions", [None, "0.1.0", [], {"vqjax": 3}])
@@ -97,6 +125,18 @@ def test_a_directory_of_other_files_is_not_taken(tmp_path, small_config):
         Workdir(tmp_path / "thesis.tex").check(small_config)
     with pytest.raises(InputError, match=r"expected a run, found no config.json"):
         Workdir(tmp_path).config()
+
+
+@pytest.mark.parametrize("again", ["evaluate", "train on", "train again"])
+def test_no_figures_come_of_a_run_whose_facts_were_changed(stage1, small_config, again):
+    """A variance of another value is another loss."""
+    facts = json.loads((stage1 / "run.json").read_text())
+    (stage1 / "run.json").write_text(json.dumps({**facts, "variance": 0.5}))
+    small_config.steps += 2 * (again == "train on")
+    before = (stage1 / "eval.json").read_bytes()
+    with pytest.raises(InputError, match="run.json is not what it was when step 6 was saved"):
+        evaluate(Workdir(stage1)) if again == "evaluate" else loop.train(small_config, stage1)
+    assert (stage1 / "eval.json").read_bytes() == before
 
 
 def test_the_identity_is_that_of_the_run_however_far_it_is_trained(workdir, small_config):

@@ -14,12 +14,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 from flax import traverse_util
 from ml_collections import ConfigDict
 
+from vqjax.config.annotations import Positive, Range
+from vqjax.config.check import check_value
 from vqjax.config.display import differences
 from vqjax.runs.checkpoints import Checkpoints, ShapeMismatch
 from vqjax.runs.checkpoints.checksums import json_checksum
@@ -34,6 +36,15 @@ RESUMABLE = (
     *("steps", "parallel", "microbatch", "log_every", "eval_every", "save_every", "stage1", "init_from"),
     *(f"data.{name}" for name in ("data_dir", "path", "memory", "workers", "cache")),
 )
+_FACTS: dict[str, Any] = {  # what those that are there must be
+    "dataset": str,
+    "image_shape": tuple[Positive, ...],
+    "class_names": tuple[str, ...],
+    "variance": Annotated[float, Range(0, open_min=True)],
+    "grid": tuple[Positive, ...],
+    "stage1": str,
+    "stage1_run": str,
+}
 _MAKING = ("format", "hardware", "versions", "git_commit", "command")  # fields of run.json that are no facts
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
 
@@ -137,17 +148,32 @@ class Workdir:
         fields = traverse_util.flatten_dict(self.raw_config(), sep=".")
         return json_checksum({key: value for key, value in fields.items() if key not in RESUMABLE})
 
+    @property
+    def checksums(self) -> dict[str, str]:
+        """{file name: checksum} of what config.json and run.json say of the run; a checkpoint is of these alone.
+
+        Fields that may change on resume, and how the run was made, are left out.
+        """
+        checksums = {"config.json": self.identity} if self.exists else {}
+        if self.has_facts:
+            facts = {name: value for name, value in self.facts().items() if name not in _MAKING}
+            checksums["run.json"] = json_checksum(facts)
+        return checksums
+
     def facts(self) -> "Facts":
-        """Return the content of run.json. Raises InputError if this version cannot read its format."""
+        """Return the content of run.json. Raises InputError if it is damaged, or of a format of a later version."""
         run = self._read("run.json")
         number = run.get("format")
-        if not isinstance(number, int) or number < 1:
+        if type(number) is not int or number < 1:
             raise InputError(f"{self.path / 'run.json'}: format={number!r}: expected a number from 1 to {FORMAT}")
         if number > FORMAT:
             raise InputError(
                 f"{self.path} was made by a newer vqjax, {_version(run)}: its format is {number}, and this version, "
                 f"{__version__}, reads up to {FORMAT}\nExpected that version or a later one: upgrade vqjax"
             )
+        for name, kind in _FACTS.items():
+            if name in run:
+                check_value(run[name], kind, f"{self.path / 'run.json'}: {name}")
         return Facts(run)
 
     @property
@@ -165,17 +191,8 @@ class Workdir:
         return content
 
     def checkpoints(self, create: bool = False) -> Checkpoints:
-        """Return the checkpoints of the run, which refuse to be restored if config.json or run.json was changed.
-
-        Fields that may change on resume may differ. For `create` and the errors see `Checkpoints`.
-        """
-        described = {}
-        if self.exists:
-            described["config.json"] = self.identity
-        if self.has_facts:
-            facts = {name: value for name, value in self.facts().items() if name not in _MAKING}
-            described["run.json"] = json_checksum(facts)
-        return Checkpoints(self.path / "checkpoints", create, described)
+        """Return the checkpoints of the run. For `create` and the errors see `Checkpoints`."""
+        return Checkpoints(self.path / "checkpoints", create, self.checksums)
 
     def restore_variables(self, expected: Any, step: int | None = None) -> tuple[int, dict[str, Any]]:
         """Restore variables as `Checkpoints` does; an error about other shapes names the version that made them."""

@@ -117,6 +117,14 @@ def test_a_directory_that_is_empty_or_half_copied_is_passed_over(directory, half
     assert restored(directory)[0].step == 3
 
 
+@pytest.mark.parametrize("name", ["007", "٣", "3 (copy)", "-3", "4.corrupt-1"])
+def test_a_directory_of_another_name_is_no_step(directory, name, capsys):
+    shutil.copytree(directory / "3", directory / name)
+    with Checkpoints(directory, create=True) as checkpoints:
+        assert checkpoints.steps == [3, 2] and checkpoints.restore(TARGET)[0].step == 3
+    assert (directory / name).is_dir() and not capsys.readouterr().out
+
+
 def test_a_copy_under_another_name_is_no_later_step(directory, capsys):
     shutil.copytree(directory / "3", directory / "40")
     assert restored(directory)[0].step == 3

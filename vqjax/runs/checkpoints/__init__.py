@@ -1,7 +1,7 @@
 """Checkpoints: what a run saves, reads back, keeps and restores.
 
 manager.py     the checkpoints of a run: save, read back, restore
-record.py      what each checkpoint says of itself, under a checksum
+record.py      the record of each checkpoint, under a checksum
 retention.py   which checkpoints stay
 saved.py       saved.json: the newest step that was read back
 storage.py     arrays on disk, by Orbax

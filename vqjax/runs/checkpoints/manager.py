@@ -94,8 +94,9 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """The steps on disk, from the newest to the oldest."""
-        steps = (int(path.name) for path in self.directory.iterdir() if path.name.isdecimal())
-        return sorted((step for step in steps if step not in self._passed_over), reverse=True)
+        names = {path.name for path in self.directory.iterdir()}
+        steps = {int(name) for name in names if name.isdecimal() and name == str(int(name))}
+        return sorted(steps - {*self._passed_over}, reverse=True)
 
     @property
     def latest(self) -> int | None:

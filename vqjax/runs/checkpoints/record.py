@@ -21,7 +21,7 @@ class Damaged(InputError):
 
 
 class Record(NamedTuple):
-    """What a checkpoint says of itself.
+    """The record of a checkpoint.
 
     Attributes:
       step: training steps so far.

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,30 +81,26 @@ def save_grid(
       wrong: which captions are red.
       period: of the images; the columns are a multiple of it if that fits.
     """
-    texts = _Texts([*(captions or ()), title])
-    captions = [texts.shown(caption, _CAPTION_LENGTH) for caption in captions or ()]
-    title = texts.shown(title, _TITLE_LENGTH)
-    factor = max(1, math.ceil(max([_TILE_WIDTH, *map(texts.width, captions)]) / images.shape[2]))
+    texts = _Texts(captions or (), title)
+    factor = max(1, math.ceil(max([_TILE_WIDTH, *map(texts.width, texts.captions)]) / images.shape[2]))
     tiles = _tiles(images, below, factor)
     height, width = tiles.shape[1:3]
     head, foot = (_CAPTION_HEIGHT if title else 0), (_CAPTION_HEIGHT if captions else 0)
     row, column = (_LINE, width + _LINE) if below is None else (2 * _GAP, width + _GAP)
     row += height + foot
     columns = _num_columns(len(tiles), max(1, _GRID_WIDTH // column), period)
-    size = max(columns * column + _LINE, math.ceil(texts.width(title)) + 8), -(-len(tiles) // columns) * row + _LINE
-    canvas = Image.new("RGB", (size[0], head + size[1]), "white")
-    draw = ImageDraw.Draw(canvas)
-    texts.draw(draw, 4, head / 2 + 1, title)
+    size = max(columns * column + _LINE, math.ceil(texts.width(texts.title)) + 8), -(-len(tiles) // columns) * row
+    canvas = Image.new("RGB", (size[0], head + size[1] + _LINE), "white")
+    texts.draw(canvas, 4, head / 2 + 1, texts.title)
     for i, tile in enumerate(tiles):
-        top, left = head + i // columns * row + _LINE, i % columns * column + _LINE
-        canvas.paste(Image.fromarray(tile), (left, top))
+        x, y = i % columns * column + _LINE, head + i // columns * row + _LINE
+        canvas.paste(Image.fromarray(tile), (x, y))
         if captions:
             color = _RED if wrong is not None and wrong[i] else "black"
-            center = left + width / 2 - texts.width(captions[i]) / 2
-            texts.draw(draw, center, top + height + foot / 2, captions[i], color)
-    is_gray = images.shape[3] == 1 and not captions and not title
+            indent = (width - texts.width(texts.captions[i])) / 2
+            texts.draw(canvas, x + indent, y + height + foot / 2, texts.captions[i], color)
     with atomic_write(path) as temporary:
-        (canvas.convert("L") if is_gray else canvas).save(temporary)
+        (canvas if images.shape[3] == 3 or captions or title else canvas.convert("L")).save(temporary)
 
 
 def _tiles(images: Any, below: Any, factor: int) -> np.ndarray:
@@ -135,25 +131,24 @@ def _to_pixels(images: np.ndarray, factor: int) -> np.ndarray:
 
 
 class _Texts:
-    """Captions and titles, each character in a font that has it."""
+    """The captions and the title of a grid as they are shown, each character in a font that has it."""
 
-    def __init__(self, texts: Iterable[str]):
-        self._fonts = Fonts(texts)
+    def __init__(self, captions: Sequence[str], title: str):
+        self._fonts = Fonts([*captions, title])
+        self.captions = [self._fonts.shown(caption, _CAPTION_LENGTH) for caption in captions]
+        self.title = self._fonts.shown(title, _TITLE_LENGTH)
         ascent, descent = _font(DEFAULT.path).getmetrics()
         self._baseline = (ascent - descent) / 2  # below the middle of a line
-
-    def shown(self, text: str, limit: int) -> str:
-        return self._fonts.shown(text, limit)
 
     def width(self, text: str) -> float:
         """Return the width in pixels of a shown text."""
         return sum(_font(path).getlength(part) for part, path in self._fonts.runs(text))
 
-    def draw(self, draw: ImageDraw.ImageDraw, left: float, middle: float, text: str, color: str = "black") -> None:
-        """Draw a shown text from the left, about the middle of its line."""
+    def draw(self, canvas: Image.Image, x: float, middle: float, text: str, color: str = "black") -> None:
+        """Draw a shown text from `x` to the right, about the middle of its line."""
         for part, path in self._fonts.runs(text):
-            draw.text((left, middle + self._baseline), part, color, _font(path), anchor="ls")
-            left += _font(path).getlength(part)
+            ImageDraw.Draw(canvas).text((x, middle + self._baseline), part, color, _font(path), anchor="ls")
+            x += _font(path).getlength(part)
 
 
 @functools.cache
