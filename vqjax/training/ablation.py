@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 from vqjax import tasks
 from vqjax.data import datasets
 from vqjax.runs import devices, plots
+from vqjax.runs.reports.lines import read_lines
 from vqjax.runs.reports.tables import format_cell, markdown_table
-from vqjax.runs.reports.writer import read_lines
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_write, read_json

@@ -25,8 +25,9 @@ from vqjax.runs import devices, finite
 from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.checkpoints import Checkpoints
 from vqjax.runs.devices import processes
+from vqjax.runs.reports.lines import phase_seconds, read_lines
 from vqjax.runs.reports.report import write_report
-from vqjax.runs.reports.writer import Writer, phase_seconds, read_lines
+from vqjax.runs.reports.writer import Writer
 from vqjax.runs.state import TrainState, check_memory, initial_state, zeros_like_tree
 from vqjax.runs.workdir import Facts, Workdir
 from vqjax.system.files import read_json

@@ -11,12 +11,10 @@ from PIL import Image
 
 from vqjax.runs.devices.processes import is_leader
 from vqjax.runs.metrics import frequency_levels
-from vqjax.runs.reports.lines import phase_names, phase_seconds, read_lines, truncate_lines
+from vqjax.runs.reports.lines import phase_names, truncate_lines
 from vqjax.runs.side_jobs import side_job
 from vqjax.runs.trackers import TRACKERS, Tracker
 from vqjax.system.files import to_json, wrap_write_errors
-
-__all__ = ["Writer", "phase_seconds", "read_lines"]
 
 
 class Writer:
