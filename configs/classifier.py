@@ -57,6 +57,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
             steps=10_500,  # updates; so many are 30 epochs of CIFAR's 45,000
             batch_size=128,  # global: the devices share it
             parallel="pmap",  # or shard_map
+            tracker="tensorboard",  # or wandb, mlflow; several with commas between, none: ""
             log_every=100,  # steps between lines of metrics.jsonl
             eval_every=500,  # steps between evaluations of the validation share
             save_every=500,  # steps between checkpoints

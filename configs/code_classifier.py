@@ -44,6 +44,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
             steps=5_000,  # updates
             batch_size=128,  # global: the devices share it
             parallel="pmap",  # or shard_map
+            tracker="tensorboard",  # or wandb, mlflow; several with commas between, none: ""
             log_every=100,  # steps between lines of metrics.jsonl
             eval_every=500,  # steps between evaluations of the validation share
             save_every=500,  # steps between checkpoints

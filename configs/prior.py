@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
             batch_size=64,  # global: the devices share it
             microbatch=0,  # of these a device takes at most so many at a time, and adds up their gradients; 0: chosen
             parallel="pmap",  # or shard_map
+            tracker="tensorboard",  # or wandb, mlflow; several with commas between, none: ""
             log_every=100,  # steps between lines of metrics.jsonl
             eval_every=1_000,  # steps between evaluations of the validation share
             save_every=1_000,  # steps between checkpoints

@@ -1,5 +1,6 @@
 """What tests of runs share: commands as a user types them, what a run has left, and steps without a workdir."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -16,15 +17,24 @@ from conftest import REPOSITORY
 from vqjax.data.batches import batches
 from vqjax.ops.platforms import trace_for
 from vqjax.runs.accumulator import MetricsAccumulator
+from vqjax.runs.checkpoints.record import read_record, write_record
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
+from vqjax.system.errors import InputError
 from vqjax.tasks.resolve import complete
 from vqjax.training.setup import plan, setup
 from vqjax.training.steps import prepare_step, train_step
 
 ONE = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=1"
 ENVIRONMENT = {**os.environ, "XLA_FLAGS": ONE}  # one device: two, on cores that other tests use, take long
+
+
+HOSTILE = (  # names that a directory of images, a row of an ablation or a run may have
+    *("cash$$", "$x^2$", r"\frac{", "a<b|c", "`code`", "**bold**", "line\nbreak", "tab\t", "bell\x07", "\x1b[31mred"),
+    *("_hidden", "", " ", "%s{0}", "&amp;", "=1+1", '"quoted", with a comma', "café", "Ελληνικά", "Temple – 寺", "🙂"),
+    *("עברית", "\u202egnp", "\udc80 of another encoding", "a\u200db"),
+)
 
 
 def on(devices):
@@ -65,16 +75,25 @@ def lines_of(path):
 
 
 def rewrite(path, **fields):
-    """Changes fields of a JSON file."""
+    """Changes fields of a JSON file; the checkpoints of a run go along."""
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    restate(path.parent)
+
+
+def restate(workdir):
+    """Makes the checkpoints of a run those of its config.json and run.json as they are now."""
+    with contextlib.suppress(InputError):  # one of them is meant to be unreadable
+        for directory in workdir.glob("checkpoints/*[0-9]"):
+            write_record(directory, read_record(directory)._replace(workdir=Workdir(workdir).checksums))
 
 
 def saved(workdir):
     """All arrays of the latest checkpoint, by name."""
     with Workdir(workdir).checkpoints() as checkpoints:
-        items = {name: ocp.args.StandardRestore() for name in ("model", "optimizer", "window")}
-        restored = checkpoints._manager.restore(checkpoints.latest, args=ocp.args.Composite(**items))
-        return checkpoints.latest, dict(restored.items())
+        step = checkpoints.latest
+    items = ("model", "optimizer", "window")
+    with ocp.StandardCheckpointer() as checkpointer:
+        return step, {name: checkpointer.restore(workdir / "checkpoints" / str(step) / name) for name in items}
 
 
 def assert_same(a, b):

@@ -62,7 +62,7 @@ def train(arguments: Sequence[str]) -> int:
 
     # The flags are right. Of several processes the first one says so, or each that a cluster has yet to number.
     with starting_jax(where is None or where.process < 1):
-        from vqjax.runs import processes
+        from vqjax.runs.devices import processes
         from vqjax.training import loop, trials
 
     def run() -> int:

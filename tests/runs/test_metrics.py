@@ -18,6 +18,29 @@ def test_perplexity_is_derived_after_averaging():
     assert "code_frequency" not in figures
 
 
+def test_each_level_of_codes_is_a_distribution():
+    """Of residual codes, depth 3 of 8 codes, and of levels by name: never over rows, where they would add up."""
+    uniform, half, one = np.full(8, 1 / 8), np.repeat([1 / 4, 0], 4), np.eye(8)[5]
+    figures = metrics.summarize({"code_frequency": np.stack([uniform, half, one])})
+    perplexities = {"perplexity_1": 8, "perplexity_2": 4, "perplexity_3": 1}
+    assert figures == pytest.approx({**perplexities, "codes_used_1": 8, "codes_used_2": 4, "codes_used_3": 1})
+    means = {"code_frequency_top": half, "code_frequency_bottom": np.stack([one, uniform]), "loss": np.float64(2)}
+    assert metrics.summarize(means) == pytest.approx(
+        {
+            "loss": 2,
+            **{"perplexity_top": 4, "codes_used_top": 4},
+            **{"perplexity_bottom_1": 1, "codes_used_bottom_1": 1, "perplexity_bottom_2": 8, "codes_used_bottom_2": 8},
+        }
+    )
+    assert [*metrics.code_frequencies(means)] == ["_top", "_bottom_1", "_bottom_2"]
+
+
+@pytest.mark.parametrize("shape, suffixes", [((4,), [""]), ((2, 4), ["_1", "_2"]), ((1, 4), ["_1"])])
+def test_an_array_of_frequencies_is_told_by_its_levels(shape, suffixes):
+    levels = metrics.frequency_levels(np.full(shape, 0.25))
+    assert [*levels] == suffixes and metrics.frequency_levels(levels) is levels
+
+
 def test_one_code_has_perplexity_one():
     assert metrics.perplexity(np.array([0.0, 1.0])) == 1
 

@@ -19,8 +19,8 @@ from PIL import Image
 from vqjax.commands import compare, decode, evaluate, explore, export, reconstruct
 from vqjax.data.formats.npy import save_rows
 from vqjax.runs.checkpoints import Checkpoints
+from vqjax.runs.reports.writer import Writer
 from vqjax.runs.state import initial_state
-from vqjax.runs.writer import Writer
 from vqjax.system.files import WriteError, atomic_directory, atomic_write, write_json
 from vqjax.system.process import exit_status
 from vqjax.training import loop

@@ -18,7 +18,7 @@ from vqjax.data.splits import Split
 from vqjax.inference import generation
 from vqjax.networks.priors import PRIORS
 from vqjax.ops import axes
-from vqjax.runs import pins
+from vqjax.runs.checkpoints import pins
 from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError

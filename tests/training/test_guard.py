@@ -220,7 +220,7 @@ def ruin(monkeypatch):
             state = state._replace(step=state.step + 1, params=jax.tree.map(lambda x: x * np.nan, state.params))
             with pytest.raises(InputError, match=f"step {state.step} is not saved, as it is not finite: params/"):
                 checkpoints.save(state, window)
-            patch.setattr(finite, "check", lambda *_: None)
+            patch.setattr(finite, "check_finite", lambda *_: None)
             checkpoints.save(state, window)
             checkpoints.wait_until_finished()
         return str(workdir)

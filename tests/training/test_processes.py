@@ -10,8 +10,7 @@ import pytest
 from conftest import REPOSITORY, slow_but
 from helpers import TINY, assert_close, assert_refused, command, lines_of, on, saved
 
-from vqjax.runs import processes
-from vqjax.runs.devices import PARALLEL
+from vqjax.runs.devices import PARALLEL, processes
 from vqjax.system import cluster
 from vqjax.system import process as commands
 from vqjax.system.errors import InputError

@@ -7,7 +7,7 @@ import time
 import pytest
 from helpers import lines_of
 
-from vqjax.runs.writer import phase_seconds
+from vqjax.runs.reports.lines import phase_seconds
 from vqjax.training import loop, profiling
 from vqjax.training.clock import PHASES, Clock
 

@@ -12,6 +12,8 @@ def main(arguments: Sequence[str]) -> None:
     flags.add_argument("--out", default="comparison", help="a directory (default: comparison)")
     given = flags.parse_args(arguments)
 
-    from vqjax.runs.comparison import compare_runs  # pyplot starts here, after the arguments are known to be right
+    from vqjax.runs.reports.comparison import (
+        compare_runs,  # pyplot starts here, after the arguments are known to be right
+    )
 
     print(f"{compare_runs(given.runs, given.out)}\nin {given.out}: comparison.md, comparison.png")

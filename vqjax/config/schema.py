@@ -41,6 +41,7 @@ class Settings:
     """A run's config, complete and checked. `model` and `optimizer` are checked as they are built.
 
     Attributes:
+      tracker: entries of TRACKERS that record the run, with commas between; "" for none.
       microbatch: examples that a device takes at a time, 0 for a number that is chosen; not with batch norm.
       init_from: workdir of a run whose weights this one starts from.
       stage1: workdir of the autoencoder of a second stage; "" for a first stage.
@@ -60,6 +61,7 @@ class Settings:
     model: Section
     optimizer: Section
     microbatch: Natural = 0
+    tracker: str = "tensorboard"
     stage1: str = ""
 
     @classmethod

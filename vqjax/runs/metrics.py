@@ -1,4 +1,4 @@
-"""Means in, figures out: what is not linear in the batch is derived after averaging."""
+"""Figures from means: perplexity, PSNR and other figures that are not linear in the batch, derived after averaging."""
 
 from collections.abc import Mapping
 
@@ -6,82 +6,93 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+_FREQUENCY = "code_frequency"
+
 
 class RunningMean:
-    """A running mean of dicts of arrays, kept in float64 on the host.
-
-    `state` is all of it, plain numbers and arrays: {"count": n, "sums": {name: array}}.
-    """
+    """A running mean of dicts of arrays, in float64 on the host."""
 
     def __init__(self, state: Mapping | None = None):
+        """Continue from a `state`, or begin with nothing."""
         self.count = float(state["count"]) if state else 0.0
         self.sums = {name: np.asarray(value, np.float64) for name, value in state["sums"].items()} if state else {}
 
     @property
     def state(self) -> dict:
+        """All of it as plain numbers and arrays: {"count": n, "sums": {name: array}}."""
         return {"count": np.float64(self.count), "sums": self.sums}
 
     def add(self, sums: Mapping[str, np.ndarray], count: float = 1) -> None:
-        """Adds sums over `count` things: those of one step's means by default."""
+        """Add sums over `count` examples or steps; by default the means of one step."""
         self.count += float(count)
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + np.asarray(value, np.float64)
 
     def means(self) -> dict[str, np.ndarray]:
-        """{name: mean}."""
+        """Return {name: mean}."""
         return {name: value / self.count for name, value in self.sums.items()}
 
 
 def entropy(frequency: np.ndarray) -> float:
-    """Of code frequencies (K,) that sum to 1, in nats."""
+    """Return the entropy in nats of code frequencies (K,) that sum to 1."""
     used = frequency[frequency > 0]
     return float(-np.sum(used * np.log(used)))
 
 
 def perplexity(frequency: np.ndarray) -> float:
-    """exp of the entropy of code frequencies (K,): between 1 and K."""
+    """Return exp of the entropy of code frequencies (K,), between 1 and K."""
     return float(np.exp(entropy(frequency)))
 
 
-def code_usage(frequency: np.ndarray) -> dict[str, float]:
-    """Return `perplexity` and `codes_used` of code frequencies (K,).
-
-    Of those of several levels, (depth, K), there are `perplexity_1`, `perplexity_2`, … and as many `codes_used_…`.
-    """
-    levels = {f"_{number}": row for number, row in enumerate(frequency, 1)} if frequency.ndim > 1 else {"": frequency}
-    figures: dict[str, float] = {}
-    for level, row in levels.items():
-        figures[f"perplexity{level}"] = perplexity(row)
-        figures[f"codes_used{level}"] = int(np.sum(row > 0))
-    return figures
-
-
 def psnr(mse: float) -> float:
-    """dB, from the mean squared error of pixels in [0, 1]."""
+    """Return the peak signal-to-noise ratio in dB for a mean squared error of pixels in [0, 1]."""
     return float(-10 * np.log10(max(mse, 1e-12)))
 
 
 def recall(counts: np.ndarray) -> np.ndarray:
-    """The share of each class that is recognised, (C,), NaN for a class without examples.
+    """Return the share of each class that is recognized, (C,); NaN for a class without examples.
 
-    `counts` (C, C) is the confusion matrix, true against predicted classes.
+    `counts` (C, C) is the confusion matrix, a row per true class.
     """
     totals = counts.sum(1)
     return np.divide(np.diag(counts), totals, out=np.full(len(counts), np.nan), where=totals > 0)
 
 
-def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The means of a window or a split -> the figures that are logged.
+def code_frequencies(means: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return {suffix: frequency (K,)} of the code frequencies in a dict of means.
 
-    Scalars pass through; `mse` also gives `psnr`, `code_frequency` what `code_usage` says, and
-    `nats_per_code` its own perplexity, of what comes next. What the codes cost and what the pixels cost given them is
-    together `bits_per_dim_of_images`: at least as much as -log2 p(image), which is a sum over all codes.
+    Each row of a (depth, K) array is a distribution of its own. The suffix tells levels and depths apart: "" for an
+    array `code_frequency` (K,), "_1", "_2", ... for the rows of a (depth, K), "_top" or "_top_1" for
+    `code_frequency_top`.
+    """
+    frequencies: dict[str, np.ndarray] = {}
+    for name, value in means.items():
+        if name.startswith(_FREQUENCY) and np.ndim(value) > 0:
+            suffix = name.removeprefix(_FREQUENCY)
+            rows = {suffix: value} if np.ndim(value) == 1 else {f"{suffix}_{i}": row for i, row in enumerate(value, 1)}
+            frequencies |= rows
+    return frequencies
+
+
+def frequency_levels(frequency: np.ndarray | Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Return {suffix: frequency (K,)} for an array `code_frequency`, (K,) or (depth, K), or for such a dict itself."""
+    return frequency if isinstance(frequency, Mapping) else code_frequencies({_FREQUENCY: frequency})
+
+
+def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return the figures that are logged for the means of a window or a split.
+
+    Scalars pass through. `mse` also gives `psnr`. Each distribution of `code_frequencies` gives `perplexity` and
+    `codes_used`, with its suffix. `nats_per_code` gives the perplexity of the next code. The bits of the codes and the
+    bits of the pixels given the codes add up to `bits_per_dim_of_images`: an upper bound of -log2 p(image), which is a
+    sum over all codes; of a prior with classes, of -log2 p(image | class).
     """
     figures = {name: float(value) for name, value in means.items() if np.ndim(value) == 0}
     if "mse" in means:
         figures["psnr"] = psnr(figures["mse"])
-    if "code_frequency" in means:
-        figures |= code_usage(means["code_frequency"])
+    for suffix, frequency in code_frequencies(means).items():
+        figures[f"perplexity{suffix}"] = perplexity(frequency)
+        figures[f"codes_used{suffix}"] = int(np.sum(frequency > 0))
     if "nats_per_code" in means:
         with np.errstate(over="ignore"):  # a model that is worse than useless
             figures["perplexity"] = float(np.exp(figures["nats_per_code"]))
@@ -91,10 +102,10 @@ def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 
 def ssim(x: jax.Array, y: jax.Array, window: int = 7) -> jax.Array:
-    """Structural similarity (Wang et al. 2004, eq. 13) of images in [0, 1]: (..., H, W, C) twice -> (...).
+    """Return the structural similarity (Wang et al. 2004, eq. 13) of images in [0, 1]: (..., H, W, C) twice -> (...).
 
     Uniform window (smaller only if the image is), sample covariances, C1 = 0.01^2, C2 = 0.03^2; the mean over
-    the windows inside the image and over channels, as scikit-image's default has it.
+    the windows inside the image and over channels, as by scikit-image's defaults.
     """
     size = min(window, *x.shape[-3:-1])
     dimensions = *(1,) * (x.ndim - 3), size, size, 1

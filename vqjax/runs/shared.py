@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from vqjax.runs import processes
+from vqjax.runs.devices import processes
 from vqjax.runs.state import TrainState, zeros_like_tree
 from vqjax.runs.workdir import Facts, Workdir
 

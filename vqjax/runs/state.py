@@ -1,4 +1,4 @@
-"""All that a run carries from step to step."""
+"""The training state: all that a run carries from step to step."""
 
 import math
 from collections.abc import Mapping
@@ -13,15 +13,16 @@ from vqjax.system.errors import InputError
 
 
 class TrainState(NamedTuple):
-    """All that a run carries from step to step, arrays only, on the devices or on the host.
+    """The training state: a tree of arrays, on the devices or on the host.
 
     Attributes:
       step: () int32, steps so far.
-      params: what a gradient trains.
-      extra: what no gradient trains, {collection: ...}: EMA codebooks, code frequencies, batch statistics.
-      opt_state: Optax's.
-      skipped: () int32, the steps that were not finite and changed nothing of the above but `step`.
-      consecutive_skips: () int32, the latest of them in succession; from `finite.MOST` on it never falls.
+      params: variables that a gradient trains.
+      extra: {collection: ...} that no gradient trains: EMA codebooks, code frequencies, batch statistics.
+      opt_state: the state of the Optax optimizer.
+      skipped: () int32, steps so far that were not finite and changed nothing of the above but `step`.
+      consecutive_skips: () int32, the latest of them in succession; it never falls again once it has reached
+        `finite.MAX_SKIPPED_IN_A_ROW`.
     """
 
     step: Any
@@ -33,24 +34,23 @@ class TrainState(NamedTuple):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What the modules are applied with: {"params", collection, ...}."""
+        """The variables {"params", collection, ...} of the modules."""
         return {"params": self.params, **self.extra}
 
 
 def initial_state(variables: Mapping[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
     """Return the state before step 0."""
-    extra = {name: value for name, value in variables.items() if name != "params"}
     params = variables["params"]
+    extra = {name: value for name, value in variables.items() if name != "params"}
+    opt_state = zeros_like_tree(jax.eval_shape(optimizer.init, params))
     step, skipped, consecutive_skips = (np.zeros((), np.int32) for _ in range(3))
-    return TrainState(
-        step, params, extra, zeros_like_tree(jax.eval_shape(optimizer.init, params)), skipped, consecutive_skips
-    )
+    return TrainState(step, params, extra, opt_state, skipped, consecutive_skips)
 
 
 def check_memory(state: TrainState) -> None:
-    """Raises InputError if the memory of a device is too small for a state, be it of shapes alone, and its gradients.
+    """Raise InputError if a device has too little memory for a state and its gradients; shapes are enough.
 
-    What a step needs beside that depends on the batch, and is not counted.
+    The activations of a step, which depend on the batch, are not counted.
     """
     if (limit := device_memory()) is None:
         return
@@ -64,10 +64,16 @@ def check_memory(state: TrainState) -> None:
 
 
 def num_bytes(tree: Any) -> int:
-    """Of a tree of arrays, or of their shapes."""
+    """Return the size in bytes of a tree of arrays, or of their shapes."""
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def zeros_like_tree(tree: Any) -> Any:
-    """Host arrays of the shapes and dtypes of a tree's leaves, read-only, that take no memory."""
+    """Return read-only host arrays of the shapes and dtypes of a tree's leaves; they take no memory."""
     return jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), tree)
+
+
+def leaf_types(tree: Any) -> dict[str, str]:
+    """Return {name: dtype and shape, as in "float32(3, 4)"} of a tree's leaves."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): f"{leaf.dtype}{tuple(leaf.shape)}" for path, leaf in leaves}

@@ -1,51 +1,64 @@
 """The workdir: what a run is and how far it has got.
 
 config.json    the config, complete
-run.json       the task's facts: of the data, and of stage 1; versions; git commit
+run.json       facts about the data and about stage 1; how the run was made: hardware, versions, git commit, command
+saved.json     see `vqjax.runs.checkpoints.saved`
 checkpoints/   see `vqjax.runs.checkpoints`
-pins/          see `vqjax.runs.pins`
+pins/          see `vqjax.runs.checkpoints.pins`
 .lock          see `vqjax.system.lock`
 """
 
-import hashlib
 import importlib.metadata
-import json
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
+from flax import traverse_util
 from ml_collections import ConfigDict
 
+from vqjax.config.annotations import Positive, Range
+from vqjax.config.check import check_value
 from vqjax.config.display import differences
 from vqjax.runs.checkpoints import Checkpoints, ShapeMismatch
+from vqjax.runs.checkpoints.checksums import json_checksum
 from vqjax.system.errors import InputError
 from vqjax.system.files import read_json, wrap_write_errors, write_json
 from vqjax.system.paths import absolute_path
 from vqjax.system.version import __version__
 
-FORMAT = 1  # of the workdir, see `vqjax.config.history`; a reader refuses a later one
-# What may differ when a run is resumed: how far, how often, on which devices, and where things lie.
+FORMAT = 1  # of the workdir; a reader refuses a later one
+# Fields that may change when a run is resumed: how far, how often, on which devices, and where things lie.
 RESUMABLE = (
-    *("steps", "parallel", "microbatch", "log_every", "eval_every", "save_every", "stage1", "init_from"),
+    *("steps", "parallel", "microbatch", "log_every", "eval_every", "save_every", "tracker", "stage1", "init_from"),
     *(f"data.{name}" for name in ("data_dir", "path", "memory", "workers", "cache")),
 )
+_FACTS: dict[str, Any] = {  # what those that are there must be
+    "dataset": str,
+    "image_shape": tuple[Positive, ...],
+    "class_names": tuple[str, ...],
+    "variance": Annotated[float, Range(0, open_min=True)],
+    "grid": tuple[Positive, ...],
+    "stage1": str,
+    "stage1_run": str,
+}
+_MAKING = ("format", "hardware", "versions", "git_commit", "command")  # fields of run.json that are no facts
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "ml-collections", "numpy")
 
 
 def git_commit() -> str:
-    """The commit of the code, with "+changes" if the tree differs from it.
+    """Return the commit of the code, with "+changes" if the tree differs from it.
 
-    "unknown" outside a checkout of vqjax: an installed package may lie inside the checkout of something else.
+    It is "unknown" outside a checkout of vqjax: an installed package may lie inside the checkout of something else.
     """
     package = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=package, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+        result = subprocess.run(["git", *arguments], cwd=package, capture_output=True, text=True, check=True)
+        return result.stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != package.parent:
@@ -56,10 +69,10 @@ def git_commit() -> str:
 
 
 class Workdir:
-    """A run's directory. Nothing is created before `create`."""
+    """The directory of a run. Nothing is written before `create`."""
 
     def __init__(self, path: str | Path, key: str = "--workdir"):
-        """`key` is what the user called the path. Raises InputError if it is none of this machine."""
+        """`key` is the flag that named the path. Raises InputError if it is no path of this machine."""
         self.path = absolute_path(path, key)
 
     @property
@@ -69,14 +82,14 @@ class Workdir:
 
     @property
     def has_facts(self) -> bool:
-        """Whether it is known what the run is about."""
+        """Whether run.json is there."""
         return (self.path / "run.json").is_file()
 
     def reconcile(self, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
-        """The fields of `config` that differ from those of the run that lives here: {dotted key: (old, new)}.
+        """Return {dotted key: (old, new)} of the fields of a config that differ from the run that lives here.
 
-        Raises InputError unless a run of `config` can begin or go on here. It cannot if the path holds another run, one
-        with more steps already, or something that is no run.
+        Raises InputError unless a run of `config` can begin or be resumed here. It cannot if the path holds another
+        run, one with more steps already, or something that is no run.
         """
         if not self.exists:
             if self.path.exists() and not self.path.is_dir():
@@ -102,11 +115,11 @@ class Workdir:
 
         Args:
           config: of the run.
-          facts: what stage 2 and a reader need to know of the data.
+          facts: about the data and stage 1, for stage 2 and for readers.
           hardware: that a new run begins on.
 
         Raises:
-          Unwritten: the path cannot be written to.
+          WriteError: the path cannot be written to.
         """
         versions = {"vqjax": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}
         with wrap_write_errors(self.path):
@@ -118,54 +131,69 @@ class Workdir:
             write_json(self.path / "run.json", run)
 
     def config(self) -> ConfigDict:
-        """The run's config. Raises InputError if no run lives here."""
+        """Return the config of the run. Raises InputError if no run lives here."""
         return ConfigDict(self.raw_config())
 
     def raw_config(self) -> dict[str, Any]:
-        """config.json as it lies there. Raises InputError if no run lives here."""
+        """Return the content of config.json. Raises InputError if no run lives here."""
         if not self.exists:
             raise InputError(f"--workdir={self.path}: expected a run, found no config.json")
         return self._read("config.json")
 
     @property
     def identity(self) -> str:
-        """Which run it is, however far it is trained: SHA-256 over config.json less what a resumed run may change."""
-        recorded = self.raw_config()
-        for key in RESUMABLE:
-            section, _, name = key.rpartition(".")
-            (recorded.get(section, {}) if section else recorded).pop(name, None)
-        return hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
+        """SHA-256 over config.json without the fields that may change on resume: the same however far it is trained."""
+        fields = traverse_util.flatten_dict(self.raw_config(), sep=".")
+        return json_checksum({key: value for key, value in fields.items() if key not in RESUMABLE})
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """{file name: checksum} of what config.json and run.json say of the run; a checkpoint is of these alone.
+
+        Fields that may change on resume, and how the run was made, are left out.
+        """
+        checksums = {"config.json": self.identity} if self.exists else {}
+        if self.has_facts:
+            facts = {name: value for name, value in self.facts().items() if name not in _MAKING}
+            checksums["run.json"] = json_checksum(facts)
+        return checksums
 
     def facts(self) -> "Facts":
-        """run.json. Raises InputError if it is of a format that this version cannot read."""
+        """Return the content of run.json. Raises InputError if it is damaged, or of a format of a later version."""
         run = self._read("run.json")
         number = run.get("format")
-        if not isinstance(number, int) or number < 1:
+        if type(number) is not int or number < 1:
             raise InputError(f"{self.path / 'run.json'}: format={number!r}: expected a number from 1 to {FORMAT}")
         if number > FORMAT:
             raise InputError(
                 f"{self.path} was made by a newer vqjax, {_version(run)}: its format is {number}, and this version, "
                 f"{__version__}, reads up to {FORMAT}\nExpected that version or a later one: upgrade vqjax"
             )
+        for name, kind in _FACTS.items():
+            if name in run:
+                check_value(run[name], kind, f"{self.path / 'run.json'}: {name}")
         return Facts(run)
 
     @property
     def made_by(self) -> str:
-        """The version of vqjax that made the run, as far as run.json tells."""
+        """The version of vqjax that made the run, and its git commit."""
         return _version(self._read("run.json"))
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            return dict(read_json(self.path / name))
-        except (OSError, ValueError, TypeError) as error:
+            content = read_json(self.path / name)
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{self.path / name} cannot be read: {error}") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{self.path / name} cannot be read: expected a JSON object")
+        return content
 
     def checkpoints(self, create: bool = False) -> Checkpoints:
-        """The run's; see there for `create`."""
-        return Checkpoints(self.path / "checkpoints", create)
+        """Return the checkpoints of the run. For `create` and the errors see `Checkpoints`."""
+        return Checkpoints(self.path / "checkpoints", create, self.checksums)
 
     def restore_variables(self, expected: Any, step: int | None = None) -> tuple[int, dict[str, Any]]:
-        """As of `Checkpoints`; where the weights are of another model, the error names the version that made them."""
+        """Restore variables as `Checkpoints` does; an error about other shapes names the version that made them."""
         with self.checkpoints() as checkpoints:
             try:
                 return checkpoints.restore_variables(expected, step)
@@ -174,19 +202,20 @@ class Workdir:
 
 
 def to_plain(config: ConfigDict) -> dict[str, Any]:
-    """As JSON gives it back: tuples are lists."""
+    """Return a config as JSON gives it back: tuples are lists."""
     return jax.tree.map(
         lambda x: list(x) if isinstance(x, tuple) else x, config.to_dict(), is_leaf=lambda x: isinstance(x, tuple)
     )
 
 
 def _version(run: Mapping[str, Any]) -> str:
-    version = dict(run.get("versions", {})).get("vqjax", "0.1.0")  # older runs lack it
+    versions = run.get("versions")
+    version = versions.get("vqjax", "unknown") if isinstance(versions, Mapping) else "unknown"
     return f"{version}, git commit {run.get('git_commit') or 'unknown'}"
 
 
 class Facts(dict):
-    """What run.json says. Raises InputError for what it does not say."""
+    """The content of run.json. A field that it lacks is an InputError."""
 
     def __missing__(self, name: str) -> Any:
         raise InputError(f"run.json of the run has no {name!r}")

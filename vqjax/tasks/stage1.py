@@ -18,7 +18,8 @@ from vqjax.data import datasets
 from vqjax.data.formats import npy
 from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
-from vqjax.runs import devices, pins
+from vqjax.runs import devices
+from vqjax.runs.checkpoints import pins
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderTask

@@ -18,9 +18,9 @@ from vqjax import tasks
 from vqjax.config.schema import Data
 from vqjax.data import datasets
 from vqjax.runs import devices, plots
-from vqjax.runs.report import format_cell, markdown_table
+from vqjax.runs.reports.lines import read_lines
+from vqjax.runs.reports.tables import format_cell, markdown_table
 from vqjax.runs.workdir import Workdir
-from vqjax.runs.writer import read_lines
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_write, read_json
 from vqjax.tasks.base import Task

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 
 from vqjax.ops.platforms import on_cpu
-from vqjax.runs import finite, processes
+from vqjax.runs import finite
+from vqjax.runs.devices import processes
 from vqjax.runs.shared import SharedCheckpoints
 from vqjax.runs.state import TrainState, initial_state
 from vqjax.system.terminal import timed

@@ -3,11 +3,11 @@
 import shlex
 from collections.abc import Sequence
 
-from vqjax.runs import processes
-from vqjax.runs.report import write_report
+from vqjax.runs.devices import processes
+from vqjax.runs.reports.lines import phase_seconds
+from vqjax.runs.reports.report import write_report
 from vqjax.runs.shared import SharedCheckpoints, shared_variables
 from vqjax.runs.workdir import Workdir
-from vqjax.runs.writer import phase_seconds
 from vqjax.system.files import read_json
 from vqjax.system.terminal import display_path, format_metrics, summary, timed, wrap
 from vqjax.training.evaluation import Evaluator

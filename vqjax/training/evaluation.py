@@ -13,8 +13,9 @@ from vqjax.data.datasets import check_same_dataset, load_splits, open_dataset, w
 from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.runs import devices
-from vqjax.runs.metrics import RunningMean, recall, summarize
-from vqjax.runs.report import write_report
+from vqjax.runs.metrics import RunningMean, code_frequencies, recall, summarize
+from vqjax.runs.reports.report import write_report
+from vqjax.runs.side_jobs import side_job
 from vqjax.runs.workdir import Workdir
 from vqjax.system.files import write_json
 from vqjax.tasks.base import Task
@@ -29,11 +30,11 @@ class Evaluator:
 
     Attributes:
       pictures: the files of the latest evaluation's images.
-      code_frequency: its (K,) shares of positions; None without codes.
+      code_frequencies: its shares of positions (K,), for each level; see `metrics.code_frequencies`.
     """
 
     pictures: Sequence[Path] = ()
-    code_frequency: np.ndarray | None = None
+    code_frequencies: Mapping[str, np.ndarray] = {}
 
     def __init__(
         self,
@@ -90,9 +91,9 @@ class Evaluator:
         figures = {**summarize(means), "parameters": parameters}
         by_position = {key: value for key, value in means.items() if "_by_position" in key}
         details = {key: np.round(value, 5).tolist() for key, value in by_position.items()}
-        self.code_frequency = means.get("code_frequency")
-        if self.code_frequency is not None:
-            plots.save_usage(self._directory / "codebook.png", self.code_frequency)
+        self.code_frequencies = code_frequencies(means)
+        if self.code_frequencies:
+            plots.save_usage(self._directory / "codebook.png", self.code_frequencies)
         if by_position:
             plots.save_maps(self._directory / "positions.png", by_position)
         if "confusion" in means:
@@ -107,9 +108,11 @@ class Evaluator:
         """Writes the task's pictures of the first images of a split; `variables` on the host."""
         from vqjax.runs import plots
 
-        batch = next(evaluation_batches(split[:PICTURES], min(PICTURES, len(split))))
-        found = self._task.images(variables, batch)
-        self.pictures = [plots.save_pictures(self._directory / name, *pictures) for name, pictures in found.items()]
+        self.pictures = ()
+        with side_job("the pictures are not drawn"):
+            batch = next(evaluation_batches(split[:PICTURES], min(PICTURES, len(split))))
+            found = self._task.images(variables, batch)
+            self.pictures = [plots.save_pictures(self._directory / name, *pictures) for name, pictures in found.items()]
 
 
 def session_evaluator(session: Session, directory: Path, between: Callable[[], None]) -> Evaluator:

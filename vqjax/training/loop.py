@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from vqjax.runs import devices, finite, processes
+from vqjax.runs import devices, finite
+from vqjax.runs.devices import processes
 from vqjax.runs.shared import SharedCheckpoints
 from vqjax.runs.state import TrainState
 from vqjax.runs.workdir import Workdir
@@ -106,5 +107,6 @@ def _take_steps(session: Session, run: Beginning, recorder: Recorder, signals: S
             recorder.log_time(step)
         recorder.show(step)
         if stop and (interrupted or not last):
+            recorder.stopped()
             return stop, False
     return stop, True

@@ -7,12 +7,14 @@ from typing import Any
 
 import jax
 
-from vqjax.runs import finite, processes
+from vqjax.runs import finite
 from vqjax.runs.accumulator import MetricsAccumulator
+from vqjax.runs.devices import processes
+from vqjax.runs.reports.lines import read_lines
+from vqjax.runs.reports.writer import Writer
 from vqjax.runs.shared import SharedCheckpoints
 from vqjax.runs.state import TrainState
-from vqjax.runs.workdir import Workdir
-from vqjax.runs.writer import Writer, read_lines
+from vqjax.runs.workdir import Workdir, to_plain
 from vqjax.system.signals import SignalHandler
 from vqjax.system.terminal import Progress, format_metrics
 from vqjax.tasks.base import monitored_value
@@ -49,7 +51,7 @@ class Recorder:
         self._clock, self._logged, self._step = clock, first, first
         self._metrics = MetricsAccumulator(session.layout, sums)
         self._progress = Progress(first, settings.steps, settings.batch_size, session.task.headline)
-        self._writer = Writer(workdir.path, first)
+        self._writer = Writer(workdir.path, first, settings.tracker, to_plain(workdir.config()))
         self.evaluator = session_evaluator(session, workdir.path, self._check_signal)
         self.split = "validation" if "validation" in session.splits else "test"
         self._taken = 0
@@ -92,6 +94,10 @@ class Recorder:
         self._clock.restart()
         self._logged = step
 
+    def stopped(self) -> None:
+        """Tell the trackers that the run is to go on later."""
+        self._writer.status = "stopped"
+
     def show(self, step: int) -> None:
         """Move the progress bar."""
         self._progress.step(step, self._taken, self._metrics.latest)
@@ -108,7 +114,7 @@ class Recorder:
         with self._clock.spending("evaluation"), self._progress.beside(step, f"evaluating on {name}"):
             metrics = self.evaluator.evaluate(step, name, session.splits[name], state.variables)
             self._writer.metrics(step, name, metrics)
-            self._writer.pictures(step, name, self.evaluator.pictures, self.evaluator.code_frequency)
+            self._writer.pictures(step, name, self.evaluator.pictures, self.evaluator.code_frequencies)
             lines = read_lines(self._workdir.path / "metrics.jsonl")
             plots.save_curves(self._workdir.path / "curves.png", lines, session.task.curves)
         seconds = time.perf_counter() - started

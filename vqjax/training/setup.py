@@ -17,9 +17,11 @@ from vqjax.data.batches import batches
 from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.ops.platforms import jit_fast_compile
-from vqjax.runs import devices, processes
+from vqjax.runs import devices
+from vqjax.runs.devices import processes
 from vqjax.runs.shared import shared_facts
 from vqjax.runs.state import TrainState, check_memory, initial_state
+from vqjax.runs.trackers import check_trackers
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.terminal import timed
@@ -109,6 +111,7 @@ def plan(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | No
     facts = shared_facts(workdir) if workdir else None
     config, settings, dataset, stage1 = completed = complete(config, facts, stage1)
     check_name(devices.PARALLEL, settings.parallel, "config.parallel")
+    check_trackers(settings.tracker)
     create_optimizer(settings.optimizer, settings.steps)
     layout = devices.PARALLEL[settings.parallel](devices.devices_for_batch(settings.batch_size))
     changes = workdir.reconcile(config) if workdir else {}

@@ -10,9 +10,10 @@ from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Positive
 from vqjax.config.check import check_value
-from vqjax.runs import devices, pins
+from vqjax.runs import devices
+from vqjax.runs.checkpoints import pins
+from vqjax.runs.reports.lines import read_lines
 from vqjax.runs.workdir import Workdir
-from vqjax.runs.writer import read_lines
 from vqjax.system.errors import InputError
 from vqjax.system.terminal import wrap
 from vqjax.training import loop

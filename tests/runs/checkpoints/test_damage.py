@@ -1,5 +1,6 @@
 """Checkpoints that something has happened to."""
 
+import json
 import shutil
 
 import jax
@@ -9,6 +10,8 @@ import pytest
 from helpers import assert_same
 
 from vqjax.runs.checkpoints import Checkpoints
+from vqjax.runs.checkpoints.checksums import with_checksum
+from vqjax.runs.checkpoints.storage import Storage
 from vqjax.runs.state import initial_state
 from vqjax.system.errors import InputError
 
@@ -114,6 +117,14 @@ def test_a_directory_that_is_empty_or_half_copied_is_passed_over(directory, half
     assert restored(directory)[0].step == 3
 
 
+@pytest.mark.parametrize("name", ["007", "٣", "3 (copy)", "-3", "4.corrupt-1"])
+def test_a_directory_of_another_name_is_no_step(directory, name, capsys):
+    shutil.copytree(directory / "3", directory / name)
+    with Checkpoints(directory, create=True) as checkpoints:
+        assert checkpoints.steps == [3, 2] and checkpoints.restore(TARGET)[0].step == 3
+    assert (directory / name).is_dir() and not capsys.readouterr().out
+
+
 def test_a_copy_under_another_name_is_no_later_step(directory, capsys):
     shutil.copytree(directory / "3", directory / "40")
     assert restored(directory)[0].step == 3
@@ -175,22 +186,76 @@ def test_one_without_a_record_is_no_older_one(run, capsys):
     assert "3 cannot be read: it has no record" in capsys.readouterr().out
 
 
+RECORD = "record/metadata"
+RECORDS = {
+    "not json": b"{",
+    "deep": b'{"a":' * 100_000,
+    "a list": b"[]",
+    "another figure": None,
+    "more fields": json.dumps(with_checksum({"step": 2, "other": 1})).encode(),
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_damaged_record_is_told_by_readers_and_set_aside_by_writers(run, capsys, name):
+    """Of the best checkpoint: without its figure nobody knows that it was the best."""
+    path = run / "2" / RECORD
+    changed = json.dumps({**json.loads(path.read_text()), "monitored": 0.5}).encode()
+    path.write_bytes(changed if RECORDS[name] is None else RECORDS[name])
+    for _ in range(2):
+        with Checkpoints(run) as checkpoints:
+            assert checkpoints.steps == [3] and checkpoints.restore_variables(TARGET.variables)[0] == 3
+            with pytest.raises(InputError, match="/2 cannot be read"):
+                checkpoints.restore_variables(TARGET.variables, 2)
+    output = capsys.readouterr().out
+    assert len(output.splitlines()) == 1 and "/2 cannot be read" in output and len(output) < 500
+    with Checkpoints(run, create=True) as checkpoints:
+        assert checkpoints.steps == [3] and checkpoints.best_or_latest == 3
+    assert "set aside as 2.corrupt-" in capsys.readouterr().out and [*run.glob("2.corrupt-*")]
+
+
+def test_with_all_records_damaged_nothing_is_set_aside(run):
+    for step in (2, 3):
+        (run / str(step) / RECORD).write_bytes(b"{")
+    for create in (False, True, True):
+        with pytest.raises(InputError, match="3 cannot be read: .*\nnone of the others is whole: 3, 2"):
+            Checkpoints(run, create)
+
+
+def test_training_goes_on_after_a_damaged_record(run):
+    """The step that was set aside is saved again, and seen."""
+    (run / "3" / RECORD).unlink()
+    with Checkpoints(run, create=True) as checkpoints:
+        assert checkpoints.restore(TARGET)[0].step == 2
+        checkpoints.save(state_of(3), WINDOW, 0.5)
+        assert checkpoints.wait_until_finished() == checkpoints.best_or_latest == 3
+    assert restored(run)[0].step == 3
+
+
 def test_a_damaged_note_of_what_was_saved_is_an_error(run):
     run.with_name("saved.json").write_text("{")
     with pytest.raises(InputError, match="saved.json cannot be read"):
         Checkpoints(run, create=True)
 
 
-def test_a_save_is_read_again_before_an_older_one_goes(run, capsys):
+def test_a_save_is_read_again_before_an_older_one_goes(run, capsys, monkeypatch):
     """One that is not on disk as it was saved is set aside at the next save, when the one before is still there."""
+    wait, seen = Storage.wait, []
+
+    def wait_and_damage(storage):
+        wait(storage)
+        if (run / "4").is_dir() and not seen:
+            for path in (run / "4" / "model").rglob("*"):
+                if path.is_file():
+                    path.write_bytes(path.read_bytes()[:10])
+            seen.extend(checkpoints.steps)
+
+    monkeypatch.setattr(Storage, "wait", wait_and_damage)
     with Checkpoints(run, create=True) as checkpoints:
         checkpoints.save(state_of(4), WINDOW)
-        checkpoints._manager.wait_until_finished()
-        for path in (run / "4" / "model").rglob("*"):
-            if path.is_file():
-                path.write_bytes(path.read_bytes()[:10])
-        assert checkpoints.steps == [4, 3, 2]  # 2 is the best one
         checkpoints.save(state_of(5), WINDOW)
+    assert seen == [4, 3, 2]  # 2 is the best one
     assert f"{run}/4 cannot be read" in capsys.readouterr().out
     with Checkpoints(run) as checkpoints:
         assert checkpoints.steps == [5, 3, 2]

@@ -10,7 +10,8 @@ from helpers import rewrite
 from PIL import Image
 
 from vqjax.commands import compare
-from vqjax.runs import comparison
+from vqjax.runs.reports import comparison
+from vqjax.runs.reports.report import write_report
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.process import exit_status
@@ -30,11 +31,11 @@ def test_a_report_says_what_a_run_was(stage1):
     figures, run = (json.loads((stage1 / name).read_text()) for name in ("eval.json", "run.json"))
     found = table(text)
     assert found["psnr"] == [f"{figures['psnr']:#.4g}"] and found["codes_used"] == [str(figures["codes_used"])]
-    assert found["command"] == [f"`{run['command']}`"] and run["command"].startswith("python ")
-    assert (
-        found["data"] == ["digits, 1,437 train, 360 test"] and f"jax {run['versions']['jax']}" in found["versions"][0]
-    )
+    assert f"```\n{run['command']}\n```" in text and run["command"].startswith("python ")
+    assert found["data"][0].startswith("digits, 1,437 train") and "360 test" in found["data"][0]
+    assert f"jax {run['versions']['jax']}" in found["versions"][0]
     assert "6 of 6 steps" in found["training"][0] and "num_codes=16" in text
+    assert found["evaluated"] == ["the checkpoint of step 6, the last"]
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
     assert "reconstructions.png" in pictures and all((stage1 / name).is_file() for name in pictures)
 
@@ -43,7 +44,38 @@ def test_evaluating_again_writes_it_again(stage1):
     (stage1 / "report.md").unlink()
     rewrite(stage1 / "run.json", command="python train.py")
     evaluate(Workdir(stage1))
-    assert table((stage1 / "report.md").read_text())["command"] == ["`python train.py`"]
+    assert "```\npython train.py\n```" in (stage1 / "report.md").read_text()
+
+
+def test_a_report_says_which_step_was_evaluated_and_how_many_images_were_used(stage1):
+    """Not "4 of 6 steps" where step 4 is the best of 6; and the images of validation are not those of train."""
+    rewrite(stage1 / "eval.json", step=4)
+    rewrite(stage1 / "run.json", images={"train": 1234, "validation": 203, "test": 360})
+    write_report(Workdir(stage1))
+    found = table((stage1 / "report.md").read_text())
+    assert found["training"][0].endswith(" min, 6 of 6 steps")
+    assert found["evaluated"] == ["the checkpoint of step 4, the best on validation"]
+    assert found["data"] == ["digits, 1,234 train, 203 validation, 360 test"]
+
+
+def test_a_report_of_any_names(stage1, tmp_path):
+    workdir = stage1.rename(tmp_path / "a|b`<c>$$\udc80")
+    rewrite(workdir / "run.json", command="python train.py --config 'a\nb' ```", dataset="a|b")
+    (workdir / "my (1) \udc80.png").write_bytes((workdir / "curves.png").read_bytes())
+    write_report(Workdir(workdir))
+    text = (workdir / "report.md").read_text()
+    assert text.startswith(r"# a\|b\`\<c>\$\$\\udc80") and "](my%20%281%29%20%80.png)" in text
+    assert "````\npython train.py --config 'a\nb' ```\n````" in text
+    assert table(text.replace(r"\|", "/"))["data"][0].startswith("a/b, 1,437 train")
+
+
+def test_a_report_that_cannot_be_made_costs_a_line(stage1, capsys):
+    before = (stage1 / "report.md").read_text()
+    (stage1 / "eval.json").write_text('{"step": "none"}')
+    write_report(Workdir(stage1))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("warning: report.md is not written: ValueError: ")
+    assert (stage1 / "report.md").read_text() == before
 
 
 def test_runs_side_by_side(stage1, tmp_path, capsys):
@@ -65,12 +97,21 @@ def test_runs_side_by_side(stage1, tmp_path, capsys):
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 5
 
 
-def test_figures_that_were_called_otherwise_stand_beside_those_of_now(stage1, tmp_path):
-    other = shutil.copytree(stage1, tmp_path / "other")
-    rewrite(stage1 / "eval.json", bits_per_dim=5.5)
-    rewrite(other / "eval.json", bits_per_dim_given_codes=5.25)
+def test_runs_of_any_names_side_by_side(stage1, tmp_path, capsys):
+    other = shutil.copytree(stage1, tmp_path / "_cash$$|`x`\n寺")
     text = comparison.compare_runs([str(stage1), str(other)], tmp_path / "out")
-    assert table(text)["bits_per_dim_given_codes"] == ["5.500", "5.250"] and "| bits_per_dim |" not in text
+    assert text.startswith(r"|  | stage1 | _cash\$\$\|\`x\`\\n寺 |")
+    assert len({line.count(" |") for line in text.splitlines()}) == 1
+    assert (tmp_path / "out" / "comparison.png").is_file() and not capsys.readouterr().out
+    assert "寺" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", ["[]", '"text"', "3", '{"a":' * 100_000, b"\xff"], ids=range(5))
+def test_an_eval_json_of_anything_else_is_refused(stage1, tmp_path, content):
+    other = shutil.copytree(stage1, tmp_path / "other")
+    (other / "eval.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match="eval.json cannot be read"):
+        comparison.compare_runs([str(stage1), str(other)], tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 from helpers import command
 
 from vqjax.ops import axes
-from vqjax.runs import devices
 from vqjax.runs.devices import PARALLEL
 
 
@@ -32,17 +31,19 @@ COUNT = """
 import json, os, sys
 from vqjax.runs import devices
 sizes = json.loads(sys.argv[1])
-devices.use_cores(*sizes)
+later = json.loads(sys.argv[2])
+CORES
+devices.set_cpu_device_count(*sizes)
 import jax
-print(json.dumps([jax.device_count(), *(len(devices.of_batch(size)) for size in sizes)]))
+print(json.dumps([jax.device_count(), *(len(devices.devices_for_batch(size)) for size in later or sizes)]))
 """
 
 
-def counted(*sizes, cores, **environment):
-    """The devices of a fresh process on so many cores, and those of which each batch makes use."""
-    program = COUNT.replace("devices.use_cores", f"os.sched_getaffinity = lambda _: range({cores})\ndevices.use_cores")
+def counted(*sizes, cores, later=(), **environment):
+    """The devices of a fresh process on so many cores, and those that each batch takes: of `sizes`, or later ones."""
+    program = COUNT.replace("CORES", f"os.sched_getaffinity = lambda _: range({cores})")
     kept = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
-    result = command("-c", program, json.dumps(sizes), env={**kept, **environment})
+    result = command("-c", program, json.dumps(sizes), json.dumps(later), env={**kept, **environment})
     return json.loads(result.stdout) if not result.returncode else result.stderr
 
 
@@ -62,7 +63,6 @@ def test_a_number_of_devices_that_is_asked_for_stands(environment):
     assert "config.batch_size=12: expected a multiple of the 8 devices" in counted(12, cores=2, **environment)
 
 
-def test_a_later_batch_takes_as_many_devices_as_divide_it(monkeypatch):
+def test_a_later_batch_takes_as_many_devices_as_divide_it():
     """Of those that nobody asked for: a second run in the same process may have another batch."""
-    monkeypatch.setattr(devices, "_asked", False)
-    assert [len(devices.devices_for_batch(size)) for size in (16, 12, 7)] == [8, 6, 7]
+    assert counted(16, cores=8, later=(16, 12, 7)) == [8, 8, 6, 7]

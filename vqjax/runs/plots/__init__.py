@@ -1,0 +1,21 @@
+"""Pictures of a run. Slow to import: not before there is something to draw.
+
+charts.py    curves, bars and matrices, by Matplotlib
+images.py    grids of images and films, by Pillow
+fonts.py     fonts for texts of users
+"""
+
+from vqjax.runs.plots.charts import save_comparison, save_confusion, save_curves, save_maps, save_runs, save_usage
+from vqjax.runs.plots.images import save_film, save_grid, save_pictures
+
+__all__ = [
+    "save_comparison",
+    "save_confusion",
+    "save_curves",
+    "save_film",
+    "save_grid",
+    "save_maps",
+    "save_pictures",
+    "save_runs",
+    "save_usage",
+]
