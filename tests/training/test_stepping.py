@@ -7,7 +7,7 @@ from helpers import assert_close, assert_same, lines_of, saved, stop_after
 
 from vqjax.data.splits import Split
 from vqjax.runs.devices import PARALLEL
-from vqjax.training import loop, stepping
+from vqjax.training import beginning, loop, stepping
 
 CONFIGS = slow_but("small_config", ["small_config", "prior_config", "classifier_config", "code_classifier_config"])
 
@@ -15,8 +15,8 @@ CONFIGS = slow_but("small_config", ["small_config", "prior_config", "classifier_
 @pytest.fixture
 def on_devices(monkeypatch):
     """The data lie on the devices, though these are a CPU's; a call takes three steps at most."""
-    monkeypatch.setattr(loop, "resident", lambda split, state: True)
-    monkeypatch.setattr(stepping, "_MOST", 3)
+    monkeypatch.setattr(beginning, "fits_on_device", lambda split, state: True)
+    monkeypatch.setattr(stepping, "_MAX_STEPS", 3)
 
 
 @pytest.fixture(params=CONFIGS)
@@ -47,13 +47,11 @@ def test_a_run_is_the_same(config, on_devices, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("parallel", slow_but("pmap", PARALLEL))
-def test_a_resumed_run_is_bit_identical(small_config, on_devices, tmp_path, monkeypatch, parallel):
+def test_a_resumed_run_is_bit_identical(small_config, on_devices, tmp_path, parallel):
     """Wherever a signal stopped it: another number of steps in a call is no other program."""
     small_config.update({"steps": 12, "log_every": 4, "eval_every": 12, "save_every": 12, "parallel": parallel})
     assert loop.train(small_config, tmp_path / "whole") == 0
-    with monkeypatch.context() as patch:
-        stop_after(patch, 4)
-        assert loop.train(small_config, tmp_path / "stopped") == 128 + 15
+    assert loop.train(small_config, tmp_path / "stopped", on_step=stop_after(4)) == 128 + 15
     small_config.log_every = 5
     assert loop.train(small_config, tmp_path / "stopped") == 0
     assert_same(saved(tmp_path / "stopped")[1]["model"], saved(tmp_path / "whole")[1]["model"])

@@ -42,9 +42,7 @@ def initial_state(variables: Mapping[str, Any], optimizer: optax.GradientTransfo
     extra = {name: value for name, value in variables.items() if name != "params"}
     params = variables["params"]
     step, skipped, consecutive_skips = (np.zeros((), np.int32) for _ in range(3))
-    return TrainState(
-        step, params, extra, zeros_like_tree(jax.eval_shape(optimizer.init, params)), skipped, consecutive_skips
-    )
+    return TrainState(step, params, extra, optimizer.init(params), skipped, consecutive_skips)
 
 
 def check_memory(state: TrainState) -> None:

@@ -70,7 +70,10 @@ def complete(config: ConfigDict, facts: Mapping[str, Any] | None = None, stage1:
     dataset = datasets.open_dataset(settings.data)
     datasets.split_sizes(dataset)
     if stage1:
-        datasets.check_same_dataset(dataset, stage1.facts)
+        try:
+            datasets.check_same_dataset(dataset, stage1.facts)
+        except InputError as error:
+            raise InputError(f"config.stage1={stage1.path}: {error}") from error
     return Completed(config, settings, dataset, stage1)
 
 

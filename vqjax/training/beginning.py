@@ -8,6 +8,7 @@ import jax
 
 from vqjax.ops.platforms import on_cpu
 from vqjax.runs import finite, processes
+from vqjax.runs.devices import jit_fast_compile
 from vqjax.runs.shared import SharedCheckpoints
 from vqjax.runs.state import TrainState, initial_state
 from vqjax.system.terminal import timed
@@ -56,8 +57,10 @@ def begin(
     if checkpoints.latest is not None:
         with timed("restoring" if processes.is_leader() else ""):
             state, sums = checkpoints.restore(session.abstract_state)
-    elif variables is None and not session.settings.init_from:
-        startup.submit("init", session.init.lower(session.keys[0]))
+    else:
+        if variables is None and not session.settings.init_from:
+            startup.submit("init", session.init.lower(session.keys[0]))
+        startup.submit("optimizer", jit_fast_compile(session.optimizer.init, level=0).lower(session.abstract_state.params))
     first = int(state.step) if state else 0
     take: StepFunction
     if watched or not fits_on_device(session.splits["train"], session.abstract_state):
@@ -67,7 +70,7 @@ def begin(
     else:
         take = OnDeviceSteps(session)
     startup.close()
-    return Beginning(state or _fresh_state(session, startup, variables), sums, take, startup)
+    return Beginning(state or fresh_state(session, startup, variables), sums, take, startup)
 
 
 def _compile_ahead(session: Session, take: HostFedSteps, startup: Startup) -> None:
@@ -81,8 +84,17 @@ def _compile_ahead(session: Session, take: HostFedSteps, startup: Startup) -> No
             take.compile_ahead(session, startup)
 
 
-def _fresh_state(session: Session, startup: Startup, variables: Any) -> TrainState:
-    """The state before the first step, on the host."""
+def fresh_state(session: Session, startup: Startup, variables: dict[str, Any] | None = None) -> TrainState:
+    """Make the state before the first step, on the host.
+
+    Args:
+      session: of the run.
+      startup: may have the programs "init" and "optimizer".
+      variables: to begin with; None: those of `config.init_from`, or fresh ones.
+
+    Raises:
+      InputError: it is not finite.
+    """
     if variables is None and session.settings.init_from:  # it had begun, and was stopped before anything was saved
         variables = warm_start(session.task)
     if variables is None:
@@ -91,6 +103,7 @@ def _fresh_state(session: Session, startup: Startup, variables: Any) -> TrainSta
         size = max(1, len(session.splits["train"]) // session.settings.batch_size)
         epoch = itertools.islice(session.batches(whole=True), size)
         variables = session.task.initialize(variables, epoch, session.settings.seed)
-    state: TrainState = jax.device_get(initial_state(variables, session.optimizer))
+    optimizer = session.optimizer._replace(init=startup.result("optimizer", session.optimizer.init))
+    state: TrainState = jax.device_get(initial_state(variables, optimizer))
     finite.check_finite(state, "before the first step the state is")
     return processes.broadcast_arrays(state)

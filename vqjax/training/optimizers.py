@@ -59,7 +59,6 @@ def _named(name: str) -> Callable[[Any], Any]:
     return lambda params: jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == name, params)
 
 
-# What each of them keeps must be 0 before step 0, where nothing asks for it (`runs.state.initial_state`).
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": adam,
     "amsgrad": amsgrad,
