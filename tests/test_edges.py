@@ -125,6 +125,12 @@ def set_field(config, key, value):
     config.update_from_flattened_dict({key: value})
 
 
+def shapes_of(planned):
+    """Those of the state of a run."""
+    optimizer, _ = optimizers.create_optimizer(planned.settings.optimizer, planned.settings.steps)
+    return jax.eval_shape(lambda: initial_state(planned.task.init(jax.random.key(0)), optimizer))
+
+
 def size_of(state):
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
@@ -137,9 +143,7 @@ def fitting(config, key, value):
     while True:
         set_field(config, key, value)
         planned = plan(config)
-        settings = planned.settings
-        optimizer, _ = optimizers.create_optimizer(settings.optimizer, settings.steps)
-        state = jax.eval_shape(lambda: initial_state(planned.task.init(jax.random.key(0)), optimizer))
+        state = shapes_of(planned)
         if size_of(state) <= CAP or not isinstance(value, int):
             return planned, state
         value = max(1, value // 2 // 4 * 4)

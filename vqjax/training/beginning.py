@@ -60,7 +60,8 @@ def begin(
     else:
         if variables is None and not session.settings.init_from:
             startup.submit("init", session.init.lower(session.keys[0]))
-        startup.submit("optimizer", jit_fast_compile(session.optimizer.init, level=0).lower(session.abstract_state.params))
+        init_optimizer = jit_fast_compile(session.optimizer.init, level=0)
+        startup.submit("optimizer", init_optimizer.lower(session.abstract_state.params))
     first = int(state.step) if state else 0
     take: StepFunction
     if watched or not fits_on_device(session.splits["train"], session.abstract_state):
