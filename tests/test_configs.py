@@ -130,7 +130,7 @@ def test_every_ablation_can_be_built(name, size, large_mock_data, tmp_path):
             row.stage1 = Path(row.stage1).name
             before[row.stage1] = importlib.import_module(f"configs.{row.stage1}").get_config()
     rows = ConfigDict({**before, **config}, sort_keys=False)
-    assert len(ablation._check(rows, tmp_path)) == len(before) + len(config)
+    assert len(ablation.check_rows(ablation.read_rows(rows), tmp_path)) == len(before) + len(config)
 
 
 def test_an_unknown_size_is_refused():

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Decay, OneOf, Positive, Range
 from vqjax.config.check import Section, build
-from vqjax.config.display import differences
+from vqjax.config.plain import differences
 from vqjax.system.errors import InputError, did_you_mean
 
 

@@ -112,10 +112,10 @@ def test_help_of_a_config_lists_its_fields(capsys):
 
 
 def test_what_is_chosen_is_shown():
-    text = format_config(given("--config", "digits").config)
+    text = format_config(given("--config", "digits").config.to_dict())
     assert "model.ema " in text and "model.vq " not in text and "optimizer.adam " in text
     assert "model.gumbel.temperature" not in text
-    chosen = format_config(given("--config", "digits", "--config.model.quantizer=gumbel").config)
+    chosen = format_config(given("--config", "digits", "--config.model.quantizer=gumbel").config.to_dict())
     assert "model.gumbel " in chosen and "model.gumbel.temperature " in chosen and "model.ema " not in chosen
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vqjax.config.display import differences
+from vqjax.config.plain import differences
 from vqjax.runs import checksums, finite
 from vqjax.runs.checkpoint_record import CheckpointRecord
 from vqjax.runs.pins import pinned

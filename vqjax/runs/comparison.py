@@ -9,7 +9,7 @@ from flax import traverse_util
 
 from vqjax.runs import plots
 from vqjax.runs.report import format_cell, markdown_table
-from vqjax.runs.workdir import Workdir, to_plain
+from vqjax.runs.workdir import Workdir
 from vqjax.runs.writer import read_lines
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_write, read_json, wrap_write_errors
@@ -37,11 +37,12 @@ def compare_runs(workdirs: Sequence[str], out: str) -> str:
     if len(runs) < 2:
         raise InputError(f"{', '.join(workdirs) or 'no run'}: expected two runs or more, each once")
     figures = {name: _figures(run) for name, run in runs.items()}
-    configs = {name: traverse_util.flatten_dict(to_plain(run.config()), sep=".") for name, run in runs.items()}
+    configs = {name: traverse_util.flatten_dict(run.raw_config(), sep=".") for name, run in runs.items()}
     fields = list(dict.fromkeys(field for config in configs.values() for field in config))
     differing = [field for field in fields if len({repr(config.get(field)) for config in configs.values()}) > 1]
     rows = [
-        [f"config.{field}", *(format_cell(config.get(field, "")) for config in configs.values())] for field in differing
+        [f"config.{field}", *(format_cell(config[field]) if field in config else "" for config in configs.values())]
+        for field in differing
     ]
     names = list(dict.fromkeys(name for found in figures.values() for name in found))
     rows += [[name, *(format_cell(found.get(name, "")) for found in figures.values())] for name in names]

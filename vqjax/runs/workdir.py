@@ -17,10 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
-from vqjax.config.display import differences
+from vqjax.config.plain import differences
 from vqjax.runs.checkpoints import Checkpoints, ShapeMismatch
 from vqjax.system.errors import InputError
 from vqjax.system.files import read_json, wrap_write_errors, write_json
@@ -72,8 +71,8 @@ class Workdir:
         """Whether it is known what the run is about."""
         return (self.path / "run.json").is_file()
 
-    def reconcile(self, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
-        """The fields of `config` that differ from those of the run that lives here: {dotted key: (old, new)}.
+    def reconcile(self, config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """The fields of a plain `config` that differ from those of the run that lives here: {dotted key: (old, new)}.
 
         Raises InputError unless a run of `config` can begin or go on here. It cannot if the path holds another run, one
         with more steps already, or something that is no run.
@@ -84,7 +83,7 @@ class Workdir:
             if self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
                 raise InputError(f"--workdir={self.path}: expected a run or an empty directory, found other files")
             return {}
-        changes = differences(to_plain(self.config()), to_plain(config))
+        changes = differences(self.raw_config(), config)
         refused = {key: values for key, values in changes.items() if key not in RESUMABLE}
         if refused:
             shown = [f"config.{key}={new!r}, there {old!r}" for key, (old, new) in list(refused.items())[:3]]
@@ -93,15 +92,15 @@ class Workdir:
         if "steps" in changes and (self.path / "checkpoints").is_dir():
             with self.checkpoints(create=True) as checkpoints:
                 latest = checkpoints.latest or 0
-            if latest > config.steps:
-                raise InputError(f"config.steps={config.steps}: the run in {self.path} has {latest} already")
+            if latest > (steps := config["steps"]):
+                raise InputError(f"config.steps={steps}: the run in {self.path} has {latest} already")
         return changes
 
-    def create(self, config: ConfigDict, facts: Mapping[str, Any], hardware: str = "") -> None:
+    def create(self, config: Mapping[str, Any], facts: Mapping[str, Any], hardware: str = "") -> None:
         """Write config.json and, if the run is new, run.json.
 
         Args:
-          config: of the run.
+          config: of the run, plain.
           facts: what stage 2 and a reader need to know of the data.
           hardware: that a new run begins on.
 
@@ -111,7 +110,7 @@ class Workdir:
         versions = {"vqjax": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}
         with wrap_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "config.json", to_plain(config))
+        write_json(self.path / "config.json", config)
         if not self.has_facts:
             run = {"format": FORMAT, **facts, "hardware": hardware, "versions": versions, "git_commit": git_commit()}
             run["command"] = shlex.join(["python", *sys.orig_argv[1:]])
@@ -171,13 +170,6 @@ class Workdir:
                 return checkpoints.restore_variables(expected, step)
             except ShapeMismatch as error:
                 raise InputError(f"{error}\n{self.path} was made by vqjax {self.made_by}") from error
-
-
-def to_plain(config: ConfigDict) -> dict[str, Any]:
-    """As JSON gives it back: tuples are lists."""
-    return jax.tree.map(
-        lambda x: list(x) if isinstance(x, tuple) else x, config.to_dict(), is_leaf=lambda x: isinstance(x, tuple)
-    )
 
 
 def _version(run: Mapping[str, Any]) -> str:

@@ -195,8 +195,7 @@ def import_weights(source: str, file: str | Path, out: str | Path, variance: flo
     path, place = absolute_path(file, "file"), require_empty_directory(out, "a new or empty directory")
     state = StateDict(path)
     model = SOURCES[source](state)
-    config = model.config()
-    settings = Settings.of(config, False)
+    settings = Settings.of(model.config(), False)
     task = tasks.build_task(settings, model.facts)
     variables = model.variables(task.abstract_variables)
     state.finish()
@@ -204,7 +203,7 @@ def import_weights(source: str, file: str | Path, out: str | Path, variance: flo
     facts = {**task.facts, "variance": variance, "converted": origin}
     with atomic_directory(place) as temporary:
         workdir = Workdir(temporary)
-        workdir.create(config, facts)
+        workdir.create(settings.plain, facts)
         _save(workdir, settings, variables)
     return Workdir(place)
 

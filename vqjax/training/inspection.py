@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -22,7 +23,7 @@ _SECONDS = 1.0  # that the speed is measured for
 _BATCH = 1_024  # images that are hashed at a time
 
 
-def inspect_data(config: ConfigDict, picture: Path) -> Iterator[str]:
+def inspect_data(config: ConfigDict | Mapping[str, Any], picture: Path) -> Iterator[str]:
     """Inspect the data of a config.
 
     Args:

@@ -1,7 +1,7 @@
 """The training loop, the same for every task: (config, workdir) -> a workdir that describes itself."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from vqjax.training.stepping import training_steps
 
 
 def train(
-    config: ConfigDict,
+    config: ConfigDict | Mapping[str, Any],
     workdir: str | Path,
     debug_nans: bool = False,
     profile: int = 0,
@@ -70,7 +70,7 @@ def _train(planned: Plan, signals: SignalHandler, debug_nans: bool, profile: int
     assert workdir
     variables = warm_start(task) if task.settings.init_from and not planned.begun else None
     session, clock = setup(planned), Clock()
-    workdir.create(planned.config, task.facts, devices.describe(session.layout))
+    workdir.create(planned.settings.plain, task.facts, devices.describe(session.layout))
     if task.stage1 and processes.is_leader():
         task.stage1.pin(workdir.path)
     update = session.layout.compile(session.step, donate=True)

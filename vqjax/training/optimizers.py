@@ -77,7 +77,7 @@ class OptimizerConfig:
     final_learning_rate: Annotated[float, Range(0, 1e6)]
     warmup: Natural
     clip_norm: Annotated[float, Range(0, 1e6)]
-    codebook_rate: Annotated[float, Range(1e-3, 1e6)] = 1.0
+    codebook_rate: Annotated[float, Range(1e-3, 1e6)] = 30.0
 
 
 def create_optimizer(section: Section, steps: int) -> tuple[optax.GradientTransformation, Schedule]:
