@@ -1,4 +1,4 @@
-"""What tests of runs share: commands as a user types them, what a run has left, and steps without a workdir."""
+"""Helpers for tests of runs: commands as a user types them, what a run has left, and steps without a workdir."""
 
 import functools
 import itertools
@@ -64,7 +64,7 @@ def start(*arguments, cwd=REPOSITORY, env=ENVIRONMENT):
 
 
 def read_until(process, text, seconds=240):
-    """What a process prints, up to where it has printed a text."""
+    """Read what a process prints, up to where it has printed a text."""
     said = ""
     while text not in said:
         assert select.select([process.stdout], [], [], seconds)[0], f"{text!r} is not said:\n{said}"
@@ -79,7 +79,7 @@ def train(workdir, *arguments, **options):
 
 
 def covering(*choices):
-    """As few combinations of one of each as have every choice in them."""
+    """The fewest combinations of one of each that have every choice in them."""
     return list(itertools.islice(zip(*map(itertools.cycle, choices)), max(map(len, choices))))
 
 
@@ -170,7 +170,7 @@ def assert_refused(result, *messages):
 
 
 def as_on(monkeypatch, platform):
-    """What depends on the platform is as on this one, though it runs on the CPU."""
+    """Choose as on this platform, though all runs on the CPU."""
     choose = lambda *arguments, default, **others: others.get(platform, default)(*arguments)  # noqa: E731
     monkeypatch.setattr(jax.lax, "platform_dependent", choose)
 

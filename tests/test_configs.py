@@ -26,7 +26,7 @@ def sizes_of(ablation):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Of all runs, so that each stage 1 is trained once."""
+    """The folder of all runs, so that each stage 1 is trained once."""
     return tmp_path_factory.mktemp("runs")
 
 
@@ -95,7 +95,7 @@ def variants_of(name):
 
 
 def test_every_set_has_a_config():
-    """Of its own, or several; sets with classes are variants of the classifiers. Arrays take those of a folder."""
+    """One of its own, or several; sets with classes are variants of the classifiers. Arrays take those of a folder."""
     bases = [importlib.import_module(f"configs.{name}") for name in CONFIGS if name not in BASES]
     named = {base.get_config().data.name for base in bases}
     assert named >= DATASETS.keys() - {"arrays"}

@@ -126,7 +126,7 @@ def set_field(config, key, value):
 
 
 def shapes_of(planned):
-    """Those of the state of a run."""
+    """Shapes of the state of a run."""
     optimizer, _ = optimizers.create_optimizer(planned.settings.optimizer, planned.settings.steps)
     return jax.eval_shape(lambda: initial_state(planned.task.init(jax.random.key(0)), optimizer))
 

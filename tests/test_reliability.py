@@ -1,4 +1,4 @@
-"""What docs/reliability.md says that no other file tests: wrong settings by the hundred, and long runs."""
+"""Claims of docs/reliability.md that no other file tests: wrong settings by the hundred, and long runs."""
 
 import ast
 import ctypes
@@ -43,7 +43,7 @@ def misspelt(name, rng):
 
 
 def refusal(*words):
-    """What the command line is answered, if it is refused before any data is read."""
+    """The answer to a command line that is refused before any data is read."""
     with pytest.raises(InputError) as refused:
         task_of(parse_flags(["--config", "digits", *words], "train", "", "").config)
     assert len(str(refused.value).splitlines()) <= 5, refused.value

@@ -65,7 +65,7 @@ def test_an_argument_is_part_of_the_workdir(text, workdir):
 
 
 def test_a_config_of_ones_own(tmp_path, monkeypatch):
-    """It may import vqjax's configs, whatever else is called `configs`, and in a folder of that name its neighbours."""
+    """A config may import vqjax's configs, whatever else is called `configs`, and in such a folder its neighbors."""
     folder = tmp_path / "configs"
     folder.mkdir()
     (folder / "__init__.py").write_text("raise RuntimeError('a package of the user')")

@@ -1,4 +1,4 @@
-"""What holds for every entry of every table of choices: defaults, and the check of what is built."""
+"""Properties of every entry of every table of choices: defaults, and the check of what is built."""
 
 import ast
 import functools
@@ -55,7 +55,7 @@ def test_a_default_is_the_value_in_the_base(base, key, entry):
 
 
 def test_no_default_stands_beside_a_config():
-    """As the second argument of `get`."""
+    """No second argument of `get`."""
     for path in (REPOSITORY / "vqjax").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
@@ -128,7 +128,7 @@ def test_an_old_field_is_answered_with_the_new_name(request, old):
 
 
 def test_every_old_name_is_answered(classifier_config):
-    """Those of fields, above; and that of a value."""
+    """Names of fields, above; and that of a value."""
     assert {*RENAMED.values()} == {*PLACES, "pooled"}
     classifier_config.model.quantize = "one"
     with pytest.raises(InputError, match="""config.model.quantize='one': .* It is now called "pooled\""""):

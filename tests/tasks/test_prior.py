@@ -117,7 +117,7 @@ def test_a_run_writes_what_describes_it(prior_config, stage1, tmp_path):
 
 
 def test_the_average_of_the_weights_by_hand(prior_config):
-    """It moves by 1 - min(decay, (1 + t) / (10 + t)) towards the weights, and is what evaluation applies."""
+    """The average moves by 1 - min(decay, (1 + t) / (10 + t)) towards the weights, and is what evaluation applies."""
     prior_config.model.ema_decay = 0.15
     task = task_of(prior_config)
     weights = lambda x: {"w": np.float32(x)}  # noqa: E731

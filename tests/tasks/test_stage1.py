@@ -90,7 +90,7 @@ def test_codes_of_another_stage1_are_not_used(stage1):
 
 @pytest.mark.parametrize("num_codes, dtype", [(2, "uint8"), (256, "uint8"), (257, "uint16"), (65_537, "uint32")])
 def test_code_files(tmp_path, num_codes, dtype):
-    """What is written is what is read, and what plain NumPy reads; several splits stand side by side."""
+    """Codes are read as they were written, also by plain NumPy; several splits stand side by side."""
     assert np.min_scalar_type(num_codes - 1) == dtype
     rng = np.random.default_rng(0)
     description = {"fingerprint": "f", "num_codes": num_codes, "grid": (2, 3)}

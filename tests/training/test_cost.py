@@ -1,4 +1,4 @@
-"""What a run costs, by figures that another load of the machine does not change.
+"""The cost of a run, by figures that another load of the machine does not change.
 
 `RENEW_COSTS=1 python -m pytest -n 0 tests/training/test_cost.py` writes costs.json again, after a change that is meant.
 """

@@ -23,7 +23,7 @@ from vqjax.training.evaluation import evaluate
 
 
 def spoiling(steps, value, where=...):
-    """What changes the images of the batches of such steps, and makes all float32, in one program for all."""
+    """A function that spoils the images of such steps, and makes all float32, in one program for all."""
 
     def change(step, batch):
         images = batch["image"].astype(np.float32)
@@ -77,7 +77,7 @@ def test_a_state_that_is_not_finite_is_not_kept(small_config, monkeypatch):
 
 @pytest.mark.parametrize("shapes", [[(3, 4), (), (5,)], [(2**16,), (7,), (3, 2**16)], [(2**17,)], []])
 def test_the_norm_is_that_of_all_numbers(shapes):
-    """Of large arrays and of small ones, which are summed together; and any that is not finite is seen."""
+    """Large arrays count and small ones, which are summed together; any number that is not finite is seen."""
     rng = np.random.default_rng(0)
     tree = {str(i): jnp.float32(rng.normal(size=shape)) for i, shape in enumerate(shapes)} | {"count": jnp.int32(9)}
     expected = np.sqrt(sum(np.sum(np.float64(tree[str(i)]) ** 2) for i in range(len(shapes))))
@@ -160,7 +160,7 @@ def test_skips_are_logged_and_counted_and_survive_a_stop(small_config, spoil, tm
 
 @pytest.mark.slow
 def test_five_in_a_row_end_the_run(small_config, spoil, tmp_path, capsys):
-    """Those from the fourth on: the run ends at the line of step 12, and what was saved before stays."""
+    """Steps from the fourth on are not finite: the run ends at the line of step 12, and what was saved before stays."""
     small_config.update({"steps": 20, "log_every": 6, "eval_every": 4, "save_every": 1})
     spoil(*range(3, 20))
     for _ in range(2):  # the same command comes to the same end

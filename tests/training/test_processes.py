@@ -43,7 +43,7 @@ class Together:
         self.output[0] += read_until(self.processes[0], "step 5:")
 
     def said(self, process):
-        """What a process has printed, less what gloo prints."""
+        """The output of a process, less what gloo prints."""
         lines = self.output[process].splitlines()
         return "\n".join(line for line in lines if "Gloo" not in line and "rank" not in line)  # which may be mixed
 

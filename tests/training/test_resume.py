@@ -100,7 +100,7 @@ def test_a_damaged_eval_json_is_made_again(small_config, tmp_path):
 
 
 def test_lines_after_the_checkpoint_are_cut_off(small_config, tmp_path, capsys):
-    """As after a SIGKILL: figures of steps that were lost, and half a line."""
+    """After a SIGKILL there may be figures of steps that were lost, and half a line."""
     small_config.steps = 4
     loop.train(small_config, tmp_path)
     good = (tmp_path / "metrics.jsonl").read_text()
@@ -145,7 +145,7 @@ def test_what_more_steps_do_to_the_learning_rate_is_said(small_config):
 
 
 def test_a_copy_as_step_0_is_no_new_run(small_config, tmp_path):
-    """Of a run with the largest seed."""
+    """A run with the largest seed."""
     small_config.update({"steps": 1, "seed": 2**32 - 1})
     assert loop.train(small_config, tmp_path) == 0
     (tmp_path / "checkpoints" / "1").rename(tmp_path / "checkpoints" / "0")

@@ -21,7 +21,7 @@ def on_devices(monkeypatch):
 
 @pytest.fixture(params=CONFIGS)
 def config(request):
-    """Of each task, with augmentation where it has any; a line after every 5 steps, and an end in between."""
+    """A run of each task, with augmentation where it has any; a line after every 5 steps, and an end in between."""
     config = request.getfixturevalue(request.param)
     config.update({"steps": 12, "log_every": 5, "eval_every": 10, "save_every": 4})
     config.data.update({name: value for name, value in (("flip", True), ("crop", 1)) if name in config.data})
@@ -59,7 +59,7 @@ def test_a_resumed_run_is_bit_identical(small_config, on_devices, tmp_path, para
 
 
 def test_what_is_kept_on_the_devices(monkeypatch):
-    """What fits in a quarter of the memory that is free beside the state, and is read as a whole; on a CPU nothing."""
+    """A split that is read whole and fits in a quarter of the memory that is free beside the state; on a CPU none."""
     split = Split(image=np.zeros((10, 4), np.uint8))
     state = {"kernel": np.zeros((2, 3), np.float32)}
     assert not stepping.fits_on_device(split, state)

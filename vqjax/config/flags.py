@@ -19,7 +19,7 @@ _FIELD = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]+)(?P<value>=.*)?", re.D
 
 
 class ParsedFlags(NamedTuple):
-    """What the command line says: the config, its fields set as the flags have it, and where to work."""
+    """A command line, parsed: the config, its fields set as the flags have it, and where to work."""
 
     config: ConfigDict
     workdir: Path
@@ -33,7 +33,7 @@ def parse_flags(
     example: str,
     options: Mapping[str, tuple[int | bool | str, str]] = {},
 ) -> ParsedFlags:
-    """What a command line says.
+    """Parse a command line.
 
     Args:
       arguments: of the command.

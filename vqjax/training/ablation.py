@@ -183,7 +183,7 @@ def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _cells(name: str, label: str, group: list[dict[str, Any]]) -> str:
-    """What the table says of the runs of a row: of a figure the mean, and from what to what it goes."""
+    """A cell of the table for the runs of a row: of a figure the mean, and from what to what it goes."""
     values = [row[name] for row in group if name in row]
     if name == "row":
         return label

@@ -57,11 +57,8 @@ def begin(
     if checkpoints.latest is not None:
         with timed("restoring" if processes.is_leader() else ""):
             state, sums = checkpoints.restore(session.abstract_state)
-    else:
-        if variables is None and not session.settings.init_from:
-            startup.submit("init", session.init.lower(session.keys[0]))
-        init_optimizer = jit_fast_compile(session.optimizer.init, level=0)
-        startup.submit("optimizer", init_optimizer.lower(session.abstract_state.params))
+    elif variables is None and not session.settings.init_from:
+        startup.submit("init", session.init.lower(session.keys[0]))
     first = int(state.step) if state else 0
     take: StepFunction
     if watched or not fits_on_device(session.splits["train"], session.abstract_state):
@@ -90,7 +87,7 @@ def fresh_state(session: Session, startup: Startup, variables: dict[str, Any] | 
 
     Args:
       session: of the run.
-      startup: may have the programs "init" and "optimizer".
+      startup: may have the program "init".
       variables: to begin with; None: those of `config.init_from`, or fresh ones.
 
     Raises:
@@ -104,7 +101,8 @@ def fresh_state(session: Session, startup: Startup, variables: dict[str, Any] | 
         size = max(1, len(session.splits["train"]) // session.settings.batch_size)
         epoch = itertools.islice(session.batches(whole=True), size)
         variables = session.task.initialize(variables, epoch, session.settings.seed)
-    optimizer = session.optimizer._replace(init=startup.result("optimizer", session.optimizer.init))
+    init_optimizer = jit_fast_compile(session.optimizer.init, level=0)  # beside the step, which takes longer
+    optimizer = session.optimizer._replace(init=init_optimizer)
     state: TrainState = jax.device_get(initial_state(variables, optimizer))
     finite.check_finite(state, "before the first step the state is")
     return processes.broadcast_arrays(state)

@@ -1,4 +1,4 @@
-"""What there is to know of a config's data before a run: counts, classes, samples, speed, and what is odd."""
+"""Inspection of a config's data before a run: counts, classes, samples, speed, and what is odd."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -117,7 +117,7 @@ def _doubles(splits: Mapping[str, Split]) -> Iterator[str]:
 
 
 def _hashes(split: Split) -> Iterator[int]:
-    """Of the pixels of each image."""
+    """Hash of the pixels of each image."""
     for batch in evaluation_batches(Split(image=split.arrays["image"]), min(_BATCH, len(split))):
         for image, real in zip(batch["image"], batch["real"]):
             if real:
