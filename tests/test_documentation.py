@@ -129,9 +129,9 @@ def test_every_command_of_a_block_is_one_that_there_is(path, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr(Parser, "parse_args", parsed(Parser.parse_args))
     for name in __main__.COMMANDS:
-        module = __main__ if name == "train" else importlib.import_module(f"vqjax.{name}")
-        if hasattr(module, "parse"):
-            monkeypatch.setattr(module, "parse", parsed(module.parse))
+        module = __main__ if name == "train" else importlib.import_module(f"vqjax.commands.{name}")
+        if hasattr(module, "parse_flags"):
+            monkeypatch.setattr(module, "parse_flags", parsed(module.parse_flags))
     for line in commands.lines(path):
         found = commands.ours(line) if not FOREIGN.fullmatch(line.rpartition("&&")[2].strip()) else []
         for command in found:

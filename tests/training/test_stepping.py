@@ -34,10 +34,12 @@ def figures(workdir):
 
 
 def test_a_run_is_the_same(config, on_devices, tmp_path, monkeypatch):
-    """The order of the data, the lines, the checkpoints and the state, on eight devices."""
-    assert loop.train(config, tmp_path / "devices") == 0
+    """The order of the data, the lines, the checkpoints and the state, on eight devices; `on_step` hears of all."""
+    several, single = [], []
+    assert loop.train(config, tmp_path / "devices", on_step=several.append) == 0
     monkeypatch.undo()
-    assert loop.train(config, tmp_path / "host") == 0
+    assert loop.train(config, tmp_path / "host", on_step=single.append) == 0
+    assert several == [3, 4, 5, 8, 10, 12] and single == [*range(1, 13)]
     a, b = figures(tmp_path / "devices"), figures(tmp_path / "host")
     assert [line["step"] for line in a] == [line["step"] for line in b]
     assert_close(a, b, 1e-4)

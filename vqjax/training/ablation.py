@@ -66,7 +66,7 @@ def ablate(config: ConfigDict, directory: Path, seeds: int = 1) -> int:
 def read_rows(config: ConfigDict, seeds: int = 1) -> dict[str, dict[str, Any]]:
     """Return the rows' configs, plain; with several seeds each row once for each, on the stage 1 of the same seed.
 
-    Raises InputError if there are no rows, or what is no config of a run.
+    Raises InputError if there are no rows, or one is not the config of a run.
     """
     if not len(config):
         raise InputError("--config: expected a config with rows, {row: the config of a run}")
