@@ -23,6 +23,7 @@ from sklearn.datasets import load_sample_images
 import vqjax
 from vqjax.data import datasets
 from vqjax.data.batches import batches
+from vqjax.tasks import check_config
 
 SIZE, BATCH = 128, 64
 WORKERS = os.cpu_count() or 1
@@ -53,9 +54,14 @@ def by_pillow(file: Path) -> int:
         return int(np.asarray(fitted).nbytes)
 
 
+def load(config, *names: str):
+    """The splits of a config's data set."""
+    return datasets.load_splits(datasets.open_dataset(check_config(config).data), names)
+
+
 def stream(config, seconds: float) -> float:
     """Images a second of the training batches alone."""
-    found = batches(datasets.load_splits(config, ("train",))["train"], config.batch_size, 0, True)
+    found = batches(load(config, "train")["train"], config.batch_size, 0, True)
     for _ in range(4):
         next(found)  # the processes have started
     since = time.perf_counter()
@@ -98,7 +104,7 @@ def photographs(count: int, rounds: int) -> None:
 
 def _peak(path: str, count: int) -> None:
     """Prints the most memory of a process, without its workers, that streams so many batches of a folder."""
-    found = batches(datasets.load_splits(folder(Path(path)), ("train",))["train"], BATCH, 0, True)
+    found = batches(load(folder(Path(path)), "train")["train"], BATCH, 0, True)
     for _ in range(count):
         next(found)
     found.close()
@@ -127,7 +133,7 @@ def _start(name: str, data_dir: str, cache: bool) -> None:
     config = vqjax.config(name)
     config.data.update({"data_dir": data_dir, "cache": cache})
     since = time.perf_counter()
-    datasets.load_splits(config)
+    load(config, "train", "validation", "test")
     print(f"{time.perf_counter() - since:.2f} s")
 
 

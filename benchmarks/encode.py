@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import vqjax
-from vqjax import tasks
 from vqjax.data import datasets
+from vqjax.tasks.resolve import complete
 
 BATCH = 256
 
@@ -36,11 +36,12 @@ def main():
     arguments = parser.parse_args()
     config = vqjax.config(arguments.config)
     config.data.data_dir = arguments.data_dir
-    task = tasks.build_task(config)
+    completed = complete(config)
+    task = completed.build()
     variables = jax.device_get(jax.jit(task.init)(jax.random.key(0)))
     tokenizer = vqjax.Tokenizer(Path(), task, variables, 0)
     if arguments.data_dir:
-        images = datasets.read_split(config, "test").arrays["image"][: arguments.count]
+        images = datasets.read_split(completed.dataset, "test").arrays["image"][: arguments.count]
     else:
         images = np.random.default_rng(0).integers(0, 256, (arguments.count, *task.image_shape)).astype(np.uint8)
     alone, weights = jax.jit(task.encode), jax.device_put(variables)

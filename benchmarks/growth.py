@@ -89,14 +89,16 @@ def prepared(place: Path, batch: int, codes: int, width: int, size: int) -> Conf
 def analysed(step: rows.Stepper) -> tuple[float, float]:
     """The memory and the work of a step on one device."""
     compiled = step.compiled()
-    memory, config, (height, width, _) = compiled.memory_analysis(), step.task.config, step.task.image_shape
+    memory, settings = compiled.memory_analysis(), step.session.settings
+    height, width, _ = step.session.task.image_shape
     shared = memory.alias_size_in_bytes  # the new state lies where the old one was
     taken = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes - shared
-    examples = config.batch_size // len(step.program.devices)
-    # A loop over pieces is counted as one of them.
-    whole = rows.Stepper(ConfigDict({**config, "microbatch": examples}), step.program.devices).compiled()
-    positions = examples * height * width // 4**config.model.deepmind.stages
-    num_codes, dim = config.model.ema.num_codes, config.model.code_dim
+    devices, model = step.session.layout.devices, settings.model.values
+    examples = settings.batch_size // len(devices)
+    # A loop over microbatches is counted as one of them.
+    whole = rows.Stepper(ConfigDict({**settings.plain, "microbatch": examples}), devices).compiled()
+    positions = examples * height * width // 4 ** model["deepmind"]["stages"]
+    num_codes, dim = model["ema"]["num_codes"], model["code_dim"]
     vectors = (jax.ShapeDtypeStruct((count, dim), jnp.float32) for count in (positions, num_codes))
     counted = _flops(jax.jit(nearest_codes).lower(*vectors).compile())
     return taken, _flops(whole) - counted + 2 * positions * num_codes * dim

@@ -21,7 +21,7 @@ def main() -> None:
     prior, variables = generation.load_prior(arguments.workdir)
     asked = np.arange(arguments.num) % len(prior.class_names)
     _, samples = generation.generate(prior, variables, asked)
-    splits = datasets.load_splits(prior.config, ("train", "test"))
+    splits = datasets.load_splits(datasets.open_dataset(prior.settings.data), ("train", "test"))
     train, test = splits["train"][: arguments.among].arrays, splits["test"][: arguments.num].arrays
     reader = KNeighborsClassifier(3).fit(_flat(train["image"]), train["label"])
     for name, images, labels in (("samples", samples, asked), ("test images", test["image"], test["label"])):

@@ -7,10 +7,9 @@ import contextlib
 import io
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import jax
 import numpy as np
@@ -24,13 +23,11 @@ from benchmarks.torch_autoencoders import DeepMind, OpenAI
 from benchmarks.torch_pixelcnn import PixelCNN
 from benchmarks.torch_resnet import ResNet18
 from configs import cifar10_dalle, cifar10_ema, classifier, mnist, prior
-from vqjax.data.batches import batches
 from vqjax.runs.accumulator import MetricsAccumulator
-from vqjax.runs.devices import PARALLEL, DeviceLayout
+from vqjax.runs.devices import PARALLEL
 from vqjax.runs.state import initial_state
-from vqjax.tasks.base import Task
-from vqjax.training import loop, optimizers
-from vqjax.training.steps import train_step
+from vqjax.training import loop
+from vqjax.training.setup import plan, setup
 
 CLASSES = 10
 _IMAGES = 800
@@ -169,26 +166,29 @@ class Stepper:
     """The compiled training step of a config alone, on a batch that lies on the device.
 
     Attributes:
+      session: the run.
       batch: that, on the host.
     """
 
-    def __init__(self, config: ConfigDict, devices: Any = None):
-        self.task = loop.build_task(config)
-        splits = self.task.load()
-        self.task.facts = self.task.describe(splits)
-        self.program: DeviceLayout = PARALLEL[config.parallel](devices)
-        self.batch = next(batches(splits["train"], config.batch_size, 0, True))
-        self.step, self.state = _compiled(self.task, self.program)
-        lay = self.program.compile(lambda _, batch: batch, sharded=True)
-        self._laid = lay((), self.program.shard(self.batch))
+    def __init__(self, config: ConfigDict, devices: Sequence[jax.Device] | None = None):
+        planned = plan(config)
+        if devices:
+            planned = planned._replace(layout=PARALLEL[planned.settings.parallel](devices))
+        self.session = session = setup(planned)
+        self.batch, layout = next(session.batches(whole=True)), session.layout
+        self.step = layout.compile(session.step, donate=True)
+        variables = jax.device_get(session.init(session.keys[0]))
+        self.state = layout.replicate(jax.device_get(initial_state(variables, session.optimizer)))
+        lay = layout.compile(lambda _, batch: batch, sharded=True)
+        self._laid = lay((), layout.shard(self.batch))
 
     def __call__(self, steps: int) -> float:
         """Takes steps, several in flight; the loss after the last."""
-        window = MetricsAccumulator(self.program, None)
+        accumulator = MetricsAccumulator(self.session.layout, None)
         for _ in range(steps):
             self.state, metrics = self.step(self.state, self._laid)
-            window.add(metrics)
-        found = self.program.collect(metrics)
+            accumulator.add(metrics)
+        found = self.session.layout.collect(metrics)
         return float(found["loss" if "loss" in found else "nats_per_code"])
 
     def flops(self) -> float:
@@ -198,15 +198,6 @@ class Stepper:
     def compiled(self) -> Any:
         """The program, for what XLA tells of it."""
         return self.step.lower(self.state, self._laid).compile()
-
-
-def _compiled(task: Task, program: DeviceLayout) -> tuple[Callable, Any]:
-    """The step, with the loop's keys, and the state before the first."""
-    optimizer, schedule = optimizers.create_optimizer(task.config)
-    init_key, _, *step_keys = jax.random.split(jax.random.key(task.config.seed), 4)
-    step = program.compile(train_step(task, optimizer, schedule, *step_keys), donate=True)
-    variables = jax.device_get(jax.jit(task.init)(init_key))
-    return step, program.replicate(jax.device_get(initial_state(variables, optimizer)))
 
 
 class Twin:
@@ -284,23 +275,20 @@ def loop_seconds(
     seconds: list[float] = []
     resumed = 0.0
 
-    class Measured(MetricsAccumulator):
-        """With it a round ends."""
+    def end_of_round(step: int) -> None:
+        nonlocal resumed
+        if step % steps:
+            return
+        jax.block_until_ready(jax.live_arrays())  # the steps in flight
+        if resumed:
+            seconds.append((time.perf_counter() - resumed) / steps)
+        if len(seconds) == rounds:
+            raise _Enough
+        between()
+        resumed = time.perf_counter()
 
-        def close(self) -> dict[str, float]:
-            nonlocal resumed
-            figures = super().close()
-            if resumed:
-                seconds.append((time.perf_counter() - resumed) / steps)
-            if len(seconds) == rounds:
-                raise _Enough
-            between()
-            resumed = time.perf_counter()
-            return figures
-
-    with mock.patch.object(loop, "Window", Measured), contextlib.redirect_stdout(io.StringIO()):
-        with contextlib.suppress(_Enough):
-            loop.train(config, workdir)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(_Enough):
+        loop.train(config, workdir, on_step=end_of_round)
     return seconds
 
 

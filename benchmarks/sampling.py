@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from benchmarks.rows import described
 from benchmarks.torch_pixelcnn import PixelCNN as Twin
+from vqjax.codes.layout import single_level
 from vqjax.networks.priors.pixelcnn import PixelCNN
 from vqjax.runs import devices
 from vqjax.runs.devices import PARALLEL
@@ -37,9 +38,10 @@ Runner = Callable[[], float]  # -> seconds of a batch
 
 def vqjax_runner(side: int, batch: int, count: int) -> Runner:
     """Draws a batch on so many devices."""
-    grid, labels = (side, side), np.arange(batch, dtype=np.int32) % CLASSES
-    prior = PixelCNN(K, CLASSES, grid, jnp.float32, WIDTH, LAYERS, HEAD, 0.0)
-    variables = jax.jit(prior.init)(jax.random.key(1), jnp.zeros((1, *grid), jnp.int32), jnp.zeros(1, jnp.int32))
+    layout, labels = single_level((side, side), K), np.arange(batch, dtype=np.int32) % CLASSES
+    prior = PixelCNN(layout, CLASSES, jnp.float32, WIDTH, LAYERS, HEAD, 0.0)
+    codes, label = jnp.zeros((1, layout.length), jnp.int32), jnp.zeros(1, jnp.int32)
+    variables = jax.jit(prior.init)(jax.random.key(1), codes, label)
     program = PARALLEL["shard_map"](jax.devices()[:count])
 
     def draw(variables, batch):

@@ -20,7 +20,7 @@ class Command(NamedTuple):
 
 
 def lines(path):
-    """Of the blocks of a page that are typed into a shell; long ones joined."""
+    """Lines of a page's blocks that are typed into a shell; long ones joined."""
     blocks = [text for language, text in BLOCK.findall(path.read_text()) if language in ("", "sh", "bash")]
     return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line]
 

@@ -44,7 +44,7 @@ REPOSITORY = Path(__file__).parent.parent
 
 
 def num_codes(quantizer: str) -> int:
-    """Of a quantizer as the base config has it."""
+    """K of a quantizer as the base config has it."""
     config = autoencoder.get_config()
     config.model.quantizer = quantizer
     return build(QUANTIZERS, Section.of(config, "config.model"), "quantizer", code_dim=config.model.code_dim).num_codes
@@ -69,7 +69,7 @@ KNOWN = {
 
 
 def fake(shape=None, class_names=None, count=96):
-    """What opens smooth random images in place of a set that is not here: 96 for train, 40 for test."""
+    """A data set of smooth random images in place of one that is not here: 96 for train, 40 for test."""
 
     class Fake(Dataset):
         uses = OPTIONS
@@ -96,7 +96,7 @@ def fake(shape=None, class_names=None, count=96):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Of parameters that are thinned most are slow. The longest files first, so that both processes end together."""
+    """Most parameters that are thinned are slow. The longest files first, so that both processes end together."""
     seen = collections.Counter()
     for item in items:
         for mark in item.iter_markers("thinned"):
@@ -122,7 +122,7 @@ def mock_data(monkeypatch):
 
 @pytest.fixture
 def large_mock_data(monkeypatch):
-    """As mock_data, but of a size as the real ones have it; not to be read."""
+    """Sets like mock_data, but as large as the real ones; not to be read."""
     _replace_data(monkeypatch, fake(count=50_000))
 
 

@@ -1,9 +1,11 @@
-"""What tests of runs share: commands as a user types them, what a run has left, and steps without a workdir."""
+"""Helpers for tests of runs: commands as a user types them, what a run has left, and steps without a workdir."""
 
 import contextlib
+import functools
 import itertools
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,17 +16,16 @@ import numpy as np
 import orbax.checkpoint as ocp
 from conftest import REPOSITORY
 
-from vqjax.data.batches import batches
+from vqjax.data import datasets
 from vqjax.ops.platforms import trace_for
-from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.checkpoints.record import read_record, write_record
 from vqjax.runs.devices import PARALLEL
-from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.tasks.resolve import complete
+from vqjax.training.beginning import fresh_state
 from vqjax.training.setup import plan, setup
-from vqjax.training.steps import prepare_step, train_step
+from vqjax.training.startup import Startup
 
 ONE = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=1"
 ENVIRONMENT = {**os.environ, "XLA_FLAGS": ONE}  # one device: two, on cores that other tests use, take long
@@ -61,12 +62,35 @@ def command(*arguments, cwd=REPOSITORY, **options):
     return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, **settings)
 
 
+def start(*arguments, cwd=REPOSITORY, env=ENVIRONMENT):
+    """Starts a Python command line of this project, whose output, with what goes to stderr, is read from a pipe."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**env, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def read_until(process, text, seconds=240):
+    """Read what a process prints, up to where it has printed a text."""
+    said = ""
+    while text not in said:
+        assert select.select([process.stdout], [], [], seconds)[0], f"{text!r} is not said:\n{said}"
+        part = os.read(process.stdout.fileno(), 2**16).decode()  # not read, which waits for more
+        assert part, f"ended before {text!r}:\n{said}"
+        said += part
+    return said
+
+
 def train(workdir, *arguments, **options):
     return command("train.py", "--config", "configs/digits.py", "--workdir", workdir, *arguments, **options)
 
 
 def covering(*choices):
-    """As few combinations of one of each as have every choice in them."""
+    """The fewest combinations of one of each that have every choice in them."""
     return list(itertools.islice(zip(*map(itertools.cycle, choices)), max(map(len, choices))))
 
 
@@ -105,6 +129,11 @@ def assert_close(a, b, tolerance):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=tolerance, rtol=tolerance), a, b)
 
 
+def part_of(config, key):
+    """The part of a config at a dotted key, all of it at ""."""
+    return functools.reduce(lambda part, name: part[name], filter(None, key.split(".")), config)
+
+
 def task_of(config, workdir=None):
     """The task of a run that is checked."""
     return plan(config, workdir).task
@@ -115,46 +144,40 @@ def dataset_of(config):
     return complete(config).dataset
 
 
-def session_of(config):
-    """A run that is set up, without a workdir."""
-    return setup(plan(config))
+def split_of(config, name):
+    """A split as the task of a run reads it."""
+    completed = complete(config)
+    return datasets.load_splits(completed.dataset, (name,), completed.build().read)[name]
+
+
+def session_of(config, parallel=None, devices=None):
+    """A run that is set up, without a workdir; on so many devices."""
+    planned = plan(config)
+    layout = PARALLEL[parallel or planned.settings.parallel](jax.devices()[:devices])
+    return setup(planned._replace(layout=layout))
 
 
 def run(config, parallel="pmap", devices=8, steps=10, change=lambda step, batch: batch):
     """Trains, on batches that `change` may change; returns the state as every device has it, the state, and the
     metrics of each step.
     """
-    session = session_of(config)
-    settings, task, splits = session.settings, session.task, session.splits
-    keys = jax.random.split(jax.random.key(0), 4)
-    training = lambda: batches(splits["train"], settings.batch_size, 0, True)  # noqa: E731
-    epoch = itertools.islice(training(), max(1, len(splits["train"]) // settings.batch_size))
-    state = initial_state(task.initialize(jax.jit(task.init)(keys[0]), epoch, 0), session.optimizer)
-    layout = PARALLEL[parallel](jax.devices()[:devices])
-    step_function = train_step(task, session.optimizer, session.schedule, *keys[2:])
-    update = layout.compile(step_function, donate=True)
-    prepare = layout.compile(prepare_step(task, keys[1]), sharded=True)
-    state, frozen, history = layout.replicate(jax.device_get(state)), layout.replicate(task.frozen), []
-    for step, batch in enumerate(itertools.islice(training(), steps)):
+    session = session_of(config, parallel, devices)
+    layout, history = session.layout, []
+    update = layout.compile(session.step, donate=True)
+    prepare = session.prepare and layout.compile(session.prepare, sharded=True)
+    state = layout.replicate(fresh_state(session, Startup()))
+    for step, batch in enumerate(itertools.islice(session.batches(), steps)):
         batch = layout.shard(change(step, batch))
-        if "train" in task.prepares:
-            batch = prepare((state.step, frozen), batch)
+        if prepare:
+            batch = prepare((state.step, session.frozen), batch)
         state, metrics = update(state, batch)
         history.append(layout.collect(metrics))
     return state, layout.collect(state), history
 
 
-def stop_after(monkeypatch, steps):
-    """SIGTERM comes when the run that is next started has taken so many steps."""
-    add, taken = MetricsAccumulator.add, []
-
-    def add_and_count(window, metrics, count=1):
-        add(window, metrics, count)
-        taken.extend([metrics] * count)
-        if len(taken) - count < steps <= len(taken):
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(MetricsAccumulator, "add", add_and_count)
+def stop_after(steps):
+    """`on_step` of a run to which SIGTERM comes after that step."""
+    return lambda step: step == steps and signal.raise_signal(signal.SIGTERM)
 
 
 def assert_refused(result, *messages):

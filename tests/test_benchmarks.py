@@ -1,4 +1,4 @@
-"""What the figures of speed are measured with runs, small; what it then finds says nothing about speed."""
+"""The benchmarks run, small; their figures then say nothing about speed."""
 
 import json
 import math

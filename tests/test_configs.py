@@ -26,7 +26,7 @@ def sizes_of(ablation):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Of all runs, so that each stage 1 is trained once."""
+    """The folder of all runs, so that each stage 1 is trained once."""
     return tmp_path_factory.mktemp("runs")
 
 
@@ -96,7 +96,7 @@ def variants_of(name):
 
 
 def test_every_set_has_a_config():
-    """Of its own, or several; sets with classes are variants of the classifiers. Arrays take those of a folder."""
+    """One of its own, or several; sets with classes are variants of the classifiers. Arrays take those of a folder."""
     bases = [importlib.import_module(f"configs.{name}") for name in CONFIGS if name not in BASES]
     named = {base.get_config().data.name for base in bases}
     assert named >= DATASETS.keys() - {"arrays"}
@@ -131,7 +131,7 @@ def test_every_ablation_can_be_built(name, size, large_mock_data, tmp_path):
             row.stage1 = Path(row.stage1).name
             before[row.stage1] = importlib.import_module(f"configs.{row.stage1}").get_config()
     rows = ConfigDict({**before, **config}, sort_keys=False)
-    assert len(ablation._check(rows, tmp_path)) == len(before) + len(config)
+    assert len(ablation.check_rows(ablation.read_rows(rows), tmp_path)) == len(before) + len(config)
 
 
 def test_an_unknown_size_is_refused():

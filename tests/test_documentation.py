@@ -1,4 +1,4 @@
-"""What the documentation shows is what happens."""
+"""The documentation shows what happens."""
 
 import contextlib
 import importlib
@@ -62,7 +62,7 @@ def test_the_page_on_configuration_is_what_the_configs_say():
 
 
 def texts():
-    """What is written in Markdown: {path: text}, pages and the notebooks' cells."""
+    """Texts in Markdown: {path: text}, pages and the notebooks' cells."""
     found = {path: path.read_text() for folder in (".", "[!.]*") for path in REPOSITORY.glob(f"{folder}/*.md")}
     for path in REPOSITORY.glob("examples/*.ipynb"):
         cells = json.loads(path.read_text())["cells"]
@@ -74,14 +74,14 @@ TEXTS = texts()
 
 
 def anchors(page):
-    """Of its headings, as GitHub makes them."""
+    """Anchors of a page's headings, as GitHub makes them."""
     lines = [line.lstrip("# ").lower() for line in page.read_text().splitlines() if re.match("#+ ", line)]
     return {re.sub(r"[^\w\- ]", "", line).replace(" ", "-") for line in lines}
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_links_lead_somewhere(path):
-    """Those inside the repository."""
+    """Links inside the repository."""
     for target in LINK.findall(CODE.sub("", TEXTS[path])):
         if re.match(r"\w+:", target):
             continue
@@ -129,9 +129,9 @@ def test_every_command_of_a_block_is_one_that_there_is(path, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr(Parser, "parse_args", parsed(Parser.parse_args))
     for name in __main__.COMMANDS:
-        module = __main__ if name == "train" else importlib.import_module(f"vqjax.{name}")
-        if hasattr(module, "parse"):
-            monkeypatch.setattr(module, "parse", parsed(module.parse))
+        module = __main__ if name == "train" else importlib.import_module(f"vqjax.commands.{name}")
+        if hasattr(module, "parse_flags"):
+            monkeypatch.setattr(module, "parse_flags", parsed(module.parse_flags))
     for line in commands.lines(path):
         found = commands.ours(line) if not FOREIGN.fullmatch(line.rpartition("&&")[2].strip()) else []
         for command in found:
@@ -141,7 +141,7 @@ def test_every_command_of_a_block_is_one_that_there_is(path, monkeypatch):
 
 
 def test_every_command_of_the_readme_is_run_or_has_a_reason_why_not():
-    """Those that test_run.py does not know by name are run as they stand; here, none is known that is not there."""
+    """Commands that test_run.py does not know by name are run as they stand; here, none is known that is not there."""
     known = [*commands.MAIN_JOB, *commands.ONLY_PARSED, *commands.SHORTER]
     assert {*known} <= {*commands.README} and all(commands.ours(line) for line in commands.REST)
 

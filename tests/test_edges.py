@@ -14,14 +14,12 @@ import jax
 import numpy as np
 import pytest
 from conftest import small_autoencoder, small_classifier, small_prior
-from helpers import on_one_device, task_of
+from helpers import on_one_device, part_of
 from ml_collections import ConfigDict
 
 from configs import autoencoder, classifier, code_classifier, prior
 from vqjax.config.annotations import Multiple, Range
-from vqjax.config.check import section
-from vqjax.config.schema import Data, Run
-from vqjax.data.batches import batches
+from vqjax.config.schema import Data, Settings
 from vqjax.networks.backbones import BACKBONES, HEADS
 from vqjax.networks.encoders import ENCODERS
 from vqjax.networks.likelihoods import LIKELIHOODS
@@ -32,10 +30,11 @@ from vqjax.runs import finite
 from vqjax.runs.state import check_memory, initial_state
 from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderFields
-from vqjax.tasks.classifier import ClassifierFields, CodeClassifierFields
+from vqjax.tasks.classifier import ClassifierFields
+from vqjax.tasks.code_classifier import CodeClassifierFields
 from vqjax.tasks.prior import PriorFields
 from vqjax.training import optimizers
-from vqjax.training.steps import train_step
+from vqjax.training.setup import plan, setup
 
 CAP = 2**22  # bytes of a state at a field's upper edge; with all that a step needs far below 1 GiB
 DEEPEST = 8  # layers: each is traced on its own
@@ -49,7 +48,7 @@ SECTIONS = {
             ("model.likelihood", "model."): LIKELIHOODS,
             ("optimizer.name", "optimizer."): optimizers.OPTIMIZERS,
         },
-        {"": Run, "data.": Data, "optimizer.": optimizers.OptimizerConfig, "model.": AutoencoderFields},
+        {"": Settings, "data.": Data, "optimizer.": optimizers.OptimizerConfig, "model.": AutoencoderFields},
     ),
     "prior": ({("model.prior", "model."): PRIORS}, {"model.": PriorFields}),
     "classifier": (
@@ -102,7 +101,7 @@ def edges():
             entries += [({choice: entry}, f"{place}{entry}.", kind) for entry, kind in table.items()]
         for chosen, place, kind in entries:
             hints = get_type_hints(kind, include_extras=True)
-            for field in section(config, place[:-1]) if place else config:
+            for field in part_of(config, place[:-1]):
                 if field in hints:
                     found = ends(hints[field], f"{place}{field}")
                     yield from ((task, chosen, f"{place}{field}{rest}", end) for rest in found for end in found[rest])
@@ -126,8 +125,10 @@ def set_field(config, key, value):
     config.update_from_flattened_dict({key: value})
 
 
-def shapes_of(task, optimizer):
-    return jax.eval_shape(lambda: initial_state(task.init(jax.random.key(0)), optimizer))
+def shapes_of(planned):
+    """Shapes of the state of a run."""
+    optimizer, _ = optimizers.create_optimizer(planned.settings.optimizer, planned.settings.steps)
+    return jax.eval_shape(lambda: initial_state(planned.task.init(jax.random.key(0)), optimizer))
 
 
 def size_of(state):
@@ -135,35 +136,30 @@ def size_of(state):
 
 
 def fitting(config, key, value):
-    """The task with the field at its end, or if that does not fit as near to it as does."""
+    """The run with the field at its end, or if that does not fit as near to it as does; and the state's shapes."""
     *_, field = key.split(".")
     if field in ("blocks", "layers"):
         value = min(value, DEEPEST)
     while True:
         set_field(config, key, value)
-        task = task_of(config)
-        optimizer, schedule = optimizers.create_optimizer(task.config)
-        size = size_of(shapes_of(task, optimizer))
-        if size <= CAP or not isinstance(value, int):
-            return task, optimizer, schedule
+        planned = plan(config)
+        state = shapes_of(planned)
+        if size_of(state) <= CAP or not isinstance(value, int):
+            return planned, state
         value = max(1, value // 2 // 4 * 4)
 
 
-def steps_of(task, optimizer, schedule, count, compiled):
+def steps_of(planned, count, compiled):
     """The state and the evaluated loss after so many steps on batches of two; `compiled` is done to what takes them."""
-    splits = task.load()
-    task.facts = task.describe(splits)
-    keys = jax.random.split(jax.random.key(0), 3)
-    config = task.config
-    training = lambda: batches(splits["train"], config.batch_size, config.seed, True)  # noqa: E731
-    init = compiled(task.init)
-    state = initial_state(task.initialize(init(keys[0]), itertools.islice(training(), 8), config.seed), optimizer)
-    step = jax.vmap(train_step(task, optimizer, schedule, *keys[1:]), in_axes=(None, 0), axis_name=axes.BATCH)
-    step = compiled(step)
+    session = setup(planned)
+    task, seed, keys = session.task, session.settings.seed, session.keys
+    variables = task.initialize(compiled(task.init)(keys[0]), itertools.islice(session.batches(), 8), seed)
+    state = initial_state(variables, session.optimizer)
+    step = compiled(jax.vmap(session.step, in_axes=(None, 0), axis_name=axes.BATCH))
     first = jax.device_get(state.params)
-    for batch in itertools.islice(training(), count):
-        if "train" in task.prepares:
-            batch = task.prepare({name: jax.numpy.asarray(x) for name, x in batch.items()}, keys[2], task.frozen)
+    for batch in itertools.islice(session.batches(), count):
+        if session.prepare:
+            batch = session.prepare((state.step, task.frozen), jax.tree.map(jax.numpy.asarray, batch))
         states, _ = step(state, {name: x[None] for name, x in batch.items()})
         state = jax.tree.map(lambda x: x[0], states)
     evaluate = compiled(lambda variables, batch: task.loss(task.apply_eval(variables, batch), batch)[0])
@@ -186,14 +182,14 @@ def check_edge(edge, stage1, compiled=lambda function: function):
         ramp = config.model[key.split(".")[1]][key.split(".")[2]]
         ramp.schedule = "linear"
     try:
-        task, optimizer, schedule = fitting(config, key, value)
-        check_memory(shapes_of(task, optimizer))
+        planned, state = fitting(config, key, value)
+        check_memory(state)
     except InputError as error:
         text = str(error)
         assert key in text or key.rpartition(".")[0] in text, text
         assert len(text.splitlines()) <= 5 and len(text) < 1_000
         return "refused"
-    first, state, loss = steps_of(task, optimizer, schedule, 2, compiled)
+    first, state, loss = steps_of(planned, 2, compiled)
     if int(state.skipped):
         assert finite.all_finite(jax.tree.map(np.asarray, state))  # what was not is not in it
         return "skipped"

@@ -22,7 +22,7 @@ def test_outputs_are_stripped(path):
 
 
 def shown(source, where, names):
-    """What Jupyter shows under a cell: the value of its last line, if that is an expression."""
+    """Return what Jupyter shows under a cell: the value of its last line, if that is an expression."""
     tree = ast.parse(source)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else ast.Expr(ast.parse("None", mode="eval").body)
     exec(compile(tree, where, "exec"), names)

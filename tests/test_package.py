@@ -1,4 +1,4 @@
-"""What is installed: the wheel in a folder of its own, run from somewhere else."""
+"""The installed package: the wheel in a folder of its own, run from somewhere else."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What docs/reliability.md says that no other file tests: wrong settings by the hundred, and long runs."""
+"""Claims of docs/reliability.md that no other file tests: wrong settings by the hundred, and long runs."""
 
 import ast
 import ctypes
@@ -43,7 +43,7 @@ def misspelt(name, rng):
 
 
 def refusal(*words):
-    """What the command line is answered, if it is refused before any data is read."""
+    """The answer to a command line that is refused before any data is read."""
     with pytest.raises(InputError) as refused:
         task_of(parse_flags(["--config", "digits", *words], "train", "", "").config)
     assert len(str(refused.value).splitlines()) <= 5, refused.value
@@ -164,25 +164,23 @@ def test_twenty_runs_on_eight_devices_end(small_config, tmp_path):
 
 
 @pytest.mark.slow
-def test_memory_and_files_of_a_long_run_stay(small_config, tmp_path, monkeypatch):
+def test_memory_and_files_of_a_long_run_stay(small_config, tmp_path):
     """Private memory grows less than 5 % from step 500 to step 5,000, evaluations and saves included.
 
     Less what the allocator keeps for later, which is most where a compiler has just run.
     """
-    seen, time = {}, loop._Run._time
+    seen = {}
 
-    def measure(self, done):
-        time(self, done)
-        if done in (500, 5000):
+    def measure(step):
+        if step in (500, 5000):
             gc.collect()
             ctypes.CDLL(None).malloc_trim(0)
             resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
             kept = [*(tmp_path / "checkpoints").iterdir()]
-            seen[done] = resident - shared, len(os.listdir("/proc/self/fd")), len(kept)
+            seen[step] = resident - shared, len(os.listdir("/proc/self/fd")), len(kept)
 
-    monkeypatch.setattr(loop._Run, "_time", measure)
     small_config.update({"steps": 5000, "log_every": 100, "eval_every": 250, "save_every": 250})
-    assert loop.train(small_config, tmp_path) == 0
+    assert loop.train(small_config, tmp_path, on_step=measure) == 0
     (before, files, _), (after, files_after, checkpoints) = seen[500], seen[5000]
     # An event loop of Orbax's, of which each save has some, holds three files until it is collected: were they kept,
     # the 18 saves in between would leave more.

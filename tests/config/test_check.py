@@ -1,12 +1,12 @@
 from typing import Annotated
 
 import pytest
-from helpers import task_of
+from helpers import part_of, task_of
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Decay, OneOf, Positive, Range
 from vqjax.config.check import Section, build
-from vqjax.config.display import differences
+from vqjax.config.plain import differences
 from vqjax.system.errors import InputError, did_you_mean
 
 
@@ -133,7 +133,7 @@ def test_a_missing_field_is_named(small_config, key):
 )
 def test_an_unknown_field_is_named(small_config, section):
     with small_config.unlocked():
-        (section(small_config, section) if section else small_config).sped = 1
+        part_of(small_config, section).sped = 1
     with pytest.raises(InputError, match=f"config.{section + '.' if section else ''}sped is unknown."):
         task_of(small_config)
 

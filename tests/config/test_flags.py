@@ -65,7 +65,7 @@ def test_an_argument_is_part_of_the_workdir(text, workdir):
 
 
 def test_a_config_of_ones_own(tmp_path, monkeypatch):
-    """It may import vqjax's configs, whatever else is called `configs`, and in a folder of that name its neighbours."""
+    """A config may import vqjax's configs, whatever else is called `configs`, and in such a folder its neighbors."""
     folder = tmp_path / "configs"
     folder.mkdir()
     (folder / "__init__.py").write_text("raise RuntimeError('a package of the user')")
@@ -113,10 +113,10 @@ def test_help_of_a_config_lists_its_fields(capsys):
 
 
 def test_what_is_chosen_is_shown():
-    text = format_config(given("--config", "digits").config)
+    text = format_config(given("--config", "digits").config.to_dict())
     assert "model.ema " in text and "model.vq " not in text and "optimizer.adam " in text
     assert "model.gumbel.temperature" not in text
-    chosen = format_config(given("--config", "digits", "--config.model.quantizer=gumbel").config)
+    chosen = format_config(given("--config", "digits", "--config.model.quantizer=gumbel").config.to_dict())
     assert "model.gumbel " in chosen and "model.gumbel.temperature " in chosen and "model.ema " not in chosen
 
 

@@ -7,7 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import CODED, fake, slow_but
-from helpers import assert_close, assert_same, covering, lines_of, rewrite, run, saved, stop_after, task_of
+from helpers import (
+    assert_close,
+    assert_same,
+    covering,
+    dataset_of,
+    lines_of,
+    rewrite,
+    run,
+    saved,
+    session_of,
+    split_of,
+    stop_after,
+    task_of,
+)
 
 from configs import code_classifier
 from vqjax import tasks
@@ -17,15 +30,14 @@ from vqjax.data.batches import batches
 from vqjax.networks.backbones import BACKBONES, HEADS
 from vqjax.ops import axes
 from vqjax.quantizers import QUANTIZERS, Quantized
-from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
-from vqjax.tasks import models
-from vqjax.tasks.classifier import INPUTS
+from vqjax.tasks.base import example_keys
+from vqjax.tasks.code_classifier import INPUTS
+from vqjax.tasks.quantized_classifier import Classified
 from vqjax.tasks.stage1 import Stage1
-from vqjax.training import loop, optimizers
+from vqjax.training import loop
 from vqjax.training.evaluation import evaluate
-from vqjax.training.steps import train_step
 
 PAIRS = {  # backbones and quantizers, with one code and with a grid
     "small": ("gumbel", "grid"),
@@ -39,7 +51,7 @@ def test_the_objective_by_hand(classifier_config):
     classifier_config.model.label_smoothing = 0.1
     task = task_of(classifier_config)
     p = np.array([[1 / 2, 1 / 4, *[1 / 32] * 8]])
-    output = models.Classified(jnp.log(p), None, Quantized(None, None, 0.25, {"commitment_loss": 0.25}))
+    output = Classified(jnp.log(p), (), (Quantized(None, None, 0.25, {"commitment_loss": 0.25}),))
     loss, metrics = task.loss(output, {"label": np.array([1])})
     smoothed = 0.9 * np.log(4) + 0.01 * (np.log(2) + np.log(4) + 8 * np.log(32))
     np.testing.assert_allclose([loss, metrics["loss"]], smoothed + 0.25, rtol=1e-6)
@@ -53,7 +65,7 @@ def test_the_objective_by_hand(classifier_config):
 def test_top5_looks_at_five(classifier_config):
     task = task_of(classifier_config)
     logits = jnp.tile(-jnp.arange(10.0), (10, 1))  # class 0 first, class 9 last
-    output = models.Classified(logits, None, Quantized(None, None, 0.0, {}))
+    output = Classified(logits, (), (Quantized(None, None, 0.0, {}),))
     metrics = task.loss(output, {"label": np.arange(10)})[1]
     np.testing.assert_allclose([metrics["accuracy"], metrics["top5"]], [0.1, 0.5], rtol=1e-6)
 
@@ -66,7 +78,7 @@ def test_one_code_or_a_grid(classifier_config, quantizer):
         classifier_config.model.quantize = quantize
         task = task_of(classifier_config)
         variables = jax.jit(task.init)(jax.random.key(0))
-        batch = task.load(("test",))["test"][:8].arrays
+        batch = split_of(classifier_config, "test")[:8].arrays
         output = task.apply_eval(variables, batch)
         features = BACKBONES["small"](4, 1).apply(
             {name: value["backbone"] for name, value in variables.items() if "backbone" in value},
@@ -75,13 +87,14 @@ def test_one_code_or_a_grid(classifier_config, quantizer):
         )
         z = features.mean((1, 2), keepdims=True) if quantize == "pooled" else features
         z = z / np.sqrt(1 + 1e-5)  # batch norm at its first running statistics
-        np.testing.assert_allclose(output.z, z, atol=1e-6)
-        z_q = output.quantized.z_q
+        np.testing.assert_allclose(output.vectors[0], z, atol=1e-6)
+        (quantized,) = output.quantized
+        z_q = quantized.z_q
         assert z_q.shape == (8, *grid, 4)
         if quantizer in CODED:
-            assert output.quantized.codes.shape == (8, *grid)
+            assert quantized.codes.shape == (8, *grid)
         else:
-            assert output.quantized.codes is None
+            assert quantized.codes is None
         head = variables["params"]["head"]["Dense_0"]
         np.testing.assert_allclose(output.logits, z_q.mean((1, 2)) @ head["kernel"] + head["bias"], atol=1e-5)
 
@@ -92,7 +105,7 @@ def test_eight_devices_are_one(classifier_config, backbone):
     """Batch norm, dropout, augmentation, k-means, restarts and noise included.
 
     By gradient descent: Adam turns the rounding of gradients that are 0 into steps, and before any bias is learned the
-    scale of the features, which are normalised, has such a gradient.
+    scale of the features, which are normalized, has such a gradient.
     """
     quantizer, quantize = PAIRS.get(backbone, ("ema", "pooled"))
     classifier_config.optimizer.name = "sgd"
@@ -115,8 +128,8 @@ def test_bfloat16_is_of_the_networks_alone(classifier_config, backbone, head):
     batch = {"image": np.zeros((4, 8, 8, 1), np.uint8), "label": np.arange(4), "example": np.arange(4)}
 
     def step(variables, batch):
-        output, extra = task.apply_train(variables, batch, 0, jax.random.key(1))
-        return (output.logits, output.z), extra, task.loss(output, batch)
+        output, extra = task.apply(variables, batch, True, 0.0, example_keys(batch, jax.random.key(1)))
+        return (output.logits, output.vectors), extra, task.loss(output, batch)
 
     program = jax.make_jaxpr(step, axis_env=[(axes.BATCH, 1)])(variables, batch)
     assert "bf16" in str(program)
@@ -140,7 +153,7 @@ def test_a_run_writes_what_describes_it(classifier_config, tmp_path):
 
     task = tasks.load_task(Workdir(workdir))
     variables = Workdir(workdir).restore_variables(task.abstract_variables)[1]
-    test = task.load(("test",))["test"]
+    test = split_of(classifier_config, "test")
     logits = np.asarray(task.apply_eval(variables, test.arrays).logits)
     order, labels = np.argsort(-logits, axis=1), test.arrays["label"]
     np.testing.assert_allclose(figures["accuracy"], np.mean(order[:, 0] == labels), rtol=1e-6)
@@ -156,12 +169,10 @@ def test_a_run_writes_what_describes_it(classifier_config, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_is_bit_identical(classifier_config, tmp_path, monkeypatch):
+def test_a_resumed_run_is_bit_identical(classifier_config, tmp_path):
     classifier_config.model.quantizer = "gumbel"
     assert loop.train(classifier_config, tmp_path / "whole") == 0
-    with monkeypatch.context() as patch:
-        stop_after(patch, 3)
-        assert loop.train(classifier_config, tmp_path / "cut") == 143
+    assert loop.train(classifier_config, tmp_path / "cut", on_step=stop_after(3)) == 143
     assert loop.train(classifier_config, tmp_path / "cut") == 0
     assert_same(saved(tmp_path / "whole"), saved(tmp_path / "cut"))
     assert (tmp_path / "whole" / "metrics.jsonl").read_text() == (tmp_path / "cut" / "metrics.jsonl").read_text()
@@ -180,7 +191,7 @@ def test_on_a_frozen_stage_1_eight_devices_are_one(code_classifier_config, input
 
 def test_what_a_head_sees_of_stage_1(code_classifier_config):
     """Code vectors, the same from kept codes as from images; the encoder's vectors before quantization; pixels."""
-    test = datasets.load_splits(task_dataset, ("test",))["test"][:8]
+    test = datasets.read_split(dataset_of(code_classifier_config), "test")[:8]
     seen = {}
     for inputs in INPUTS:
         code_classifier_config.model.inputs = inputs
@@ -190,21 +201,22 @@ def test_what_a_head_sees_of_stage_1(code_classifier_config):
     stage1, images = task.stage1, test.arrays["image"]
     module, variables = stage1.task.module, stage1.variables
     x = stage1.task.likelihood.inputs(images)
-    np.testing.assert_allclose(seen["latents"], module.apply(variables, x, False).z, atol=1e-6)
-    np.testing.assert_allclose(seen["codes"], module.apply(variables, x, False).quantized.z_q, atol=1e-5)
+    output = module.apply(variables, x, False)
+    np.testing.assert_allclose(seen["latents"], output.vectors[0], atol=1e-6)
+    np.testing.assert_allclose(seen["codes"], output.quantized[0].z_q, atol=1e-5)
     np.testing.assert_allclose(seen["pixels"], images / 127.5 - 1, atol=1e-6)
 
     code_classifier_config.model.inputs = "codes"
     task = task_of(code_classifier_config)
-    kept = task.load(("test",))["test"][:8].arrays
+    kept = split_of(code_classifier_config, "test")[:8].arrays
     assert set(kept) == {"codes", "label"}
     np.testing.assert_array_equal(task.prepare(kept, None, task.frozen)["features"], seen["codes"])
 
 
 def test_augmentation_comes_before_stage_1(code_classifier_config):
     code_classifier_config.data.update({"flip": True, "crop": 1})
-    task = task_of(code_classifier_config)
-    splits = task.load()
+    session = session_of(code_classifier_config)
+    task, splits = session.task, session.splits
     assert "image" in splits["train"].arrays and "codes" in splits["test"].arrays
     batch, key = next(batches(splits["train"], 16, 0, True)), jax.random.key(3)
     augmented = augment(batch["image"], batch["example"], key, True, 1)
@@ -214,15 +226,11 @@ def test_augmentation_comes_before_stage_1(code_classifier_config):
 
 
 def test_neither_state_nor_step_holds_stage_1(code_classifier_config):
-    task, (optimizer, schedule) = (
-        task_of(code_classifier_config),
-        optimizers.create_optimizer(code_classifier_config),
-    )
-    state = initial_state(task.init(jax.random.key(0)), optimizer)
-    batch = {"features": np.zeros((4, *task.stage1.grid, task.stage1.code_dim), np.float32)}
+    session = session_of(code_classifier_config)
+    batch = {"features": np.zeros((4, *session.task.input_shape), np.float32)}
     batch |= {"label": np.zeros(4, np.int32), "example": np.arange(4)}
-    keys = jax.random.split(jax.random.key(1))
-    step = jax.make_jaxpr(train_step(task, optimizer, schedule, *keys), axis_env=[(axes.BATCH, 1)])(state, batch)
+    state = session.abstract_state
+    step = jax.make_jaxpr(session.step, axis_env=[(axes.BATCH, 1)])(state, batch)
     assert sum(map(np.size, step.consts)) < 100
     assert set(state.params) == {"head"} and set(state.extra) == {"batch_stats"}
 
@@ -237,7 +245,7 @@ def test_a_run_on_a_frozen_stage_1(code_classifier_config, stage1, tmp_path, inp
     assert ("codes_used" in figures) == ((tmp_path / "run" / "codebook.png").exists()) == (inputs == "codes")
     assert (tmp_path / "run" / "predictions.png").exists()
     if inputs == "codes":
-        codes = Stage1(stage1).read(Stage1(stage1).config, "test").arrays["codes"]
+        codes = Stage1(stage1).read(dataset_of(code_classifier_config), "test").arrays["codes"]
         assert figures["codes_used"] == len(np.unique(codes))
 
 
@@ -287,7 +295,7 @@ def test_a_stage_1_of_other_images_is_refused(code_classifier_config, stage1, tm
     config = code_classifier_config
     with monkeypatch.context() as patch:
         patch.setitem(datasets.DATASETS, "digits", fake((16, 16, 1)))
-        with pytest.raises(InputError, match="was trained on images of 8 x 8 x 1, those of 'digits' are 16 x 16 x 1"):
+        with pytest.raises(InputError, match="config.stage1=.* image_shape 16 x 16 x 1, the run .* on 8 x 8 x 1"):
             loop.train(config, tmp_path / "run")
     described = json.loads((stage1 / "config.json").read_text())
     described["model"].update({"quantizer": "none", "none": {}})

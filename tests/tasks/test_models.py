@@ -2,11 +2,11 @@ import jax
 import numpy as np
 import pytest
 from conftest import CODED
-from helpers import dataset_of, task_of
+from helpers import split_of, task_of
 
-from vqjax.data import datasets
 from vqjax.ops import axes
 from vqjax.tasks import quantized
+from vqjax.tasks.base import example_keys
 
 
 @pytest.mark.parametrize("quantizer", CODED)
@@ -15,10 +15,11 @@ def test_codes_carry_the_whole_image(small_config, quantizer):
     small_config.model.quantizer = quantizer
     task = task_of(small_config)
     variables = jax.jit(task.init)(jax.random.key(0))
-    x = task.likelihood.inputs(datasets.load_splits(dataset_of(small_config), ("test",))["test"].arrays["image"][:8])
+    x = task.likelihood.inputs(split_of(small_config, "test").arrays["image"][:8])
     codes = task.module.apply(variables, x, method="encode")
-    assert codes.shape == (8, *task.grid) and codes.dtype == np.int32
-    assert codes.min() >= 0 and codes.max() < task.module.quantizer.num_codes
+    level = task.layout.single
+    assert codes.shape == (8, *level.shape) and codes.dtype == np.int32
+    assert codes.min() >= 0 and codes.max() < level.num_codes == task.module.quantizer.num_codes
     output = task.module.apply(variables, codes, method="decode")
     np.testing.assert_allclose(output, task.module.apply(variables, x, False).output, atol=1e-6)
 
@@ -29,7 +30,7 @@ def test_the_codebook_starts_on_vectors_of_training(small_config):
     small_config.model.ema.num_codes = 4
     task = task_of(small_config)
     variables = jax.jit(task.init)(jax.random.key(0))
-    images = datasets.load_splits(dataset_of(small_config), ("test",))["test"].arrays["image"][:16]
+    images = split_of(small_config, "test").arrays["image"][:16]
     batch = {"image": images, "example": np.arange(16)}
     after = task.initialize(variables, iter([batch]), 0)
     step = jax.vmap(
@@ -39,7 +40,7 @@ def test_the_codebook_starts_on_vectors_of_training(small_config):
     z = step(jax.tree.map(lambda x: x[None], batch)).reshape(-1, 8)
     codebook = task.module.apply(after, np.arange(4), method="lookup")
     nearest = np.argmin(((z[:, None] - codebook) ** 2).sum(-1), axis=1)
-    for code in range(4):  # a centre is the mean of what is nearest to it, as far as 20 iterations have come
+    for code in range(4):  # a center is the mean of what is nearest to it, as far as 20 iterations have come
         assert np.linalg.norm(z[nearest == code].mean(0) - codebook[code]) < 0.1 * np.linalg.norm(codebook[code])
 
 
@@ -54,10 +55,10 @@ def test_the_weights_are_not_in_the_program_of_the_first_vectors(small_config, m
 
         return call
 
-    monkeypatch.setattr(quantized, "compiled_quickly", recorded)
+    monkeypatch.setattr(quantized, "jit_fast_compile", recorded)
     for seed in (0, 1):
-        x = iter([np.zeros((8, 8, 8, 1), np.float32)])
-        quantized.initialize(task.module, jax.jit(task.init)(jax.random.key(seed)), x, 0)
+        batches = iter([{"image": np.zeros((8, 8, 8, 1), np.float32)}])
+        task.initialize(jax.jit(task.init)(jax.random.key(seed)), batches, 0)
     assert len(programs) == 2 and programs[0] == programs[1]
 
 
@@ -65,7 +66,7 @@ def test_too_few_vectors_are_taken_again(small_config):
     """A codebook of more codes than one epoch has vectors still starts."""
     task = task_of(small_config)
     variables = jax.jit(task.init)(jax.random.key(0))
-    few = iter([np.zeros((1, 4, 4, 1), np.float32)])  # 2 x 2 vectors for 16 codes
-    after = quantized.initialize(task.module, variables, few, 0)
+    few = iter([{"image": np.zeros((1, 4, 4, 1), np.float32)}])  # one position, for 16 codes
+    after = task.initialize(variables, few, 0)
     codebook = task.module.apply(after, np.arange(16), method="lookup")
     assert np.all(np.isfinite(codebook))

@@ -1,5 +1,6 @@
 """One's own images in every task, weights that a run starts from, and data that has moved."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -139,10 +140,10 @@ def test_kept_codes_are_those_of_the_data(small_config, tmp_path):
     assert loop.train(small_config, tmp_path / "own") == 0
     stage1 = Stage1(tmp_path / "own")
     for path in ("a", "b", "a"):
-        config = datasets.with_data_paths(stage1.config, data_path=str(tmp_path / path))
-        images = datasets.read_split(dataset_of(config), "test").arrays["image"]
-        expected = stage1.encode(stage1.variables, images)
-        np.testing.assert_array_equal(stage1.read(config, "test").arrays["codes"], expected)
+        data = datasets.with_data_paths(stage1.settings.data, data_path=str(tmp_path / path))
+        dataset = datasets.open_dataset(data)
+        expected = stage1.encode(stage1.variables, datasets.read_split(dataset, "test").arrays["image"])
+        np.testing.assert_array_equal(stage1.read(dataset, "test").arrays["codes"], expected)
 
 
 def test_a_run_goes_on_only_with_its_own_images(small_config, tmp_path):
@@ -156,16 +157,16 @@ def test_a_run_goes_on_only_with_its_own_images(small_config, tmp_path):
         loop.train(small_config, tmp_path / "own")
 
 
-def test_where_tfds_is_now(small_config, tmp_path, monkeypatch, capsys):
-    small_config.data.data_dir = str(tmp_path / "gone")
+def test_where_tfds_is_now(trained_stage1, tmp_path, monkeypatch, capsys):
+    data = dataclasses.replace(Stage1(trained_stage1).settings.data, data_dir=str(tmp_path / "gone"))
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
-    assert datasets.with_data_paths(small_config).data.data_dir == str(tmp_path / "gone")
+    assert datasets.with_data_paths(data).data_dir == str(tmp_path / "gone")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert datasets.with_data_paths(small_config).data.data_dir == ""
+    assert datasets.with_data_paths(data).data_dir == ""
     assert f"TFDS_DATA_DIR={tmp_path} instead" in capsys.readouterr().out
-    assert datasets.with_data_paths(small_config, data_dir="given").data.data_dir == str(Path("given").absolute())
+    assert datasets.with_data_paths(data, data_dir="given").data_dir == str(Path("given").absolute())
     (tmp_path / "gone").mkdir()
-    assert datasets.with_data_paths(small_config).data.data_dir == str(tmp_path / "gone")
+    assert datasets.with_data_paths(data).data_dir == str(tmp_path / "gone")
 
 
 def test_what_inspect_says(small_config, tmp_path):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import CODED
-from helpers import task_of
+from helpers import split_of, task_of
 from PIL import Image
 
 from vqjax.data.augmentation import augment
@@ -14,7 +14,6 @@ from vqjax.inference.export_codes import export_codes
 from vqjax.networks.likelihoods import to_signed
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
-from vqjax.tasks.autoencoder import AutoencoderTask
 from vqjax.training import loop
 from vqjax.training.evaluation import evaluate
 
@@ -34,14 +33,15 @@ def test_a_clip_is_its_frames(clips_config, quantizer):
     """Codes, output and figures of clips are those of their frames as images."""
     clips_config.model.quantizer = quantizer
     task = task_of(clips_config)
-    assert task.input_shape == (3, 8, 6, 3) and task.grid == (3, 4, 3)
+    assert task.input_shape == (3, 8, 6, 3) and task.layout.single.grid == (3, 4, 3)
     variables = task.init(jax.random.key(0))
-    clips = task.load(("test",))["test"].arrays["image"]
+    clips = split_of(clips_config, "test").arrays["image"]
     images = clips.reshape(-1, 8, 6, 3)
     task.facts = {**task.facts, "variance": 0.1}
     found, alone = (task.module.apply(variables, to_signed(x), False) for x in (clips, images))
-    assert found.quantized.codes.shape == (len(clips), 3, 4, 3) and found.z.shape == (len(clips), 3, 4, 3, 8)
-    np.testing.assert_array_equal(found.quantized.codes.reshape(-1, 4, 3), alone.quantized.codes)
+    (codes,), (codes_alone,) = ([level.codes for level in coded.quantized] for coded in (found, alone))
+    assert codes.shape == (len(clips), 3, 4, 3) and found.vectors[0].shape == (len(clips), 3, 4, 3, 8)
+    np.testing.assert_array_equal(codes.reshape(-1, 4, 3), codes_alone)
     np.testing.assert_allclose(found.output.reshape(images.shape), alone.output, atol=1e-5)
     for of_clips, of_images in zip(
         ({**task.loss(o, {"image": x})[1], **task.eval_metrics(o, {"image": x})} for o, x in [(found, clips)]),
@@ -91,4 +91,4 @@ def test_a_run_on_a_film(clips_config, classifier_config, tmp_path):
 def test_the_stride_must_divide_frames(clips_config):
     clips_config.data.size = "7x6"
     with pytest.raises(InputError, match="the stride 2 does not divide .*7 x 6 pixels"):
-        AutoencoderTask(clips_config, {"dataset": "clips", "image_shape": (3, 7, 6, 3), "class_names": ()})
+        task_of(clips_config)

@@ -1,4 +1,4 @@
-"""What a run costs, by figures that another load of the machine does not change.
+"""The cost of a run, by figures that another load of the machine does not change.
 
 `RENEW_COSTS=1 python -m pytest -n 0 tests/training/test_cost.py` writes costs.json again, after a change that is meant.
 """
@@ -11,14 +11,14 @@ from pathlib import Path
 import jax
 import pytest
 from conftest import slow_but
-from helpers import task_of
+from helpers import session_of
 
-from vqjax.data.batches import batches, evaluation_batches
-from vqjax.runs.accumulator import MetricsAccumulator
+from vqjax.data.batches import evaluation_batches
 from vqjax.runs.devices import PARALLEL, ShardMap
-from vqjax.runs.state import initial_state
-from vqjax.training import loop, optimizers
-from vqjax.training.steps import eval_step, train_step
+from vqjax.training import loop
+from vqjax.training.recorder import Recorder
+from vqjax.training.setup import batch_shapes
+from vqjax.training.steps import eval_step
 
 RECORDED = Path(__file__).with_name("costs.json")
 TOLERANCE = 0.05  # of the FLOPs, and of the bytes that are read and written
@@ -46,24 +46,17 @@ def cost(program, function, *arguments):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_step_costs_what_it_did(name, request):
     """The step of training and that of evaluation, on one device."""
-    task, program = task_of(request.getfixturevalue(name)), ShardMap(jax.devices()[:1])
-    config, splits = task.config, task.load()
-    task.facts = task.describe(splits)
-    optimizer, schedule = optimizers.create_optimizer(config)
-    keys = jax.random.split(jax.random.key(0), 2)
-    state = jax.eval_shape(lambda: initial_state(task.init(keys[0]), optimizer))
-    training, evaluation = (
-        jax.eval_shape(lambda batch: task.prepare(batch, None, task.frozen) if task.prepares else batch, next(made))
-        for made in (
-            batches(splits["train"], config.batch_size, 0, True),
-            evaluation_batches(splits["test"], config.batch_size),
-        )
-    )
+    session = session_of(request.getfixturevalue(name), "shard_map", 1)
+    task, batch_size, state = session.task, session.settings.batch_size, session.abstract_state
+    training = batch_shapes(session.splits["train"], batch_size)
+    evaluation = next(evaluation_batches(session.splits["test"], batch_size))
+    assert not task.prepares
     found = {
-        "train": cost(program, train_step(task, optimizer, schedule, *keys), state, training),
-        "evaluate": cost(program, eval_step(task), state.variables, evaluation),
+        "train": cost(session.layout, session.step, state, training),
+        "evaluate": cost(session.layout, eval_step(task), state.variables, evaluation),
     }
-    agree(config.task, {f"{step}, {kind}": value for step, each in found.items() for kind, value in each.items()})
+    figures = {f"{step}, {kind}": value for step, each in found.items() for kind, value in each.items()}
+    agree(session.settings.task, figures)
 
 
 @pytest.fixture
@@ -84,20 +77,18 @@ def compiled():
 def test_a_run_compiles_once_and_copies_once_a_step(small_config, tmp_path, monkeypatch, compiled):
     """After the first step, evaluation and save nothing is compiled; of a step at most batch and metrics are copied."""
     small_config.update({"steps": 16, "log_every": 16, "eval_every": 4, "save_every": 4, "parallel": "shard_map"})
-    add, copied, steps = MetricsAccumulator.add, [], []
+    copied, steps = [], []
     for name in ("shard", "collect"):
         copy = getattr(ShardMap, name)
         monkeypatch.setattr(ShardMap, name, lambda *given, name=name, copy=copy: copied.append(name) or copy(*given))
 
-    def add_and_watch(window, metrics, count):
-        add(window, metrics, count)
+    def watch(step):
         steps.append((len(compiled), copied.count("shard"), copied.count("collect")))
-        if len(steps) in (9, 11):  # between two evaluations: what is not said to be copied must not be
-            jax.config.update("jax_transfer_guard", "disallow" if len(steps) == 9 else "allow")
+        if step in (9, 11):  # between two evaluations: what is not said to be copied must not be
+            jax.config.update("jax_transfer_guard", "disallow" if step == 9 else "allow")
 
-    monkeypatch.setattr(MetricsAccumulator, "add", add_and_watch)
     try:
-        assert loop.train(small_config, tmp_path / "run") == 0
+        assert loop.train(small_config, tmp_path / "run", on_step=watch) == 0
     finally:
         jax.config.update("jax_transfer_guard", "allow")
     (before, *first), (after, *last) = steps[8], steps[10]
@@ -110,19 +101,19 @@ def test_a_run_compiles_once_and_copies_once_a_step(small_config, tmp_path, monk
 @pytest.mark.parametrize("name", slow_but("small_config", [*CONFIGS, "classifier_config"]))
 def test_the_first_step_finds_what_was_compiled_before(request, tmp_path, monkeypatch, compiled, name, parallel):
     """In a thread, for shapes alone: whatever those miss of what the first step meets, it would compile again."""
-    config, compiling, added = request.getfixturevalue(name), loop._Run._compiling, []
+    config, first_call, added = request.getfixturevalue(name), Recorder.first_call, []
     config.update({"steps": 3, "parallel": parallel})
     config.data.update({name: value for name, value in (("flip", True), ("crop", 1)) if name in config.data})
 
     @contextlib.contextmanager
-    def watched(run, step):
-        step.result()
+    def watched(recorder, startup):
+        startup.result("step")
         before = len(compiled)
-        with compiling(run, step):
+        with first_call(recorder, startup):
             yield
         added.append(compiled[before:])
 
-    monkeypatch.setattr(loop._Run, "_compiling", watched)
+    monkeypatch.setattr(Recorder, "first_call", watched)
     assert loop.train(config, tmp_path / "run") == 0
     config.steps = 4  # and one that goes on
     assert loop.train(config, tmp_path / "run") == 0

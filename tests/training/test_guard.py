@@ -1,22 +1,19 @@
 """Steps, runs and weights that are not finite."""
 
 import json
-import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import slow_but
-from helpers import assert_same, run, saved, stop_after, task_of
+from helpers import assert_same, run, saved, session_of, stop_after
 from PIL import Image
 
 import vqjax
-from vqjax import tasks
 from vqjax.inference import generation, prediction
 from vqjax.inference.export_programs import export_programs
 from vqjax.runs import finite
-from vqjax.runs.state import initial_state
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderTask
@@ -26,7 +23,7 @@ from vqjax.training.evaluation import evaluate
 
 
 def spoiling(steps, value, where=...):
-    """What changes the images of the batches of such steps, and makes all float32, in one program for all."""
+    """A function that spoils the images of such steps, and makes all float32, in one program for all."""
 
     def change(step, batch):
         images = batch["image"].astype(np.float32)
@@ -80,7 +77,7 @@ def test_a_state_that_is_not_finite_is_not_kept(small_config, monkeypatch):
 
 @pytest.mark.parametrize("shapes", [[(3, 4), (), (5,)], [(2**16,), (7,), (3, 2**16)], [(2**17,)], []])
 def test_the_norm_is_that_of_all_numbers(shapes):
-    """Of large arrays and of small ones, which are summed together; and any that is not finite is seen."""
+    """Large arrays count and small ones, which are summed together; any number that is not finite is seen."""
     rng = np.random.default_rng(0)
     tree = {str(i): jnp.float32(rng.normal(size=shape)) for i, shape in enumerate(shapes)} | {"count": jnp.int32(9)}
     expected = np.sqrt(sum(np.sum(np.float64(tree[str(i)]) ** 2) for i in range(len(shapes))))
@@ -96,7 +93,7 @@ def test_what_an_optimizer_keeps_is_finite_where_the_norm_is(small_config, name)
     """With the largest gradients of which that is so: the guard does not look at it."""
     small_config.optimizer.name = name
     small_config.optimizer.clip_norm = 0.0
-    optimizer, _ = optimizers.create_optimizer(task_of(small_config).config)
+    optimizer = session_of(small_config).optimizer
     params = {"kernel": jnp.ones(2)}
     gradients, state = {"kernel": jnp.array([1.8e19, 0.0])}, optimizer.init(params)
     assert finite.finite_norm(gradients) and not finite.finite_norm({"kernel": jnp.array([1.9e19, 0.0])})
@@ -119,14 +116,18 @@ def spoil(monkeypatch):
     """Makes the loss of some steps, counted from 0, NaN."""
 
     def spoil(*steps):
-        train = AutoencoderTask.apply_train
+        apply = AutoencoderTask.apply
 
-        def spoiled(task, variables, batch, step, noise):
-            output, extra = train(task, variables, batch, step, noise)
-            loss = jnp.where(jnp.isin(step, jnp.array(steps)), jnp.nan, output.quantized.loss)
-            return output._replace(quantized=output.quantized._replace(loss=loss)), extra
+        def spoiled(task, variables, batch, train, progress=1.0, keys=None):
+            output, extra = apply(task, variables, batch, train, progress, keys)
+            if train:
+                step = jnp.round(progress * task.settings.steps).astype(int)
+                (level,) = output.quantized
+                loss = jnp.where(jnp.isin(step, jnp.array(steps)), jnp.nan, level.loss)
+                output = output._replace(quantized=(level._replace(loss=loss),))
+            return output, extra
 
-        monkeypatch.setattr(AutoencoderTask, "apply_train", spoiled)
+        monkeypatch.setattr(AutoencoderTask, "apply", spoiled)
 
     return spoil
 
@@ -141,16 +142,14 @@ def strictly(path):
 
 
 @pytest.mark.slow
-def test_skips_are_logged_and_counted_and_survive_a_stop(small_config, spoil, tmp_path, monkeypatch, capsys):
+def test_skips_are_logged_and_counted_and_survive_a_stop(small_config, spoil, tmp_path, capsys):
     small_config.log_every = 3
     spoil(1, 2)
     assert loop.train(small_config, tmp_path / "whole") == 0
     first, second = [line for line in strictly(tmp_path / "whole" / "metrics.jsonl") if line["split"] == "train"]
     assert first["skipped"] == 2 and "skipped" not in second and np.isfinite(first["loss"])
     assert "step 3: 2 of the latest steps were not finite" in capsys.readouterr().out
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2)
-        assert loop.train(small_config, tmp_path / "cut") == 143
+    assert loop.train(small_config, tmp_path / "cut", on_step=stop_after(2)) == 143
     state = json.loads((tmp_path / "cut" / "checkpoints" / "2" / "record" / "metadata").read_text())
     assert (state["skipped"], state["consecutive_skips"]) == (1, 1)
     assert loop.train(small_config, tmp_path / "cut") == 0
@@ -161,7 +160,7 @@ def test_skips_are_logged_and_counted_and_survive_a_stop(small_config, spoil, tm
 
 @pytest.mark.slow
 def test_five_in_a_row_end_the_run(small_config, spoil, tmp_path, capsys):
-    """Those from the fourth on: the run ends at the line of step 12, and what was saved before stays."""
+    """Steps from the fourth on are not finite: the run ends at the line of step 12, and what was saved before stays."""
     small_config.update({"steps": 20, "log_every": 6, "eval_every": 4, "save_every": 1})
     spoil(*range(3, 20))
     for _ in range(2):  # the same command comes to the same end
@@ -191,37 +190,19 @@ def test_a_rate_that_destroys_the_weights_ends_the_run(request, tmp_path, capsys
     assert sum(line.get("skipped", 0) for line in lines) >= finite.MAX_SKIPPED_IN_A_ROW
 
 
-@pytest.mark.slow
-def test_a_checkpoint_without_the_counter_is_gone_on_from(small_config, tmp_path):
-    small_config.steps = 4
-    assert loop.train(small_config, tmp_path / "old") == 0
-    shutil.copytree(tmp_path / "old", tmp_path / "new")
-    shutil.rmtree(tmp_path / "old" / "checkpoints" / "4" / "record")
-    (tmp_path / "old" / "saved.json").unlink()
-    small_config.steps = 6
-    for name in ("old", "new"):
-        assert loop.train(small_config, tmp_path / name) == 0
-    assert_same(saved(tmp_path / "old"), saved(tmp_path / "new"))
-    assert (tmp_path / "old" / "checkpoints" / "6" / "record").is_dir()
-
-
 @pytest.fixture
 def ruin(monkeypatch):
-    """Gives a finished run a later checkpoint that is NaN, as older versions have saved it."""
+    """Gives a finished run a later checkpoint that is NaN, as a fault might."""
 
-    def ruin(workdir):
-        run = Workdir(workdir)
-        task = tasks.load_task(run)
-        target = jax.eval_shape(
-            lambda: initial_state(task.init(jax.random.key(0)), optimizers.create_optimizer(task.config)[0])
-        )
-        with run.checkpoints() as checkpoints, monkeypatch.context() as patch:
-            state, window = checkpoints.restore(target)
+    def ruin(workdir, config):
+        target = session_of(config).abstract_state
+        with Workdir(workdir).checkpoints() as checkpoints, monkeypatch.context() as patch:
+            state, sums = checkpoints.restore(target)
             state = state._replace(step=state.step + 1, params=jax.tree.map(lambda x: x * np.nan, state.params))
             with pytest.raises(InputError, match=f"step {state.step} is not saved, as it is not finite: params/"):
-                checkpoints.save(state, window)
+                checkpoints.save(state, sums)
             patch.setattr(finite, "check_finite", lambda *_: None)
-            checkpoints.save(state, window)
+            checkpoints.save(state, sums)
             checkpoints.wait_until_finished()
         return str(workdir)
 
@@ -229,7 +210,7 @@ def ruin(monkeypatch):
 
 
 def test_weights_that_are_not_finite_are_refused(stage1, ruin, small_config, prior_config, tmp_path):
-    path = ruin(stage1)
+    path = ruin(stage1, small_config)
     small_config.update({"steps": 9, "init_from": ""})
     started = small_config.copy_and_resolve_references()
     started.init_from = path
@@ -253,7 +234,7 @@ def test_predict_and_sample_refuse_them_too(classifier_config, prior_config, rui
     for config in (classifier_config, prior_config):
         config.steps = 3
         assert loop.train(config, tmp_path / config.task) == 0
-        ruin(tmp_path / config.task)
+        ruin(tmp_path / config.task, config)
     with pytest.raises(InputError, match="4 is not finite: params/"):
         generation.load_prior(str(tmp_path / "prior"), step=4)
     Image.new("L", (8, 8)).save(tmp_path / "image.png")

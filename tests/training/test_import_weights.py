@@ -128,7 +128,7 @@ def test_what_takes_a_finished_run_takes_it(tmp_path, monkeypatch):
     evaluate.main(["--workdir", str(tmp_path / "run")])
     figures = json.loads((tmp_path / "run" / "eval.json").read_text())
     assert figures["reconstruction_loss"] == pytest.approx(4 * figures["mse"] / 0.07, rel=0.2)  # of clipped pixels
-    assert Stage1(tmp_path / "run").layout.max_codes == CODES
+    assert Stage1(tmp_path / "run").layout.single.num_codes == CODES
     assert jax.tree.leaves(Stage1(tmp_path / "run").variables)
 
 

@@ -1,14 +1,12 @@
 """Runs that are killed again and again: `python -m pytest -m slow -s tests/training/test_kills.py`."""
 
+import contextlib
 import itertools
 import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
-from helpers import ENVIRONMENT, TINY, assert_same, command, saved, train
+from helpers import TINY, assert_same, command, saved, start, train
 
 OFTEN = ["--config.steps=3000", "--config.log_every=20", "--config.eval_every=1000", "--config.save_every=10"]
 RUNS = {
@@ -18,14 +16,11 @@ RUNS = {
 }
 
 
-def start(workdir, arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "vqjax", "train", "--workdir", str(workdir), "--config", *arguments],
-        cwd=REPOSITORY,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def ended(process, seconds):
+    """Whether a process ends within so many seconds."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    return process.poll() is not None
 
 
 def progressed(workdir):
@@ -44,18 +39,17 @@ def test_twenty_kills_leave_no_trace(tmp_path, name):
     assert command("-m", "vqjax", "train", "--workdir", tmp_path / "whole", "--config", *arguments).returncode == 0
     cut, saving = tmp_path / "cut", 0
     for kill in range(20):
-        process, before = start(cut, arguments), progressed(cut)
+        process, before = start("-m", "vqjax", "train", "--workdir", cut, "--config", *arguments), progressed(cut)
         for _ in itertools.repeat(None):
             if kill % 2 and [*cut.glob("checkpoints/*.orbax-checkpoint-tmp")]:
                 saving += 1
                 break
             if not kill % 2 and progressed(cut) != before:
-                time.sleep(rng.uniform(0, 0.05))
+                ended(process, rng.uniform(0, 0.05))
                 break
-            assert process.poll() is None, f"finished before kill {kill}"
-            time.sleep(0.0005)
+            assert not ended(process, 0.0005), f"finished before kill {kill}"
         process.kill()
-        process.wait()
+        process.communicate()
     assert saving >= 8
     assert command("-m", "vqjax", "train", "--workdir", cut, "--config", *arguments).returncode == 0
     assert_same(saved(cut), saved(tmp_path / "whole"))

@@ -1,4 +1,4 @@
-"""A device's share of a batch in pieces: the same step."""
+"""A device's share of a batch in microbatches: the same step."""
 
 import jax
 import jax.numpy as jnp
@@ -34,21 +34,21 @@ def test_a_priors_step_is_that_of_the_whole_batch(prior_config):
 
 
 @pytest.mark.slow
-def test_pieces_and_devices_together(small_config):
-    """On 2 devices of 8 images, in two pieces each."""
+def test_microbatches_and_devices_together(small_config):
+    """On 2 devices of 8 images, in two microbatches each."""
     agree(small_config, devices=2, steps=2)
 
 
-def asked_for(microbatch, share, extra=()):
-    """The pieces of a function whose product has 1 MiB for each example, within a jitted call."""
+def asked_for(size, share, extra=()):
+    """The microbatches of a function whose product has 1 MiB for each example, within a jitted call."""
     product = jax.jit(lambda x: jnp.tanh(x) @ jnp.ones((1, 2**18)))
-    batch = {"x": jax.ShapeDtypeStruct((share, 1), jnp.float32)}
-    return microbatch.number(microbatch, jax.jit(lambda batch: product(batch["x"]).sum()), batch, dict.fromkeys(extra))
+    x = jax.ShapeDtypeStruct((share, 1), jnp.float32)
+    return microbatch.num_microbatches(size, share, extra, jax.jit(lambda x: product(x).sum()), (x,))
 
 
-@pytest.mark.parametrize("microbatch, number", [(1, 12), (4, 3), (5, 3), (12, 1), (64, 1)])
-def test_they_are_as_large_as_asked_at_most(microbatch, number):
-    assert asked_for(microbatch, 12) == number
+@pytest.mark.parametrize("size, number", [(1, 12), (4, 3), (5, 3), (12, 1), (64, 1)])
+def test_they_are_as_large_as_asked_at_most(size, number):
+    assert asked_for(size, 12) == number
 
 
 @pytest.mark.parametrize("share, number", [(1, 1), (64, 1), (65, 5), (96, 2), (190, 5), (256, 4)])
@@ -58,22 +58,20 @@ def test_their_products_take_64_mib_at_most(share, number):
 
 
 def test_an_example_is_not_divided(monkeypatch):
-    monkeypatch.setattr(microbatch, "_BYTES", 2**16)
+    monkeypatch.setattr(microbatch, "_MAX_BYTES", 2**16)
     assert asked_for(0, 3) == 3
 
 
 def test_means_and_rows():
     """A mean over the batch is one, and rows stay in their order."""
     batch = {"x": np.arange(12.0, dtype=np.float32).reshape(6, 2)}
-    function = jax.jit(
-        lambda batch: microbatch.microbatched(lambda piece: (piece["x"].mean(0), 2 * piece["x"]), batch, 3)
-    )
+    function = jax.jit(lambda batch: microbatch.microbatched(lambda part: (part["x"].mean(0), 2 * part["x"]), batch, 3))
     means, rows = function(batch)
     np.testing.assert_allclose(means, [5, 6])
     np.testing.assert_array_equal(rows, 2 * batch["x"])
 
 
-def test_batch_norm_takes_no_pieces(tmp_path):
+def test_batch_norm_takes_no_microbatches(tmp_path):
     result = train(tmp_path / "run", "--config.microbatch=4", "--config.model.deepmind.batch_norm")
     assert_refused(result, "config.microbatch=4", "batch norm")
     assert not (tmp_path / "run").exists()

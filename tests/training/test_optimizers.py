@@ -2,9 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import assert_same
 
-from vqjax.runs.state import initial_state
+from vqjax.config.check import Section
 from vqjax.system.errors import InputError
 from vqjax.training import optimizers
 
@@ -19,8 +18,13 @@ def one_rate(small_config):
     small_config.optimizer.codebook_rate = 1.0
 
 
+def created(config):
+    """The optimizer and the learning rate of a run."""
+    return optimizers.create_optimizer(Section.of(config, "config.optimizer"), config.steps)
+
+
 def updates(config, gradient, steps=1):
-    optimizer, _ = optimizers.create_optimizer(config)
+    optimizer, _ = created(config)
     params, state = PARAMS, optimizer.init(PARAMS)
     for _ in range(steps):
         delta, state = optimizer.update(gradient, state, params)
@@ -34,7 +38,7 @@ def test_learning_rates_by_hand(small_config, schedule, middle):
     small_config.optimizer.update(
         {"schedule": schedule, "warmup": 10, "learning_rate": 1.0, "final_learning_rate": 0.1}
     )
-    _, rate = optimizers.create_optimizer(small_config)
+    _, rate = created(small_config)
     np.testing.assert_allclose([rate(0), rate(5), rate(10), rate(60)], [0, 0.5, 1, middle], atol=1e-6)
     np.testing.assert_allclose(rate(110), {"constant": 1.0}.get(schedule, 0.1), atol=1e-6)
 
@@ -62,20 +66,12 @@ def test_the_first_step_is_the_learning_rate_and_the_codebook_has_its_own(small_
     np.testing.assert_allclose(delta["quantizer"]["codebook"], [[-0.5]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
-def test_the_first_state_is_what_an_optimizer_begins_with(small_config, name):
-    """Which `initial_state` takes to be 0, without asking."""
-    small_config.optimizer.update({"name": name, "clip_norm": 1.0, "codebook_rate": 30.0, "warmup": 1})
-    optimizer, _ = optimizers.create_optimizer(small_config)
-    assert_same(initial_state({"params": PARAMS}, optimizer).opt_state, optimizer.init(PARAMS))
-
-
 @pytest.mark.parametrize("nesterov, second", [(False, -0.19), (True, -0.271)])
 def test_momentum_by_hand(small_config, nesterov, second):
     """v = g, then 0.9 g + g; the step is -0.1 v, or with Nesterov's -0.1 (g + 0.9 v). The codebook's gradient is 1."""
     small_config.optimizer.update({"name": "sgd", "learning_rate": 0.1, "codebook_rate": 1.0})
     small_config.optimizer.sgd.update({"momentum": 0.9, "nesterov": nesterov})
-    optimizer, _ = optimizers.create_optimizer(small_config)
+    optimizer, _ = created(small_config)
     gradient = {"encoder": PARAMS["encoder"], "quantizer": {"codebook": jnp.ones((1, 1))}}
     state, steps = optimizer.init(PARAMS), []
     for _ in range(2):
@@ -90,7 +86,7 @@ def test_amsgrad_remembers_the_largest_gradient(small_config):
     for name in ("adam", "amsgrad"):
         small_config.optimizer.update({"name": name, "learning_rate": 1.0})
         small_config.optimizer[name].update({"b1": 0.0, "b2": 0.5})
-        optimizer, _ = optimizers.create_optimizer(small_config)
+        optimizer, _ = created(small_config)
         state = optimizer.init(PARAMS)
         for scale in (100.0,) + (1.0,) * 30:
             gradient = {"encoder": PARAMS["encoder"], "quantizer": {"codebook": jnp.array([[scale]])}}
@@ -102,7 +98,7 @@ def test_amsgrad_remembers_the_largest_gradient(small_config):
 
 def test_clipping_bounds_the_global_norm(small_config):
     small_config.optimizer.clip_norm = 1.0
-    optimizer, _ = optimizers.create_optimizer(small_config)
+    optimizer, _ = created(small_config)
     clipped, plain = optimizer.init(PARAMS), optimizer.init(PARAMS)
     norm = float(optax.tree.norm(PARAMS))
     scaled = {k: {n: v / norm for n, v in part.items()} for k, part in PARAMS.items()}
@@ -118,4 +114,4 @@ def test_clipping_bounds_the_global_norm(small_config):
 def test_an_exponential_to_zero_is_refused(small_config):
     small_config.optimizer.update({"schedule": "exponential", "final_learning_rate": 0.0})
     with pytest.raises(InputError, match=r"^config.optimizer.schedule: an exponential from .*: expected both greater"):
-        optimizers.create_optimizer(small_config)
+        created(small_config)

@@ -2,13 +2,10 @@
 
 import signal
 import socket
-import subprocess
-import sys
-import time
 
 import pytest
-from conftest import REPOSITORY, slow_but
-from helpers import TINY, assert_close, assert_refused, command, lines_of, on, saved
+from conftest import slow_but
+from helpers import TINY, assert_close, assert_refused, command, lines_of, on, read_until, saved, start
 
 from vqjax.runs.devices import PARALLEL, processes
 from vqjax.system import cluster
@@ -20,45 +17,33 @@ LONG = [*TINY, "--config.steps=100000", "--config.eval_every=100000", "--config.
 
 
 class Together:
-    """Two processes of four devices each, in one workdir; their output goes to files beside it."""
+    """Two processes of four devices each, in one workdir."""
 
     def __init__(self, workdir, *arguments):
         with socket.socket() as free:
             free.bind(("localhost", 0))
             place = ["--coordinator", f"localhost:{free.getsockname()[1]}", "--processes", "2"]
-        self.logs = [workdir.with_name(f"{workdir.name}{process}.log") for process in (0, 1)]
-        self.processes = []
-        for process, log in enumerate(self.logs):
-            line = ["train.py", "--config", "configs/digits.py", "--workdir", str(workdir), *arguments, *place]
-            with log.open("w") as out:
-                self.processes.append(
-                    subprocess.Popen(
-                        [sys.executable, *line, "--process", str(process)],
-                        cwd=REPOSITORY,
-                        env=on(4),
-                        stdout=out,
-                        stderr=subprocess.STDOUT,
-                    )
-                )
+        line = ["train.py", "--config", "digits", "--workdir", workdir, *arguments, *place]
+        self.processes = [start(*line, "--process", process, env=on(4)) for process in (0, 1)]
+        self.output = ["", ""]
 
     def wait(self, seconds=300):
         """The exit statuses."""
         try:
-            return [process.wait(seconds) for process in self.processes]
+            for number, process in enumerate(self.processes):
+                self.output[number] += process.communicate(timeout=seconds)[0]
+            return [process.returncode for process in self.processes]
         finally:
             for process in self.processes:
                 process.kill()
 
-    def has_facts(self):
+    def until_steps(self):
         """Returns when the steps go on."""
-        deadline = time.monotonic() + 240
-        while "step 5:" not in self.logs[0].read_text():
-            assert time.monotonic() < deadline and not any(process.poll() for process in self.processes)
-            time.sleep(0.1)
+        self.output[0] += read_until(self.processes[0], "step 5:")
 
     def said(self, process):
-        """What a process has printed, less what gloo prints."""
-        lines = self.logs[process].read_text().splitlines()
+        """The output of a process, less what gloo prints."""
+        lines = self.output[process].splitlines()
         return "\n".join(line for line in lines if "Gloo" not in line and "rank" not in line)  # which may be mixed
 
 
@@ -95,7 +80,7 @@ def test_a_run_goes_on_in_another_number_of_processes(tmp_path):
 @pytest.mark.parametrize("signalled", [0, 1])
 def test_a_signal_to_one_stops_all_after_the_same_step(tmp_path, signalled):
     two = Together(tmp_path / "two", *LONG)
-    two.has_facts()
+    two.until_steps()
     two.processes[signalled].send_signal(signal.SIGTERM)
     assert two.wait(60) == [143, 143]
     assert "stopped by SIGTERM" in two.said(0)
@@ -106,7 +91,7 @@ def test_a_signal_to_one_stops_all_after_the_same_step(tmp_path, signalled):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_one_that_dies_ends_the_others_within_a_minute_with_a_message(tmp_path, killed):
     two = Together(tmp_path / "two", *LONG)
-    two.has_facts()
+    two.until_steps()
     two.processes[killed].kill()
     statuses = two.wait(60)
     assert statuses[1 - killed] not in (0, None)

@@ -2,13 +2,10 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
-from conftest import CODED, REPOSITORY, slow_but
-from helpers import ENVIRONMENT, TINY, assert_same, lines_of, saved, stop_after, train
+from conftest import CODED, slow_but
+from helpers import TINY, assert_same, lines_of, read_until, saved, session_of, start, stop_after, train
 
 from vqjax import tasks
 from vqjax.runs.workdir import Workdir
@@ -19,7 +16,7 @@ from vqjax.training.introduction import describe_schedule_change
 
 
 @pytest.mark.parametrize("quantizer", slow_but("ema", CODED))
-def test_a_resumed_run_is_bit_identical(small_config, tmp_path, monkeypatch, quantizer):
+def test_a_resumed_run_is_bit_identical(small_config, tmp_path, quantizer):
     """12 steps at once against 4 + 8, cut at a save, and 5 + 7, cut in the middle of a logging window."""
     small_config.steps = 12
     small_config.model.quantizer = quantizer
@@ -29,9 +26,7 @@ def test_a_resumed_run_is_bit_identical(small_config, tmp_path, monkeypatch, qua
         small_config.model[quantizer].dead_code_threshold = 0.9
     assert loop.train(small_config, tmp_path / "whole") == 0
     for cut in (4, 5):
-        with monkeypatch.context() as patch:
-            stop_after(patch, cut)
-            assert loop.train(small_config, tmp_path / str(cut)) == 143
+        assert loop.train(small_config, tmp_path / str(cut), on_step=stop_after(cut)) == 143
         assert saved(tmp_path / str(cut))[0] == cut
         assert loop.train(small_config, tmp_path / str(cut)) == 0
         assert_same(saved(tmp_path / "whole"), saved(tmp_path / str(cut)))
@@ -55,17 +50,11 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_last_step_and_the_run_goes_on(undisturbed, tmp_path, number):
     """Stopped wherever it was, then finished: the same files as a run that was not stopped."""
-    arguments = [sys.executable, "train.py", "--config", "configs/digits.py", "--workdir", str(tmp_path / "cut"), *LONG]
-    with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen(arguments, cwd=REPOSITORY, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 120
-        metrics = tmp_path / "cut" / "metrics.jsonl"
-        while not (metrics.exists() and metrics.stat().st_size):
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(number)
-        assert process.wait(60) == 128 + number
-    assert f"stopped by {number.name}" in (tmp_path / "log").read_text()
+    process = start("train.py", "--config", "digits", "--workdir", tmp_path / "cut", *LONG)
+    read_until(process, "step 500:")
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number and f"stopped by {number.name}" in said
     step, _ = saved(tmp_path / "cut")
     assert 500 <= step < 2000
     assert train(tmp_path / "cut", *LONG).returncode == 0
@@ -92,12 +81,10 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(small_config,
     assert "set aside as 6.corrupt-" in (output := capsys.readouterr().out) and "going on from step 4" in output
 
 
-def test_a_signal_in_the_last_step_is_not_forgotten(small_config, tmp_path, monkeypatch):
+def test_a_signal_in_the_last_step_is_not_forgotten(small_config, tmp_path):
     """The step is saved, and whoever runs several is told to stop; the same command makes the evaluation."""
     small_config.steps = 4
-    with monkeypatch.context() as patch:
-        stop_after(patch, 4)
-        assert loop.train(small_config, tmp_path) == 143
+    assert loop.train(small_config, tmp_path, on_step=stop_after(4)) == 143
     assert saved(tmp_path)[0] == 4 and not (tmp_path / "eval.json").exists()
     assert loop.train(small_config, tmp_path) == 0
     assert saved(tmp_path)[0] == 4 and (tmp_path / "eval.json").exists()
@@ -113,7 +100,7 @@ def test_a_damaged_eval_json_is_made_again(small_config, tmp_path):
 
 
 def test_lines_after_the_checkpoint_are_cut_off(small_config, tmp_path, capsys):
-    """As after a SIGKILL: figures of steps that were lost, and half a line."""
+    """After a SIGKILL there may be figures of steps that were lost, and half a line."""
     small_config.steps = 4
     loop.train(small_config, tmp_path)
     good = (tmp_path / "metrics.jsonl").read_text()
@@ -150,15 +137,15 @@ def test_what_more_steps_do_to_the_learning_rate_is_said(small_config):
     small_config.optimizer.update(
         {"schedule": "cosine", "learning_rate": 1e-3, "warmup": 0, "final_learning_rate": 0.0}
     )
-    line = describe_schedule_change(small_config, 300, 300)
+    line = describe_schedule_change(session_of(small_config), 300, 300)
     assert line.startswith("step 300 is 50% of the run, and was 100%")
     assert line.endswith("the learning rate is 0.0005, and would have been 0")
     small_config.optimizer.schedule = "constant"
-    assert "learning rate" not in describe_schedule_change(small_config, 300, 300)
+    assert "learning rate" not in describe_schedule_change(session_of(small_config), 300, 300)
 
 
 def test_a_copy_as_step_0_is_no_new_run(small_config, tmp_path):
-    """Of a run with the largest seed."""
+    """A run with the largest seed."""
     small_config.update({"steps": 1, "seed": 2**32 - 1})
     assert loop.train(small_config, tmp_path) == 0
     (tmp_path / "checkpoints" / "1").rename(tmp_path / "checkpoints" / "0")

@@ -4,10 +4,9 @@ import jax
 import numpy as np
 import pytest
 from conftest import CODED, slow_but
-from helpers import assert_close, dataset_of, lines_of, run, task_of
+from helpers import assert_close, dataset_of, lines_of, run, split_of, task_of
 
 from configs import autoencoder
-from vqjax.data import datasets
 from vqjax.runs.devices import PARALLEL
 from vqjax.training import loop
 from vqjax.training.evaluation import Evaluator
@@ -74,15 +73,14 @@ def test_a_restarted_code_forgets_its_moments(small_config):
 @pytest.mark.parametrize("parallel", PARALLEL)
 def test_evaluation_counts_each_example_once(small_config, tmp_path, parallel):
     """360 images in batches of 16 x 8: the same means as image by image, whatever the padding."""
-    test = datasets.load_splits(dataset_of(small_config), ("test",))["test"]
-    task = task_of(small_config)
+    test, task = split_of(small_config, "test"), task_of(small_config)
     task.facts = {**task.facts, "variance": 0.1}
     variables = jax.jit(task.init)(jax.random.key(0))
     means = {}
     for batch_size in (128, 360):
-        program = PARALLEL[parallel]()
-        evaluator = Evaluator(task, program, batch_size, tmp_path, program.replicate(task.frozen))
-        means[batch_size] = evaluator.measure(program.replicate(variables), test)
+        layout, dataset = PARALLEL[parallel](), dataset_of(small_config)
+        evaluator = Evaluator(task, dataset, layout, batch_size, tmp_path, layout.replicate(task.frozen))
+        means[batch_size] = evaluator.measure(layout.replicate(variables), test)
     assert_close(means[128], means[360], 1e-5)
     pictures = task.images(variables, test.arrays)
     originals, captions, found = pictures["reconstructions"][:3]

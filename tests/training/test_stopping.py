@@ -2,15 +2,11 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
-from conftest import REPOSITORY, slow_but
-from helpers import ENVIRONMENT, TINY, assert_same, saved
+from conftest import slow_but
+from helpers import ENVIRONMENT, TINY, assert_same, read_until, saved, start
 
-from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.checkpoints import Checkpoints
 from vqjax.training import evaluation, loop
 
@@ -51,21 +47,15 @@ def test_an_evaluation_is_left_and_made_when_the_run_goes_on(small_config, tmp_p
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows has none")
 def test_a_run_is_saved_on_request_and_goes_on(small_config, tmp_path, monkeypatch):
-    add, save, taken, kept = MetricsAccumulator.add, Checkpoints.save, [], []
-
-    def add_and_ask(window, metrics, count):
-        add(window, metrics, count)
-        taken.append(metrics)
-        if len(taken) == 3:
-            signal.raise_signal(signal.SIGUSR1)
+    save, kept = Checkpoints.save, []
 
     def save_and_tell(checkpoints, state, *arguments):
         kept.append(int(state.step))
         save(checkpoints, state, *arguments)
 
-    monkeypatch.setattr(MetricsAccumulator, "add", add_and_ask)
     monkeypatch.setattr(Checkpoints, "save", save_and_tell)
-    assert loop.train(small_config, tmp_path) == 0
+    ask = lambda step: step == 3 and signal.raise_signal(signal.SIGUSR1)  # noqa: E731
+    assert loop.train(small_config, tmp_path, on_step=ask) == 0
     assert kept == [3, 4, 6]
 
 
@@ -77,14 +67,9 @@ def test_where_there_is_nothing_to_save_a_run_ends_at_once(tmp_path, phase):
     """Also in the middle of a compilation, which takes no notice."""
     environment = {**ENVIRONMENT, "JAX_ENABLE_COMPILATION_CACHE": "0", "VQJAX_COMPILATION_CACHE": "0"}
     arguments = [*TINY, "--config.steps=20", "--config.model.deepmind.blocks=4"]
-    command = [sys.executable, "train.py", "--config", "configs/digits.py", "--workdir", str(tmp_path / "run")]
-    with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen([*command, *arguments], cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
-        deadline = time.monotonic() + 240
-        while PHASES[phase] not in (tmp_path / "log").read_text():
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 143
-    text = (tmp_path / "log").read_text()
+    process = start("train.py", "--config", "digits", "--workdir", tmp_path / "run", *arguments, env=environment)
+    text = read_until(process, PHASES[phase])
+    process.send_signal(signal.SIGTERM)
+    text += process.communicate(timeout=10)[0]
+    assert process.returncode == 143
     assert "stopped by SIGTERM" in text and "Traceback" not in text

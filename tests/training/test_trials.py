@@ -7,16 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import dataset_of, lines_of, task_of
+from helpers import dataset_of, lines_of
 
 from vqjax.__main__ import FLAGS, main
 from vqjax.config.flags import parse_flags
+from vqjax.config.plain import with_fields
 from vqjax.data import datasets
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.process import exit_status
+from vqjax.tasks import check_config
 from vqjax.training import loop, trials
 from vqjax.training.debugging import find_causes
+from vqjax.training.setup import plan, setup
 
 CONFIGS = ("small_config", "prior_config", "classifier_config", "code_classifier_config")
 
@@ -28,12 +31,14 @@ def any_config(request):
 
 
 def test_trials_of_every_task_are_fit_and_are_not_the_run_itself(any_config, tmp_path):
-    for trial in (trials.smoke_config(any_config), trials.overfit_config(any_config, 5)):
-        task = task_of(trial, Workdir(tmp_path / "run"))
-        assert {len(split) for split in task.load().values()} == {task.config.data.limit}
-        assert task.config.data.limit in (5, 32) and not any_config.data.limit
-    assert "train" not in task.prepares or task.config.task == "code_classifier"  # nothing is augmented
-    assert not task.config.data.validation
+    settings = check_config(any_config)
+    for changes in (trials.smoke_changes(settings), trials.overfit_changes(settings, 5)):
+        session = setup(plan(with_fields(settings.plain, changes), Workdir(tmp_path / "run")))
+        limit = session.settings.data.limit
+        assert {len(split) for split in session.splits.values()} == {limit}
+        assert limit in (5, 32) and not any_config.data.limit
+    assert not session.prepare or session.settings.task == "code_classifier"  # nothing is augmented
+    assert not session.settings.data.validation
 
 
 @pytest.mark.slow
@@ -109,7 +114,7 @@ def test_a_run_stops_at_the_first_step_that_is_not_finite(small_config, microbat
     small_config.optimizer.update({"name": "sgd", "learning_rate": 1e6})
     assert loop.train(small_config, tmp_path / "run", debug_nans=True) == 3
     first, place, operands = capsys.readouterr().err.strip().splitlines()
-    assert re.fullmatch(r"error: step \d is not finite: \w+ in the (for|back)ward pass of Autoencoder/\S+", first)
+    assert re.fullmatch(r"error: step \d is not finite: \w+ in the (for|back)ward pass of SingleLevel/\S+", first)
     assert re.fullmatch(r"  at \S*vqjax/\S+\.py:\d+ \(.*\)", place) and operands.startswith("  of float32[")
 
 

@@ -161,11 +161,12 @@ def build(table: Mapping[str, Any], section: Section, choice: str, **given: Any)
     return made
 
 
-def chosen_sections(part: ConfigDict) -> list[str]:
+def chosen_sections(part: Mapping[str, Any] | ConfigDict) -> list[str]:
     """Names of the sections of a part of a config that its fields choose, and of those that these choose in turn."""
 
-    def chosen(fields: ConfigDict) -> list[str]:
-        return [name for name in fields.values() if isinstance(name, str) and isinstance(part.get(name), ConfigDict)]
+    def chosen(fields: Mapping[str, Any] | ConfigDict) -> list[str]:
+        names = (name for name in fields.values() if isinstance(name, str))
+        return [name for name in names if isinstance(part.get(name), Mapping | ConfigDict)]
 
     direct = chosen(part)
     return list(dict.fromkeys([*direct, *(inner for name in direct for inner in chosen(part[name]))]))

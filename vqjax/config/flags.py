@@ -1,5 +1,6 @@
 """The flags of the commands that take a config: --config, its fields as --config.<name>, and --workdir."""
 
+import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ _FIELD = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]+)(?P<value>=.*)?", re.D
 
 
 class ParsedFlags(NamedTuple):
-    """What the command line says: the config, its fields set as the flags have it, and where to work."""
+    """A command line, parsed: the config, its fields set as the flags have it, and where to work."""
 
     config: ConfigDict
     workdir: Path
@@ -33,7 +34,7 @@ def parse_flags(
     example: str,
     options: Mapping[str, tuple[int | bool | str, str]] = {},
 ) -> ParsedFlags:
-    """What a command line says.
+    """Parse a command line.
 
     Args:
       arguments: of the command.
@@ -45,15 +46,8 @@ def parse_flags(
       InputError: the config is missing or another command's, or a flag is wrong.
       SystemExit: after --help.
     """
-    settings, rest = _split(arguments)
-    known = parser(command, description, example)
-    known.add_argument("--config", metavar="FILE[:ARG]", help="a file, or the name of a config that comes with vqjax")
-    known.add_argument("--config.NAME", metavar="VALUE", help="sets a field; --config FILE --help lists the fields")
-    known.add_argument("--workdir", metavar="DIR", help="default: runs/<the config's name and argument>")
-    for name, (default, text) in options.items():
-        typed: dict[str, Any] = {"type": type(default), "metavar": "N" if isinstance(default, int) else name.upper()}
-        kind = {"action": "store_true"} if default is False else typed
-        known.add_argument(f"--{name}", default=default, help=text, **kind)
+    fields, rest = _split(arguments)
+    known = _parser(command, description, example, options)
     asked = [word for word in rest if word in ("-h", "--help")]
     given, unknown = known.parse_known_args([word for word in rest if word not in asked])
     if asked and not given.config:
@@ -62,20 +56,29 @@ def parse_flags(
         known.error(f"unrecognized arguments: {' '.join(unknown)}")
     if not given.config:
         raise InputError(f"--config is missing: expected a file or one of\n{loading.listing()}")
-    file, argument = loading.find_config(given.config)
-    config = loading.load_config(file, argument)
-    _check_kind(config, given.config, command)
-    for key, _ in settings:
-        _check_field(config, key)
-    config = _set(config, [word for _, words in settings for word in words])
-    for key, _ in settings:
-        _check_chosen(config, key)
+    config, file, argument = _load(given.config, command)
+    config = _with_fields(config, fields)
     if asked:
-        fields = format_config(config, every=True)
-        print(f"The fields of {given.config}, each set with --config.<name>=<value>:\n\n{fields}")
+        text = format_config(config.to_dict(), every=True)
+        print(f"The fields of {given.config}, each set with --config.<name>=<value>:\n\n{text}")
         raise SystemExit(0)
     workdir = absolute_path(given.workdir, "--workdir") if given.workdir else default_workdir(file, argument)
     return ParsedFlags(config, workdir, {name: getattr(given, name) for name in options})
+
+
+def _parser(
+    command: str, description: str, example: str, options: Mapping[str, tuple[int | bool | str, str]]
+) -> argparse.ArgumentParser:
+    """The parser of all flags but the fields of the config."""
+    known = parser(command, description, example)
+    known.add_argument("--config", metavar="FILE[:ARG]", help="a file, or the name of a config that comes with vqjax")
+    known.add_argument("--config.NAME", metavar="VALUE", help="sets a field; --config FILE --help lists the fields")
+    known.add_argument("--workdir", metavar="DIR", help="default: runs/<the config's name and argument>")
+    for name, (default, text) in options.items():
+        typed: dict[str, Any] = {"type": type(default), "metavar": "N" if isinstance(default, int) else name.upper()}
+        kind = {"action": "store_true"} if default is False else typed
+        known.add_argument(f"--{name}", default=default, help=text, **kind)
+    return known
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
@@ -93,15 +96,36 @@ def _split(arguments: Sequence[str]) -> tuple[list[tuple[str, list[str]]], list[
     return settings, rest
 
 
-def _check_kind(config: ConfigDict, name: str, command: str) -> None:
-    """Raises InputError, which names the right command, if the config is another command's."""
-    rows = "task" not in config and len(config) and all(isinstance(row, ConfigDict) for row in config.values())
-    if rows and command != "ablate":
+def _load(name: str, command: str) -> tuple[ConfigDict, Path, str]:
+    """Load the config that --config names; return it with its file and its argument.
+
+    Raises InputError, which names the right command, if the config is another command's.
+    """
+    file, argument = loading.find_config(name)
+    config = loading.load_config(file, argument)
+    has_rows = "task" not in config and len(config) and all(isinstance(row, ConfigDict) for row in config.values())
+    if has_rows and command != "ablate":
         raise InputError(f"--config={name} has rows to compare: python -m vqjax ablate --config {name}")
     if "task" in config and command == "ablate":
         raise InputError(
             f"--config={name} is the config of one run, expected rows: python -m vqjax train --config {name}"
         )
+    return config, file, argument
+
+
+def _with_fields(config: ConfigDict, fields: Sequence[tuple[str, list[str]]]) -> ConfigDict:
+    """Set the fields that the command line names, each with its words. Raises InputError for one that is wrong."""
+    for key, _ in fields:
+        _check_field(config, key)
+    values, argv = flags.FlagValues(), ["vqjax", *(word for _, words in fields for word in words)]
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, lock_config=True, sys_argv=argv)
+    try:
+        values(argv)
+    except (flags.Error, ValueError, TypeError, KeyError) as error:
+        raise InputError("\n".join(str(error).strip().splitlines()[:3])) from error
+    for key, _ in fields:
+        _check_chosen(values.config, key)
+    return values.config
 
 
 def _check_field(config: ConfigDict, key: str) -> None:
@@ -160,18 +184,6 @@ def _check_chosen(config: ConfigDict, key: str) -> None:
                 f"{section}{each} to be chosen (now: {', '.join(dict.fromkeys(chosen))})"
             )
         part = part[each]
-
-
-def _set(config: ConfigDict, words: list[str]) -> ConfigDict:
-    """The config with the fields that `--config.<name>=<value>` set, each of the type that it has."""
-    values = flags.FlagValues()
-    argv = ["vqjax", *words]
-    config_flags.DEFINE_config_dict("config", config, flag_values=values, lock_config=True, sys_argv=argv)
-    try:
-        values(argv)
-    except (flags.Error, ValueError, TypeError, KeyError) as error:
-        raise InputError("\n".join(str(error).strip().splitlines()[:3])) from error
-    return values.config
 
 
 def default_workdir(file: Path, argument: str) -> Path:

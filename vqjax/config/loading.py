@@ -15,14 +15,14 @@ from vqjax.system.paths import expand_path
 
 
 def configs_directory() -> Path:
-    """Of the configs that come with vqjax: inside the installed package, beside it in a checkout."""
+    """Directory of the configs that come with vqjax: inside the installed package, beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
 
 
 def config_names() -> list[str]:
-    """Of the configs that come with vqjax, sorted: digits, ablation/digits, ..."""
+    """Names of the configs that come with vqjax, sorted: digits, ablation/digits, ..."""
     files = (path.relative_to(configs_directory()).with_suffix("") for path in configs_directory().rglob("[!_]*.py"))
     return sorted((path.as_posix() for path in files), key=lambda name: (name.count("/"), name))
 

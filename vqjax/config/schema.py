@@ -2,12 +2,14 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Natural, Positive, Range, Rate, Seed
 from vqjax.config.check import Section, check_fields
+from vqjax.config.plain import to_plain
 from vqjax.system.errors import InputError
 
 _MAX_SIDE = 2**31 - 1  # pixels
@@ -44,6 +46,7 @@ class Settings:
       tracker: entries of TRACKERS that record the run, with commas between; "" for none.
       microbatch: examples that a device takes at a time, 0 for a number that is chosen; not with batch norm.
       init_from: workdir of a run whose weights this one starts from.
+      plain: the config itself, as config.json has it.
       stage1: workdir of the autoencoder of a second stage; "" for a first stage.
       others: see configs/autoencoder.py.
     """
@@ -60,30 +63,31 @@ class Settings:
     data: Data
     model: Section
     optimizer: Section
+    plain: Mapping[str, Any]
     microbatch: Natural = 0
     tracker: str = "tensorboard"
     stage1: str = ""
 
     @classmethod
-    def of(cls, config: ConfigDict, second_stage: bool) -> "Settings":
+    def of(cls, config: ConfigDict | Mapping[str, Any], second_stage: bool) -> "Settings":
         """Check the fields outside `model` and `optimizer`.
 
         Args:
-          config: of a run; that of a second stage complete, as `resolve_config` gives it.
+          config: of a run.
           second_stage: whether it must have a `stage1`, or must not.
 
         Raises:
           InputError: a field is unknown, missing, of a wrong type or out of range.
         """
-        fields: dict[str, Any] = dict(config.items())
-        if second_stage and "stage1" not in fields:
+        plain = to_plain(config)
+        if second_stage and "stage1" not in plain:
             raise InputError("config.stage1 is missing from the config")
-        sections = {name: Section.of(config, f"config.{name}") for name in ("data", "model", "optimizer")}
-        hidden = {**sections, **({} if second_stage else {"stage1": ""})}
-        plain = {name: value for name, value in fields.items() if name not in sections}
-        checked = check_fields(cls, plain, "config", hidden)
+        sections = {name: Section.of(plain, f"config.{name}") for name in ("data", "model", "optimizer")}
+        hidden = {"plain", *sections, *(() if second_stage else ("stage1",))}
+        own = {name: value for name, value in plain.items() if name not in sections}
+        checked = check_fields(cls, own, "config", dict.fromkeys(hidden))
         data = Data(**check_fields(Data, sections["data"].values, "config.data"))
-        return cls(**checked, data=data, model=sections["model"], optimizer=sections["optimizer"])
+        return cls(**checked, plain=plain, data=data, model=sections["model"], optimizer=sections["optimizer"])
 
 
 def parse_size(text: str, key: str) -> tuple[int, int] | None:

@@ -42,9 +42,8 @@ def initial_state(variables: Mapping[str, Any], optimizer: optax.GradientTransfo
     """Return the state before step 0."""
     params = variables["params"]
     extra = {name: value for name, value in variables.items() if name != "params"}
-    opt_state = zeros_like_tree(jax.eval_shape(optimizer.init, params))
     step, skipped, consecutive_skips = (np.zeros((), np.int32) for _ in range(3))
-    return TrainState(step, params, extra, opt_state, skipped, consecutive_skips)
+    return TrainState(step, params, extra, optimizer.init(params), skipped, consecutive_skips)
 
 
 def check_memory(state: TrainState) -> None:

@@ -16,13 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 from flax import traverse_util
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Positive, Range
 from vqjax.config.check import check_value
-from vqjax.config.display import differences
+from vqjax.config.plain import differences
 from vqjax.runs.checkpoints import Checkpoints, ShapeMismatch
 from vqjax.runs.checkpoints.checksums import json_checksum
 from vqjax.system.errors import InputError
@@ -85,8 +84,8 @@ class Workdir:
         """Whether run.json is there."""
         return (self.path / "run.json").is_file()
 
-    def reconcile(self, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
-        """Return {dotted key: (old, new)} of the fields of a config that differ from the run that lives here.
+    def reconcile(self, config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Return {dotted key: (old, new)} of the fields of a plain config that differ from the run that lives here.
 
         Raises InputError unless a run of `config` can begin or be resumed here. It cannot if the path holds another
         run, one with more steps already, or something that is no run.
@@ -97,7 +96,7 @@ class Workdir:
             if self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
                 raise InputError(f"--workdir={self.path}: expected a run or an empty directory, found other files")
             return {}
-        changes = differences(to_plain(self.config()), to_plain(config))
+        changes = differences(self.raw_config(), config)
         refused = {key: values for key, values in changes.items() if key not in RESUMABLE}
         if refused:
             shown = [f"config.{key}={new!r}, there {old!r}" for key, (old, new) in list(refused.items())[:3]]
@@ -106,15 +105,15 @@ class Workdir:
         if "steps" in changes and (self.path / "checkpoints").is_dir():
             with self.checkpoints(create=True) as checkpoints:
                 latest = checkpoints.latest or 0
-            if latest > config.steps:
-                raise InputError(f"config.steps={config.steps}: the run in {self.path} has {latest} already")
+            if latest > (steps := config["steps"]):
+                raise InputError(f"config.steps={steps}: the run in {self.path} has {latest} already")
         return changes
 
-    def create(self, config: ConfigDict, facts: Mapping[str, Any], hardware: str = "") -> None:
+    def create(self, config: Mapping[str, Any], facts: Mapping[str, Any], hardware: str = "") -> None:
         """Write config.json and, if the run is new, run.json.
 
         Args:
-          config: of the run.
+          config: of the run, plain.
           facts: about the data and stage 1, for stage 2 and for readers.
           hardware: that a new run begins on.
 
@@ -124,7 +123,7 @@ class Workdir:
         versions = {"vqjax": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}
         with wrap_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "config.json", to_plain(config))
+        write_json(self.path / "config.json", config)
         if not self.has_facts:
             run = {"format": FORMAT, **facts, "hardware": hardware, "versions": versions, "git_commit": git_commit()}
             run["command"] = shlex.join(["python", *sys.orig_argv[1:]])
@@ -199,13 +198,6 @@ class Workdir:
                 return checkpoints.restore_variables(expected, step)
             except ShapeMismatch as error:
                 raise InputError(f"{error}\n{self.path} was made by vqjax {self.made_by}") from error
-
-
-def to_plain(config: ConfigDict) -> dict[str, Any]:
-    """Return a config as JSON gives it back: tuples are lists."""
-    return jax.tree.map(
-        lambda x: list(x) if isinstance(x, tuple) else x, config.to_dict(), is_leaf=lambda x: isinstance(x, tuple)
-    )
 
 
 def _version(run: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The map: what is trained, one class per task, all behind the contract in `vqjax.tasks.base`."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,15 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-def task_class(config: ConfigDict) -> type[Task]:
-    """Class of a config's task. Raises InputError if the config names none."""
+def check_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
+    """Check a run's config, but for its model and optimizer, which are checked when they are built.
+
+    Raises InputError if it names no task, or a field is unknown, missing, of a wrong type or out of range.
+    """
     if "task" not in config:
         raise InputError("config.task is missing from the config")
-    check_name(TASKS, config.task, "config.task")
-    return TASKS[config.task]
+    check_name(TASKS, config["task"], "config.task")
+    return Settings.of(config, TASKS[config["task"]].second_stage)
 
 
 def build_task(settings: Settings, facts: Mapping[str, Any], stage1: Stage1 | None = None) -> Task:
@@ -55,7 +59,7 @@ def warm_start(task: Task) -> dict[str, Any]:
     where = f"config.init_from={task.settings.init_from}"
     try:
         source = Workdir(task.settings.init_from)
-        source.config()
+        source.raw_config()  # refuses what is no run
         step, variables = source.restore_variables(task.abstract_variables)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
@@ -73,15 +77,23 @@ def load_task(workdir: Workdir, stage1: str | None = None) -> Task:
     Raises:
       InputError: there is no such run, it cannot be built, or its stage 1 is gone or another one.
     """
-    config, facts, frozen = workdir.config(), workdir.facts(), None
-    second_stage = task_class(config).second_stage
-    if second_stage:
-        if not stage1 and not Path(config.stage1).is_dir():
-            raise InputError(f"stage 1 is no longer in {config.stage1}: name the place with --stage1")
-        frozen = Stage1(stage1 or config.stage1, "--stage1", facts)
+    config, facts, frozen = workdir.raw_config(), workdir.facts(), None
+    with _naming_version(workdir):
+        settings = check_config(config)
+    if TASKS[settings.task].second_stage:
+        if not stage1 and not Path(settings.stage1).is_dir():
+            raise InputError(f"stage 1 is no longer in {settings.stage1}: name the place with --stage1")
+        frozen = Stage1(stage1 or settings.stage1, "--stage1", facts)
     elif stage1:
-        raise InputError(f"--stage1={stage1}: {workdir.path} holds a run of task {config.task!r}, which has none")
+        raise InputError(f"--stage1={stage1}: {workdir.path} holds a run of task {settings.task!r}, which has none")
+    with _naming_version(workdir):
+        return build_task(settings, facts, frozen)
+
+
+@contextlib.contextmanager
+def _naming_version(workdir: Workdir) -> Iterator[None]:
+    """Name, in an InputError about a run's config, the version that can read it."""
     try:
-        return build_task(Settings.of(config, second_stage), facts, frozen)
+        yield
     except InputError as error:
         raise InputError(f"{error}\n{workdir.path} was made by vqjax {workdir.made_by}, which can read it") from error

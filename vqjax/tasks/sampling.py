@@ -13,7 +13,7 @@ from vqjax.networks.priors.base import Prior
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """What is drawn from, made of the prior's own distribution.
+    """The distribution that is drawn from, made of the prior's own.
 
     Attributes:
       temperature: divides the logits, before anything is left out.

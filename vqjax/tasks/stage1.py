@@ -1,16 +1,16 @@
 """A trained autoencoder, frozen, found by its workdir alone: images to codes and back."""
 
+import contextlib
 import functools
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from vqjax.codes import CodeLayout, Codes
 from vqjax.config.schema import Settings
@@ -67,9 +67,8 @@ class Stage1:
         workdir, standing = Workdir(path, key), facts is not None and "stage1" in facts
         self.path, where = workdir.path, f"{key}={path}"
         _require_run(path, workdir, key)
-        self._workdir, config, self.facts = workdir, workdir.config(), workdir.facts()
-        if config.get("task") != "autoencoder":
-            raise InputError(f"{where} holds a run of task {config.get('task')!r}, expected 'autoencoder'")
+        self._workdir, config, self.facts = workdir, workdir.raw_config(), workdir.facts()
+        _require_autoencoder(config.get("task"), f"{where} holds")
         steps, best = [], None
         if (self.path / "checkpoints").is_dir():
             with workdir.checkpoints() as checkpoints:
@@ -77,7 +76,10 @@ class Stage1:
         if best is None:
             raise InputError(f"{where}: expected a trained autoencoder, found no checkpoint in it")
         self.step = best
-        self._build(config, where)
+        with _building(where):
+            self.settings = Settings.of(config, False)
+            self.task = AutoencoderTask(self.settings, self.facts)
+        self._require_codes(where)
         if steps[0] < self.settings.steps and not standing:
             raise InputError(
                 f"{where} has {steps[0]:,} of its {self.settings.steps:,} steps: finish it first, or make it shorter "
@@ -87,26 +89,22 @@ class Stage1:
             self._find(facts, [best, *steps], where)
 
     @classmethod
-    def planned(cls, config: ConfigDict, path: str | Path, facts: Mapping[str, Any] | None = None) -> "Stage1":
+    def planned(cls, settings: Settings, path: str | Path, facts: Mapping[str, Any] | None = None) -> "Stage1":
         """Return a placeholder for a stage 1 that is not trained yet, to validate runs that depend on it.
 
         `facts` of its data; None: they are read from the data set.
         """
-        stage1 = cls.__new__(cls)
+        stage1, where = cls.__new__(cls), f"config.stage1={path}"
         stage1.path = Workdir(path, "config.stage1").path
-        if config.task != "autoencoder":
-            raise InputError(f"config.stage1={path}: a run of task {config.task!r}, expected 'autoencoder'")
-        stage1.facts = facts or datasets.dataset_facts(datasets.open_dataset(Settings.of(config, False).data))
-        stage1._build(config, f"config.stage1={path}")
+        _require_autoencoder(settings.task, f"{where}:")
+        stage1.facts = facts or datasets.dataset_facts(datasets.open_dataset(settings.data))
+        with _building(where):
+            stage1.settings, stage1.task = settings, AutoencoderTask(settings, stage1.facts)
+        stage1._require_codes(where)
         return stage1
 
-    def _build(self, config: ConfigDict, where: str) -> None:
-        """Set the attributes that follow from the config and the facts."""
-        try:
-            self.settings = Settings.of(config, False)
-            self.task = AutoencoderTask(self.settings, self.facts)
-        except InputError as error:
-            raise InputError(f"{where} cannot be built: {error}") from error
+    def _require_codes(self, where: str) -> None:
+        """Set what follows from the codes. Raises InputError if there are none."""
         if self.task.layout is None:
             quantizer = self.settings.model.values["quantizer"]
             raise InputError(f"{where} has no codes: it was trained with config.model.quantizer={quantizer!r}")
@@ -265,6 +263,21 @@ class Stage1:
             "class_names": self.facts["class_names"],
             "fingerprint": self.fingerprint,
         }
+
+
+def _require_autoencoder(task: Any, where: str) -> None:
+    """Raise InputError, which begins with `where`, for a run of another task."""
+    if task != "autoencoder":
+        raise InputError(f"{where} a run of task {task!r}, expected 'autoencoder'")
+
+
+@contextlib.contextmanager
+def _building(where: str) -> Iterator[None]:
+    """Say, in an InputError about its config, which stage 1 it is."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where} cannot be built: {error}") from error
 
 
 def _require_run(path: str | Path, workdir: Workdir, key: str) -> None:

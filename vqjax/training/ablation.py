@@ -7,7 +7,7 @@ With several seeds a row is several runs: table.csv has a line for each, table.m
 
 import contextlib
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import jax
 from ml_collections import ConfigDict
 
 from vqjax import tasks
-from vqjax.config.schema import Data
+from vqjax.config.plain import to_plain, with_fields
+from vqjax.config.schema import Data, Settings
 from vqjax.data import datasets
 from vqjax.runs import devices, plots
 from vqjax.runs.reports.lines import read_lines
@@ -26,7 +27,7 @@ from vqjax.system.files import atomic_write, read_json
 from vqjax.tasks.base import Task
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
-from vqjax.training.setup import plan
+from vqjax.training.setup import Plan, plan
 
 _SEED = "{}-seed{}"  # what a row's run is called
 FIGURES = ("accuracy", "top5", "mse", "nats_per_code", "codes_used", "parameters")  # of eval.json, for the table
@@ -46,8 +47,9 @@ def ablate(config: ConfigDict, directory: Path, seeds: int = 1) -> int:
     Raises:
       InputError: before the first run starts, if a row cannot be built or its workdir holds another run.
     """
-    devices.set_cpu_device_count(*(row.get("batch_size") for row in config.values() if isinstance(row, ConfigDict)))
-    rows, table = _check(_seeded(config, seeds), directory), []
+    rows, table = read_rows(config, seeds), []
+    devices.set_cpu_device_count(*(row.get("batch_size") for row in rows.values()))
+    rows = check_rows(rows, directory)
     for number, (name, row) in enumerate(rows.items(), 1):
         print(f"\n{name}, row {number} of {len(rows)}")
         with _row(name):
@@ -55,65 +57,82 @@ def ablate(config: ConfigDict, directory: Path, seeds: int = 1) -> int:
         if status:
             return status
         jax.clear_caches()  # the programs of a row are of no use to the next
-        table.append(_result(name, row, directory / name))
+        table.append(_result(name, directory / name))
         write_table(directory, table)
     print(f"\n{(directory / 'table.md').read_text()}\nin {directory}: table.md, table.csv, plot.png")
     return 0
 
 
-def _seeded(config: ConfigDict, seeds: int) -> ConfigDict:
-    """The rows once for each seed, on the stage 1 of the same seed."""
-    if seeds == 1:
-        return config
-    found = {}
+def read_rows(config: ConfigDict, seeds: int = 1) -> dict[str, dict[str, Any]]:
+    """Return the rows' configs, plain; with several seeds each row once for each, on the stage 1 of the same seed.
+
+    Raises InputError if there are no rows, or one is not the config of a run.
+    """
+    if not len(config):
+        raise InputError("--config: expected a config with rows, {row: the config of a run}")
+    rows: dict[str, dict[str, Any]] = {}
     for name, row in config.items():
+        if not isinstance(row, ConfigDict):
+            raise InputError(f"config.{name}: expected the config of a run, found {row!r}")
+        plain = to_plain(row)
+        if seeds == 1:
+            rows[name] = plain
+            continue
         for seed in range(seeds):
-            each = ConfigDict(row.to_dict()) if isinstance(row, ConfigDict) else row
-            if isinstance(row, ConfigDict):
-                each.seed = seed
-                if row.get("stage1") in config:
-                    each.stage1 = _SEED.format(row.stage1, seed)
-            found[_SEED.format(name, seed)] = each
-    return ConfigDict(found, sort_keys=False)
+            first = {"stage1": _SEED.format(plain["stage1"], seed)} if plain.get("stage1") in config else {}
+            rows[_SEED.format(name, seed)] = with_fields(plain, {"seed": seed, **first})
+    return rows
 
 
 @contextlib.contextmanager
 def _row(name: str) -> Iterator[None]:
-    """What is wrong with a row is said with its name."""
+    """Say what is wrong with a row with its name."""
     try:
         yield
     except InputError as error:
         raise InputError(f"row {name!r}: {error}") from error
 
 
-def _check(config: ConfigDict, directory: Path) -> dict[str, ConfigDict]:
-    """The rows with the paths of their stages 1, each checked as far as that is possible before any has run."""
+def check_rows(rows: Mapping[str, dict[str, Any]], directory: Path) -> dict[str, dict[str, Any]]:
+    """Check rows as far as that is possible before any has run, and return them complete.
+
+    Args:
+      rows: {row: the plain config of a run}; a `stage1` may name an earlier row.
+      directory: has a workdir per row.
+
+    Raises:
+      InputError: a row cannot be built, or its workdir holds another run.
+    """
     if Workdir(directory).exists:
         raise InputError(f"--workdir={directory} holds a run: expected a directory for the rows' runs")
-    if not len(config):
-        raise InputError("--config: expected a config with rows, {row: the config of a run}")
-    rows: dict[str, ConfigDict] = {}
+    plans: dict[str, Plan] = {}
     read: set[Data] = set()
-    for name, row in config.items():
-        if not isinstance(row, ConfigDict):
-            raise InputError(f"config.{name}: expected the config of a run, found {row!r}")
+    for name, row in rows.items():
         with _row(name):
-            row, workdir, stage1 = ConfigDict(row.to_dict()), Workdir(directory / name), None
-            first = row.get("stage1")
-            if first in config and first not in rows:
+            workdir, stage1, first = Workdir(directory / name), None, row.get("stage1")
+            if first in rows and first not in plans:
                 raise InputError(f"config.stage1={first}: that row must come before this one")
-            if first in rows:
-                row.stage1 = str((directory / first).absolute())
-                if not workdir.has_facts:
-                    stage1 = Stage1.planned(rows[first], row.stage1)
-                elif Workdir(row.stage1).config().steps != (steps := rows[first].steps):
-                    raise InputError(f"config.{first}.steps={steps}: this row is trained on its codes already")
-            dataset = plan(row, workdir, stage1).dataset
+            if first in plans:
+                row = {**row, "stage1": str((directory / first).absolute())}
+                stage1 = _stage1(first, plans[first].settings, row["stage1"], workdir)
+            plans[name] = plan(row, workdir, stage1)
+            dataset = plans[name].dataset
             if dataset.data not in read:  # a set that is missing is better missed now than after hours
                 datasets.read_split(dataset, "test")
                 read.add(dataset.data)
-        rows[name] = row
-    return rows
+    return {name: dict(planned.settings.plain) for name, planned in plans.items()}
+
+
+def _stage1(name: str, settings: Settings, path: str, workdir: Workdir) -> Stage1 | None:
+    """The stage 1 that an earlier row will be for a row in `workdir`; None if that has begun, on what is there.
+
+    Raises InputError if the earlier row has other steps than the run that it was.
+    """
+    if not workdir.has_facts:
+        return Stage1.planned(settings, path)
+    if Workdir(path).raw_config()["steps"] != settings.steps:
+        raise InputError(f"config.{name}.steps={settings.steps}: this row is trained on its codes already")
+    return None
 
 
 def _columns(task: Task) -> dict[str, Any]:
@@ -125,8 +144,8 @@ def _columns(task: Task) -> dict[str, Any]:
     return columns | {name: model[name] for name in ("quantizer", "quantize", "inputs", "head") if name in model}
 
 
-def _result(name: str, config: ConfigDict, workdir: Path) -> dict[str, Any]:
-    """What the table says of a finished run."""
+def _result(name: str, workdir: Path) -> dict[str, Any]:
+    """Figures and choices of a finished run, for the table."""
     figures = read_json(workdir / "eval.json")
     task = tasks.load_task(Workdir(workdir))
     seconds = sum(line["seconds"] for line in read_lines(workdir / "timing.jsonl"))
@@ -134,7 +153,7 @@ def _result(name: str, config: ConfigDict, workdir: Path) -> dict[str, Any]:
     return {
         "row": name,
         **_columns(task),
-        "seed": str(config.seed),
+        "seed": str(task.settings.seed),
         **found,
         "training minutes": f"{seconds / 60:.1f}",
     }
@@ -164,7 +183,7 @@ def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _cells(name: str, label: str, group: list[dict[str, Any]]) -> str:
-    """What the table says of the runs of a row: of a figure the mean, and from what to what it goes."""
+    """A cell of the table for the runs of a row: of a figure the mean, and from what to what it goes."""
     values = [row[name] for row in group if name in row]
     if name == "row":
         return label

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from vqjax.ops.platforms import on_cpu
+from vqjax.ops.platforms import jit_fast_compile, on_cpu
 from vqjax.runs import finite
 from vqjax.runs.devices import processes
 from vqjax.runs.shared import SharedCheckpoints
@@ -68,7 +68,7 @@ def begin(
     else:
         take = OnDeviceSteps(session)
     startup.close()
-    return Beginning(state or _fresh_state(session, startup, variables), sums, take, startup)
+    return Beginning(state or fresh_state(session, startup, variables), sums, take, startup)
 
 
 def _compile_ahead(session: Session, take: HostFedSteps, startup: Startup) -> None:
@@ -82,8 +82,17 @@ def _compile_ahead(session: Session, take: HostFedSteps, startup: Startup) -> No
             take.compile_ahead(session, startup)
 
 
-def _fresh_state(session: Session, startup: Startup, variables: Any) -> TrainState:
-    """The state before the first step, on the host."""
+def fresh_state(session: Session, startup: Startup, variables: dict[str, Any] | None = None) -> TrainState:
+    """Make the state before the first step, on the host.
+
+    Args:
+      session: of the run.
+      startup: may have the program "init".
+      variables: to begin with; None: those of `config.init_from`, or fresh ones.
+
+    Raises:
+      InputError: it is not finite.
+    """
     if variables is None and session.settings.init_from:  # it had begun, and was stopped before anything was saved
         variables = warm_start(session.task)
     if variables is None:
@@ -92,6 +101,8 @@ def _fresh_state(session: Session, startup: Startup, variables: Any) -> TrainSta
         size = max(1, len(session.splits["train"]) // session.settings.batch_size)
         epoch = itertools.islice(session.batches(whole=True), size)
         variables = session.task.initialize(variables, epoch, session.settings.seed)
-    state: TrainState = jax.device_get(initial_state(variables, session.optimizer))
+    init_optimizer = jit_fast_compile(session.optimizer.init, level=0)  # beside the step, which takes longer
+    optimizer = session.optimizer._replace(init=init_optimizer)
+    state: TrainState = jax.device_get(initial_state(variables, optimizer))
     finite.check_finite(state, "before the first step the state is")
     return processes.broadcast_arrays(state)

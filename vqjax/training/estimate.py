@@ -20,7 +20,7 @@ from vqjax.ops.platforms import trace_for_accelerator
 from vqjax.runs.state import initial_state, num_bytes
 from vqjax.system.accelerators import Accelerator
 from vqjax.system.errors import InputError
-from vqjax.tasks import build_task, task_class
+from vqjax.tasks import TASKS, build_task, check_config
 from vqjax.tasks.base import Task
 from vqjax.tasks.resolve import complete
 from vqjax.tasks.stage1 import Stage1
@@ -149,24 +149,27 @@ def _fits(memory: Mapping[str, Any]) -> bool:
 
 def _task(config: ConfigDict, images: ImageFacts | None, stage1: ConfigDict | None) -> tuple[Task, int]:
     """The task of a run whose data set need not be here, and the number of images of train."""
-    second_stage = task_class(config).second_stage
-    frozen = Stage1.planned(stage1, "stage1", _facts(stage1, images)) if stage1 and second_stage else None
-    if facts := _facts(config, images):
-        frozen = frozen or (Stage1(config.stage1) if second_stage else None)
-        return build_task(Settings.of(config, second_stage), facts, frozen), facts["number"]
+    settings, frozen = check_config(config), None
+    if TASKS[settings.task].second_stage and stage1:
+        first = check_config(stage1)
+        frozen = Stage1.planned(first, "stage1", _facts(first, images))
+    if facts := _facts(settings, images):
+        if TASKS[settings.task].second_stage:
+            frozen = frozen or Stage1(settings.stage1)
+        return build_task(settings, facts, frozen), facts["number"]
     completed = complete(config, stage1=frozen)
     task = completed.build()
     task.facts = {"variance": 1.0, **task.facts}
     return task, completed.dataset.sizes["train"]
 
 
-def _facts(config: ConfigDict, images: ImageFacts | None) -> dict[str, Any] | None:
+def _facts(settings: Settings, images: ImageFacts | None) -> dict[str, Any] | None:
     """Facts of a data set that is not here."""
     if images is None:
         return None
     names = tuple(map(str, range(images.num_classes)))
     return {
-        "dataset": config.data.name,
+        "dataset": settings.data.name,
         "image_shape": images.shape,
         "class_names": names,
         "variance": 1.0,

@@ -1,8 +1,9 @@
-"""What there is to know of a config's data before a run: counts, classes, samples, speed, and what is odd."""
+"""Inspection of a config's data before a run: counts, classes, samples, speed, and what is odd."""
 
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -22,7 +23,7 @@ _SECONDS = 1.0  # that the speed is measured for
 _BATCH = 1_024  # images that are hashed at a time
 
 
-def inspect_data(config: ConfigDict, picture: Path) -> Iterator[str]:
+def inspect_data(config: ConfigDict | Mapping[str, Any], picture: Path) -> Iterator[str]:
     """Inspect the data of a config.
 
     Args:
@@ -116,7 +117,7 @@ def _doubles(splits: Mapping[str, Split]) -> Iterator[str]:
 
 
 def _hashes(split: Split) -> Iterator[int]:
-    """Of the pixels of each image."""
+    """Hash of the pixels of each image."""
     for batch in evaluation_batches(Split(image=split.arrays["image"]), min(_BATCH, len(split))):
         for image, real in zip(batch["image"], batch["real"]):
             if real:

@@ -23,7 +23,7 @@ def introduce(planned: Plan) -> None:
         print(f"config.{key} is now {new!r}, was {old!r}")
     assert planned.workdir
     print(f"vqjax {__version__} on {devices.describe(planned.layout)}; workdir {display_path(planned.workdir.path)}")
-    print(format_config(planned.config))
+    print(format_config(planned.settings.plain))
 
 
 def introduce_state(planned: Plan, session: Session, state: TrainState) -> None:

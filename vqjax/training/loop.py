@@ -1,7 +1,9 @@
 """The training loop, the same for every task: (config, workdir) -> a workdir that describes itself."""
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -23,7 +25,13 @@ from vqjax.training.setup import Plan, Session, plan, setup
 from vqjax.training.stepping import training_steps
 
 
-def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False, profile: int = 0) -> int:
+def train(
+    config: ConfigDict | Mapping[str, Any],
+    workdir: str | Path,
+    debug_nans: bool = False,
+    profile: int = 0,
+    on_step: Callable[[int], Any] = lambda step: None,
+) -> int:
     """Train, or go on training, the run that `config` describes in `workdir`.
 
     Args:
@@ -31,6 +39,8 @@ def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False, pro
       workdir: its place.
       debug_nans: the first step that is not finite ends the run, and it is said which operation was the first.
       profile: a trace of so many steps is written, to `profile/` in the workdir.
+      on_step: called with the number of steps so far whenever steps were taken: after each or, on an accelerator,
+        after several.
 
     Returns:
       The exit status: 0; 3 if the run diverged; or 128 + the signal that stopped it after it had saved its last
@@ -48,20 +58,20 @@ def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False, pro
             return 0
         introduce(planned)
         try:
-            stop = _train(planned, signals, debug_nans, profile)
+            stop = _train(planned, signals, debug_nans, profile, on_step)
         except finite.Diverged as error:
             print(f"error: {error}", file=sys.stderr)
             return 3
         return 128 + stop if stop else 0  # also after one that came in the last step
 
 
-def _train(planned: Plan, signals: SignalHandler, debug_nans: bool, profile: int) -> int:
+def _train(planned: Plan, signals: SignalHandler, debug_nans: bool, profile: int, on_step: Callable) -> int:
     """Train a run to its last step or a signal, whose number is returned; 0 if none came."""
     workdir, task = planned.workdir, planned.task
     assert workdir
     variables = warm_start(task) if task.settings.init_from and not planned.begun else None
     session, clock = setup(planned), Clock()
-    workdir.create(planned.config, task.facts, devices.describe(session.layout))
+    workdir.create(planned.settings.plain, task.facts, devices.describe(session.layout))
     if task.stage1 and processes.is_leader():
         task.stage1.pin(workdir.path)
     update = session.layout.compile(session.step, donate=True)
@@ -72,7 +82,7 @@ def _train(planned: Plan, signals: SignalHandler, debug_nans: bool, profile: int
         run = begin(session, checkpoints, variables, update, clock, debug_nans or bool(profile))
         introduce_state(planned, session, run.state)
         with Recorder(session, workdir, checkpoints, signals, int(run.state.step), run.sums, clock) as recorder:
-            stop, finished = _take_steps(session, run, recorder, signals)
+            stop, finished = _take_steps(session, run, recorder, signals, on_step)
     signals.has_unsaved_steps = False
     if finished:
         finish(session, workdir, recorder.evaluator)
@@ -81,7 +91,9 @@ def _train(planned: Plan, signals: SignalHandler, debug_nans: bool, profile: int
     return stop
 
 
-def _take_steps(session: Session, run: Beginning, recorder: Recorder, signals: SignalHandler) -> tuple[int, bool]:
+def _take_steps(
+    session: Session, run: Beginning, recorder: Recorder, signals: SignalHandler, on_step: Callable
+) -> tuple[int, bool]:
     """The loop: step, log, evaluate, save, stop. Returns the signal that came, or 0, and whether it is finished."""
     settings, first, stop = session.settings, int(run.state.step), 0
     agree = processes.MaxOverProcesses(session.layout)
@@ -92,6 +104,7 @@ def _take_steps(session: Session, run: Beginning, recorder: Recorder, signals: S
     for step, state, metrics in training_steps(session, initial, run.take, first, compiling):
         signals.has_unsaved_steps = True
         recorder.add(step, metrics)
+        on_step(step)
         last, monitored, interrupted = step == settings.steps, None, False
         if logged := step % settings.log_every == 0 or last:
             recorder.log(step, state)

@@ -59,7 +59,6 @@ def _named(name: str) -> Callable[[Any], Any]:
     return lambda params: jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == name, params)
 
 
-# What each of them keeps must be 0 before step 0, where nothing asks for it (`runs.state.initial_state`).
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": adam,
     "amsgrad": amsgrad,
@@ -78,7 +77,7 @@ class OptimizerConfig:
     final_learning_rate: Annotated[float, Range(0, 1e6)]
     warmup: Natural
     clip_norm: Annotated[float, Range(0, 1e6)]
-    codebook_rate: Annotated[float, Range(1e-3, 1e6)] = 1.0
+    codebook_rate: Annotated[float, Range(1e-3, 1e6)] = 30.0
 
 
 def create_optimizer(section: Section, steps: int) -> tuple[optax.GradientTransformation, Schedule]:

@@ -14,7 +14,7 @@ from vqjax.runs.reports.lines import read_lines
 from vqjax.runs.reports.writer import Writer
 from vqjax.runs.shared import SharedCheckpoints
 from vqjax.runs.state import TrainState
-from vqjax.runs.workdir import Workdir, to_plain
+from vqjax.runs.workdir import Workdir
 from vqjax.system.signals import SignalHandler
 from vqjax.system.terminal import Progress, format_metrics
 from vqjax.tasks.base import monitored_value
@@ -51,7 +51,7 @@ class Recorder:
         self._clock, self._logged, self._step = clock, first, first
         self._metrics = MetricsAccumulator(session.layout, sums)
         self._progress = Progress(first, settings.steps, settings.batch_size, session.task.headline)
-        self._writer = Writer(workdir.path, first, settings.tracker, to_plain(workdir.config()))
+        self._writer = Writer(workdir.path, first, settings.tracker, settings.plain)
         self.evaluator = session_evaluator(session, workdir.path, self._check_signal)
         self.split = "validation" if "validation" in session.splits else "test"
         self._taken = 0

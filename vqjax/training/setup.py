@@ -37,8 +37,7 @@ class Plan(NamedTuple):
     """A run that is checked, before its data is read.
 
     Attributes:
-      config: complete, as config.json will have it.
-      settings: the same, typed.
+      settings: of the run, complete.
       dataset: opened.
       task: built.
       workdir: its place.
@@ -47,7 +46,6 @@ class Plan(NamedTuple):
       begun: whether it has facts there.
     """
 
-    config: ConfigDict
     settings: Settings
     dataset: Dataset
     task: Task
@@ -97,7 +95,7 @@ class Session(NamedTuple):
         return batches(self.splits["train"], settings.batch_size, settings.seed, settings.data.shuffle, first, *part)
 
 
-def plan(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | None = None) -> Plan:
+def plan(config: ConfigDict | Mapping[str, Any], workdir: Workdir | None = None, stage1: Stage1 | None = None) -> Plan:
     """Check everything about a run that can be checked before its data is read.
 
     Args:
@@ -109,15 +107,15 @@ def plan(config: ConfigDict, workdir: Workdir | None = None, stage1: Stage1 | No
       InputError: something is wrong.
     """
     facts = shared_facts(workdir) if workdir else None
-    config, settings, dataset, stage1 = completed = complete(config, facts, stage1)
+    settings, dataset, _ = completed = complete(config, facts, stage1)
     check_name(devices.PARALLEL, settings.parallel, "config.parallel")
     check_trackers(settings.tracker)
     create_optimizer(settings.optimizer, settings.steps)
     layout = devices.PARALLEL[settings.parallel](devices.devices_for_batch(settings.batch_size))
-    changes = workdir.reconcile(config) if workdir else {}
+    changes = workdir.reconcile(settings.plain) if workdir else {}
     task = completed.build(facts)
     microbatch.check_microbatch(settings.microbatch, task.abstract_variables)
-    return Plan(config, settings, dataset, task, workdir, layout, changes, facts is not None)
+    return Plan(settings, dataset, task, workdir, layout, changes, facts is not None)
 
 
 def setup(planned: Plan) -> Session:

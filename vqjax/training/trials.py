@@ -3,20 +3,25 @@
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Positive
 from vqjax.config.check import check_value
+from vqjax.config.plain import with_fields
+from vqjax.config.schema import Settings
 from vqjax.runs import devices
 from vqjax.runs.checkpoints import pins
 from vqjax.runs.reports.lines import read_lines
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.terminal import wrap
+from vqjax.tasks import check_config
 from vqjax.training import loop
+from vqjax.training.optimizers import OPTIMIZERS, OptimizerConfig
 
 _SMOKE = {"steps": 4, "log_every": 2, "eval_every": 2, "save_every": 2}
 _IMAGES = 32  # of each split in a smoke test
@@ -25,8 +30,8 @@ _BATCH = 8  # of them in a step, or the least that the devices divide
 _MOST = {"width": 8, "residual_width": 8, "features": 8, "head_width": 16, "blocks": 1, "layers": 2, "num_codes": 16}
 
 
-def overfit(config: ConfigDict, workdir: Path, count: int, debug_nans: bool = False) -> int:
-    """Trains on the first images alone, beside the run's workdir, and says whether the loss fell.
+def overfit(config: ConfigDict | Mapping[str, Any], workdir: Path, count: int, debug_nans: bool = False) -> int:
+    """Train on the first images alone, beside the run's workdir, and say whether the loss fell.
 
     Args:
       config, workdir: of the run.
@@ -39,22 +44,21 @@ def overfit(config: ConfigDict, workdir: Path, count: int, debug_nans: bool = Fa
     check_value(count, Positive, "--overfit")
     workdir = Workdir(workdir).path
     workdir = workdir.with_name(f"{workdir.name}-overfit")
-    status = loop.train(overfit_config(config, count), workdir, debug_nans)
+    settings = check_config(config)
+    status = loop.train(with_fields(settings.plain, overfit_changes(settings, count)), workdir, debug_nans)
     if not status:
         print(wrap(describe_loss_change(workdir)))
     return status
 
 
-def overfit_config(config: ConfigDict, count: int) -> ConfigDict:
-    """The config of a run that learns the first images of train by heart, as they are; nothing is held out."""
-    config = ConfigDict(config.to_dict())
-    plain = {"validation": 0.0, "flip": False, "crop": 0, "resized_crop": 0.0, "oversize": 1.0}
-    config.data.update({"limit": count, **{name: value for name, value in plain.items() if name in config.data}})
-    return config
+def overfit_changes(settings: Settings, count: int) -> dict[str, Any]:
+    """Fields of a run that learns the first images of train by heart, as they are; nothing is held out."""
+    fields = {"limit": count, "validation": 0.0, "flip": False, "crop": 0, "resized_crop": 0.0, "oversize": 1.0}
+    return {f"data.{name}": value for name, value in fields.items() if name in settings.plain["data"]}
 
 
 def describe_loss_change(workdir: Path) -> str:
-    """What became of the loss of training in a run, in words for a person."""
+    """Describe, for a person, what became of the loss of training in a run."""
     lines = [line for line in read_lines(workdir / "metrics.jsonl") if line["split"] == "train"]
     name = "loss" if lines and "loss" in lines[0] else "nats_per_code"
     found = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
@@ -65,42 +69,46 @@ def describe_loss_change(workdir: Path) -> str:
     return text if after < before else f"{text}: it did not fall; see docs/troubleshooting.md"
 
 
-def smoke(config: ConfigDict, workdir: Path, debug_nans: bool = False) -> int:
-    """Takes every phase of a run on a small scale, in a workdir beside the run's that is removed; arguments as above.
+def smoke(config: ConfigDict | Mapping[str, Any], workdir: Path, debug_nans: bool = False) -> int:
+    """Take every phase of a run on a small scale, in a workdir beside the run's that is removed; arguments as above.
 
     Returns:
       The exit status of `loop.train`. Raises InputError as that does.
     """
-    since = time.perf_counter()
-    with _scratch(config, workdir) as path:
-        status = loop.train(smoke_config(config), path, debug_nans)
+    since, settings = time.perf_counter(), check_config(config)
+    with _scratch(Workdir(workdir).path, settings.stage1) as path:
+        status = loop.train(with_fields(settings.plain, smoke_changes(settings)), path, debug_nans)
     if not status:
         print(f"smoke test passed in {time.perf_counter() - since:.1f} s; its workdir is removed")
     return status
 
 
-def smoke_config(config: ConfigDict) -> ConfigDict:
-    """The config of a few steps on a few images with small networks, that has every phase of a run."""
-    config = ConfigDict(config.to_dict())
-    config.update(
-        {**_SMOKE, "init_from": "", "batch_size": min(config.batch_size, devices.round_up_to_devices(_BATCH))}
-    )
-    config.data.update({"limit": min(_IMAGES, config.data.limit or _IMAGES), "workers": 0})
-    if config.data.get("oversize", 1.0) == 1.0:
-        config.data.memory = 0.0  # a set of files is read as far as it is needed
-    for entry in [part for part in config.model.values() if isinstance(part, ConfigDict)]:
-        entry.update({name: min(entry[name], most) for name, most in _MOST.items() if name in entry})
-    config.optimizer.warmup = min(config.optimizer.warmup, 1)
-    return config
+def smoke_changes(settings: Settings) -> dict[str, Any]:
+    """Fields of a run of a few steps on a few images with small networks, that has every phase of a run."""
+    data, optimizer = settings.data, settings.optimizer.own(OptimizerConfig, OPTIMIZERS)
+    changes: dict[str, Any] = {
+        **_SMOKE,
+        "init_from": "",
+        "batch_size": min(settings.batch_size, devices.round_up_to_devices(_BATCH)),
+        "data.limit": min(_IMAGES, data.limit or _IMAGES),
+        "data.workers": 0,
+        "optimizer.warmup": min(optimizer.warmup, 1),
+    }
+    if data.oversize == 1:
+        changes["data.memory"] = 0.0  # a set of files is read as far as it is needed
+    for entry, fields in settings.plain["model"].items():
+        if isinstance(fields, Mapping):
+            small = {name: min(fields[name], most) for name, most in _MOST.items() if isinstance(fields.get(name), int)}
+            changes |= {f"model.{entry}.{name}": value for name, value in small.items()}
+    return changes
 
 
 @contextlib.contextmanager
-def _scratch(config: ConfigDict, workdir: Path) -> Iterator[Path]:
-    """Yields a workdir beside the one of a run, for a trial that leaves nothing.
+def _scratch(workdir: Path, stage1: str) -> Iterator[Path]:
+    """Yield a workdir beside the one of a run, for a trial that leaves nothing, not even a pin in its stage 1.
 
     Raises InputError if none can be made.
     """
-    workdir = Workdir(workdir).path
     try:
         workdir.parent.mkdir(parents=True, exist_ok=True)
         directory = tempfile.TemporaryDirectory(prefix=f"{workdir.name}-smoke-", dir=workdir.parent)
@@ -110,5 +118,5 @@ def _scratch(config: ConfigDict, workdir: Path) -> Iterator[Path]:
         try:
             yield Path(path)
         finally:
-            if config.get("stage1"):
-                pins.unpin(Workdir(config.stage1).path / "pins", Path(path))
+            if stage1:
+                pins.unpin(Workdir(stage1).path / "pins", Path(path))

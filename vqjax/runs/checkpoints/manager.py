@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vqjax.config.display import differences
+from vqjax.config.plain import differences
 from vqjax.runs import finite
 from vqjax.runs.checkpoints.checksums import array_checksums, check_arrays
 from vqjax.runs.checkpoints.pins import pinned

@@ -54,7 +54,7 @@ def _distinct_names(workdirs: Sequence[str]) -> list[str]:
 
 def _figures(run: Workdir) -> dict[str, Any]:
     """Return the numbers of eval.json."""
-    run.config()  # refuses what is no run
+    run.raw_config()  # refuses what is no run
     try:
         content = read_json(run.path / "eval.json")
         return {name: value for name, value in content.items() if isinstance(value, int | float)}

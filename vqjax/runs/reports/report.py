@@ -19,13 +19,13 @@ def write_report(workdir: Workdir) -> None:
     Raises WriteError if the workdir cannot be written to; any other failure costs a line.
     """
     path, run, figures = workdir.path, workdir.facts(), read_json(workdir.path / "eval.json")
-    config = workdir.config()
+    config = workdir.raw_config()
     pictures = sorted(file.name for file in path.iterdir() if file.suffix in (".png", ".gif"))
     numbers = {name: value for name, value in figures.items() if isinstance(value, int | float) and name != "step"}
     made = _describe_making(workdir, run, figures)
     sections = [
         f"# {escape_markdown(path.name)}",
-        f"{config.task} on {escape_markdown(run['dataset'])}, {figures['split']} split, step {figures['step']:,}",
+        f"{config['task']} on {escape_markdown(run['dataset'])}, {figures['split']} split, step {figures['step']:,}",
         markdown_table(["figure", "value"], [[name, format_cell(value)] for name, value in numbers.items()]),
         *(f"![{escape_markdown(name)}]({quote(name, errors='surrogateescape')})" for name in pictures),
         markdown_table(["", ""], made.items()),
@@ -42,7 +42,7 @@ def _describe_making(workdir: Workdir, run: Mapping[str, Any], figures: Mapping[
     which = "the last" if figures["step"] == steps else "the best on validation"
     images = run.get("images") or run.get("sizes", {})  # imported weights were trained elsewhere, on all of train
     return {
-        "training": f"{seconds / 60:.1f} min, {steps:,} of {workdir.config().steps:,} steps",
+        "training": f"{seconds / 60:.1f} min, {steps:,} of {workdir.raw_config()['steps']:,} steps",
         "evaluated": f"the checkpoint of step {figures['step']:,}, {which}",
         "data": ", ".join([run["dataset"], *(f"{count:,} {name}" for name, count in images.items())]),
         "commit": run.get("git_commit") or "unknown",

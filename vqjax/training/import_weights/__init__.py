@@ -51,8 +51,7 @@ def import_weights(
     directory = require_empty_directory(out, "a new or empty directory")
     states = [StateDict(path) for path in paths]
     model = SOURCES[source](states, **options)
-    config = model.config()
-    settings = Settings.of(config, False)
+    settings = Settings.of(model.config(), False)
     task = tasks.build_task(settings, model.facts(settings.data))
     variables = model.variables(task.abstract_variables)
     for state in states:
@@ -61,7 +60,7 @@ def import_weights(
     facts = {**task.facts, "variance": variance, "converted": origin}
     with atomic_directory(directory) as temporary:
         workdir = Workdir(temporary)
-        workdir.create(config, facts)
+        workdir.create(settings.plain, facts)
         _save(workdir, settings, variables)
     return Workdir(directory)
 
