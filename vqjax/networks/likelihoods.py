@@ -3,7 +3,8 @@
 A likelihood has three maps. `inputs` makes the encoder's input of uint8 images. `loss` is the weighted negative
 log-likelihood, up to a constant, given the variance of the training pixels in [0, 1], which some do not use. `mean` is
 the mean image, pixels in [0, 1]. `parameters` is the number of outputs of the decoder per pixel and channel. A
-likelihood that is a distribution over the 256 gray levels also has `bits_per_dim`; in others that is None.
+likelihood that is a distribution over the 256 gray levels also has `bits_per_dim`; in others that is None, and
+`distribution` names the one of `vqjax.networks.discretized` that is fitted after training.
 """
 
 import dataclasses
@@ -38,6 +39,7 @@ class _Pointwise:
     tanh: bool
 
     parameters = 1
+    distribution = ""
     bits_per_dim = None
 
     def inputs(self, images: jax.Array) -> jax.Array:
@@ -60,6 +62,8 @@ class MSE(_Pointwise):
     deep-vector-quantization uses weight 1/2. The fields are `_Pointwise`'s.
     """
 
+    distribution = "gaussian"
+
     def loss(self, output: jax.Array, images: jax.Array, variance: float) -> jax.Array:
         """Weighted mean squared error over the variance: output and uint8 images, both (B, H, W, C) -> ()."""
         return self.weight * jnp.mean((self._pixels(output) - to_unit(images)) ** 2) / variance
@@ -70,6 +74,8 @@ class L1(_Pointwise):
 
     The fields are `_Pointwise`'s.
     """
+
+    distribution = "laplace"
 
     def loss(self, output: jax.Array, images: jax.Array, variance: float) -> jax.Array:
         """Weighted mean absolute error over the deviation: output and uint8 images, both (B, H, W, C) -> ()."""

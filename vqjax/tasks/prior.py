@@ -63,7 +63,7 @@ class PriorTask(Task):
             self.notes = [f"config.data.name={settings.data.name!r} has no labels: the prior is unconditional"]
         self._ema_decay = fields.ema_decay
         self._bits_per_dim = self.layout.length / (math.log(2) * math.prod(self.image_shape))  # of one nat per code
-        self._bits_given_codes = dict[str, float]()  # of the splits that were evaluated
+        self._bits_given_codes = dict[str, float | None]()  # of the splits that were evaluated
         self._sample, self._decode = jax.jit(self.sample), jax.jit(self.stage1.decode)
 
     @property
@@ -142,14 +142,14 @@ class PriorTask(Task):
     def split_metrics(self, dataset: Dataset, name: str, split: Split) -> dict[str, np.ndarray]:
         """Return the order-0 entropy of a split's codes in nats per code, and its part at each position.
 
-        The entropy is that of the frequencies over all positions of a level and depth. If stage 1 has a likelihood of
-        8-bit pixels, their bits given the codes are there too.
+        The entropy is that of the frequencies over all positions of a level and depth. The bits of the pixels given the
+        codes are there too, if they are known.
         """
         figures = order0_metrics(self.layout, split)
-        if self.stage1.task.likelihood.bits_per_dim:
-            if name not in self._bits_given_codes:
-                self._bits_given_codes[name] = self.stage1.bits_per_dim_given_codes(dataset, name)
-            figures["bits_per_dim_given_codes"] = np.asarray(self._bits_given_codes[name])
+        if name not in self._bits_given_codes:
+            self._bits_given_codes[name] = self.stage1.bits_per_dim_given_codes(dataset, name)
+        if (bits := self._bits_given_codes[name]) is not None:
+            figures["bits_per_dim_given_codes"] = np.asarray(bits)
         return figures
 
     def sample(

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,12 @@ from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.runs import devices
 from vqjax.runs.checkpoints import pins
+from vqjax.runs.devices import images_at_a_time
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderTask
+from vqjax.tasks.pixels import PixelBits, needs_distribution, read_distribution
 
-_BATCH = 256  # images that are encoded at a time, fewer if they are large
-_PIXELS = 2**20  # of those images together
 # What is wrong with one that has no checkpoint of the fingerprint, and what to do about it.
 _RETRAINED = (
     "has been retrained since this run was trained on it",
@@ -217,7 +216,9 @@ class Stage1:
         label = images.arrays["label"]
         encode = lambda variables, batch: self.layout.split(self.encode(variables, batch["image"]))  # noqa: E731
         mapper = devices.Mapper(self.variables, self.settings.parallel)
-        make = functools.partial(mapper.parts, encode, images, self._at_a_time, f"codes of {name}")
+        make = functools.partial(
+            mapper.parts, encode, images, images_at_a_time(self.task.image_shape), f"codes of {name}"
+        )
         if data_hash:
             try:
                 npy.write_codes(self.kept, self.description, name, make(), label, data_hash)
@@ -230,28 +231,17 @@ class Stage1:
         smallest = {array: arrays[array].astype(level.dtype) for array, level in self.layout.names.items()}
         return Split(**smallest, label=label)
 
-    def bits_per_dim_given_codes(self, dataset: Dataset, name: str) -> float:
+    def bits_per_dim_given_codes(self, dataset: Dataset, name: str) -> float | None:
         """Mean -log2 of the probability of a split's 8-bit pixels given their codes, per pixel and channel.
 
-        For a likelihood that has `bits_per_dim`; the data set has the images, as for `read`.
+        None if that needs a distribution which was not fitted, see `vqjax.tasks.pixels`. The data set has the images,
+        as for `read`.
         """
-
-        def bits_of(variables: Mapping, batch: Mapping) -> jax.Array:
-            def of_one(image: jax.Array) -> jax.Array:
-                alone = {"image": image[None]}
-                output = self.task.apply_eval(variables, alone)
-                return self.task.eval_metrics(output, alone)["bits_per_dim_given_codes"]
-
-            return jax.vmap(of_one)(batch["image"])
-
+        distribution = read_distribution(self.path, self.step)
+        if needs_distribution(self.task) and not distribution:
+            return None
         images = datasets.load_splits(dataset, (name,))[name]
-        mapper = devices.Mapper(self.variables, self.settings.parallel)
-        return float(mapper(bits_of, images, self._at_a_time, f"pixels of {name}").mean(dtype=np.float64))
-
-    @property
-    def _at_a_time(self) -> int:
-        """Images that go through the networks together."""
-        return min(_BATCH, max(1, _PIXELS // math.prod(self.facts["image_shape"][:-1])))
+        return PixelBits(self.task, self.variables).measure(images, distribution)
 
     @property
     def description(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ processes.py   several processes that train one run
 
 from vqjax.runs.devices.counts import devices_for_batch, max_in_flight, round_up_to_devices, set_cpu_device_count
 from vqjax.runs.devices.layouts import PARALLEL, DeviceLayout, Pmap, ShardMap, describe
-from vqjax.runs.devices.mapper import Mapper, map_split
+from vqjax.runs.devices.mapper import Mapper, images_at_a_time, map_split
 
 __all__ = [
     "PARALLEL",
@@ -18,6 +18,7 @@ __all__ = [
     "ShardMap",
     "describe",
     "devices_for_batch",
+    "images_at_a_time",
     "map_split",
     "max_in_flight",
     "round_up_to_devices",

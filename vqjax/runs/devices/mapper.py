@@ -1,5 +1,6 @@
 """Functions applied to all examples of a split, on all devices of this process."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,14 @@ from vqjax.data.batches import evaluation_batches
 from vqjax.data.splits import Split
 from vqjax.runs.devices.counts import round_up_to_devices
 from vqjax.runs.devices.layouts import PARALLEL
+
+_BATCH = 256  # images that go through networks together, fewer if they are large
+_PIXELS = 2**20  # of those images together
+
+
+def images_at_a_time(shape: tuple[int, ...]) -> int:
+    """Return how many images (H, W, C), or clips (T, H, W, C), may go through networks together."""
+    return min(_BATCH, max(1, _PIXELS // math.prod(shape[:-1])))
 
 
 class Mapper:
