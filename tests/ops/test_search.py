@@ -65,6 +65,20 @@ def test_the_nearest_is_not_lost_far_from_the_origin(size):
     np.testing.assert_array_equal(np.asarray(jax.jit(nearest_codes)(z, codebook))[clear], expected[clear])
 
 
+@pytest.mark.parametrize("size", SIZES[:4])
+def test_what_rounding_costs_is_bounded(size):
+    """Two clusters at 1,000 and -1,000, each of spread 1: the limit that the docstring states, and the right cluster."""
+    rng = np.random.default_rng(1)
+    z, codebook = (normal(n, size[2]) + 1_000 * np.float32(rng.choice([-1, 1], (n, 1))) for n in size[:2])
+    found = np.asarray(jax.jit(nearest_codes)(z, codebook))
+    excess = ((np.float64(z) - codebook[found]) ** 2).sum(1) - (
+        (np.float64(z) - codebook[direct(z, codebook)[0]]) ** 2
+    ).sum(1)
+    largest = max(np.linalg.norm(np.float64(x), axis=1).max() for x in (z, codebook))
+    assert excess.min() >= 0 and excess.max() <= 2**-21 * (size[2] + 1) * largest**2
+    assert np.all(np.sign(codebook[found, 0]) == np.sign(z[:, 0]))
+
+
 def test_many_positions_under_vmap_are_searched_together():
     """Where one by one they are few: no array of all by all codes comes of it."""
     z, codebook = normal(40, 30, 8), normal(5_000, 8)

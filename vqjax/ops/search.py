@@ -24,6 +24,11 @@ def nearest_codes(z: jax.Array, codebook: jax.Array) -> jax.Array:
 
     All are finite: else it is any code.
 
+    Distances are rounded as float32: the squared distance of the result is at most 2^-21 (D + 1) R^2 above the least,
+    R being the largest length of z and the codes less an offset near the codebook's mean. So the nearest code may be
+    missed where codes are much closer to each other than to their mean, as in two tight clusters far apart; the result
+    is then another code of the same cluster.
+
     The least distance is found and then the first code that has it: two simple passes, which are far quicker than
     argmin. Many positions by many codes are searched block by block, so that the distances are still in the cache.
     Later blocks must be nearer to win, so that it is the code that argmin finds. Of very many codes the least distance
