@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ import orbax.checkpoint as ocp
 from conftest import REPOSITORY
 
 from vqjax.data.batches import batches
-from vqjax.ops import winograd
+from vqjax.ops.platforms import trace_for
 from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.state import initial_state
@@ -146,17 +147,9 @@ def assert_refused(result, *messages):
         assert message in text
 
 
-def as_on(monkeypatch, platform):
-    """What depends on the platform is as on this one, though it runs on the CPU."""
-    choose = lambda *arguments, default, **others: others.get(platform, default)(*arguments)  # noqa: E731
-    monkeypatch.setattr(jax.lax, "platform_dependent", choose)
-
-
-def filter_narrow(monkeypatch):
-    """Convolutions with few channels are by minimal filtering on a CPU, too."""
-    for name in ("_SAVED", "_WORK"):
-        monkeypatch.setattr(winograd, name, 0)
-    jax.clear_caches()
+def as_on(platform, function):
+    """The function as it is traced for "cpu" or "cuda", though it runs on the CPU."""
+    return trace_for(types.SimpleNamespace(platform=platform), function)
 
 
 def on_one_device(monkeypatch):

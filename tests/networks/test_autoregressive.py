@@ -5,16 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import SMALL_PRIORS, slow_but
-from helpers import as_on, filter_narrow
+from helpers import as_on
 
 from configs import prior as base
 from vqjax.config.check import Section, build
 from vqjax.networks.priors import PRIORS
 from vqjax.networks.priors.base import Prior
 from vqjax.networks.priors.pixelcnn import _Layer
+from vqjax.ops.winograd import is_faster
 from vqjax.tasks.sampling import ANCESTRAL, noise, sample
 
 K, CLASSES = 11, 3
+WINOGRAD_WIDTH = 80  # so wide that a CPU convolves by Winograd's way
 
 
 def built(name, grid, dtype=jnp.float32, num_classes=CLASSES, **fields):
@@ -58,36 +60,33 @@ def test_logits_depend_on_every_earlier_position_and_on_no_other(name, grid):
     np.testing.assert_array_equal(influence(*built(name, grid), grid), np.tri(count, count, -1, bool))
 
 
-@pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize("width", [8, WINOGRAD_WIDTH])
 @pytest.mark.parametrize("layers", [1, 3])
-def test_the_receptive_field_of_a_pixelcnn_has_no_blind_spot(monkeypatch, layers, filtered):
+def test_the_receptive_field_of_a_pixelcnn_has_no_blind_spot(layers, width):
     """Rows above: 3 and one more per later layer, to both sides as far; in the row: as far to the left."""
-    if filtered:
-        filter_narrow(monkeypatch)
     grid, reach = (9, 11), 3 + layers - 1
+    assert is_faster((2, 3, width, 2 * width), grid, jnp.float32) == (width == WINOGRAD_WIDTH)
     i, j = np.divmod(np.arange(99), 11)
     above, aside = i[:, None] - i, j[:, None] - j
     expected = (above > 0) & (above <= reach) & (np.abs(aside) <= reach)
     expected |= (above == 0) & (aside > 0) & (aside <= reach)
-    np.testing.assert_array_equal(influence(*built("pixelcnn", grid, layers=layers), grid), expected)
+    np.testing.assert_array_equal(influence(*built("pixelcnn", grid, layers=layers, width=width), grid), expected)
 
 
 @pytest.mark.parametrize(
-    "filtered, grid",
+    "fields, grid",
     [
-        *[pytest.param(False, grid, marks=pytest.mark.slow) for grid in ((5, 5), (6, 2), (1, 5), (4, 1))],
-        *((False, (3, 6)), (True, (5, 5))),
+        *[pytest.param({}, grid, marks=pytest.mark.slow) for grid in ((5, 5), (6, 2), (1, 5), (4, 1))],
+        *(({}, (3, 6)), ({"width": WINOGRAD_WIDTH}, (5, 5))),
     ],
 )
 @pytest.mark.parametrize("name", PRIORS)
-def test_cached_sampling_is_that_of_the_whole_network(monkeypatch, name, filtered, grid):
+def test_cached_sampling_is_that_of_the_whole_network(name, fields, grid):
     """The same codes from the same noise, and the same logits, as running the network for every position.
 
     The contract's own `sample`, which does that, gives them too.
     """
-    if filtered:
-        filter_narrow(monkeypatch)
-    prior, variables = built(name, grid)
+    prior, variables = built(name, grid, **fields)
     labels, examples, count = jnp.array([0, 1, 2]), jnp.array([4, 0, 9]), grid[0] * grid[1]
     network = jax.jit(prior.apply)
     codes = np.zeros((3, count), np.int32)
@@ -162,15 +161,13 @@ def test_half_precision(name):
     assert sample(half, variables, labels, labels, 0, ANCESTRAL).dtype == jnp.int32
 
 
-def test_the_convolutions_of_other_back_ends_are_those_of_the_cpu(monkeypatch):
+def test_logits_on_an_accelerator_are_those_on_a_cpu():
     prior, variables = built("pixelcnn", (4, 5))
     codes, labels = inputs((4, 5))
+    elsewhere = as_on("cuda", prior.apply)
+    assert str(jax.make_jaxpr(elsewhere)(variables, codes, labels)).count("conv_general_dilated[") == 8
     expected = prior.apply(variables, codes, labels)
-    as_on(monkeypatch, "cuda")
-    jax.clear_caches()
-    text = str(jax.make_jaxpr(prior.apply)(variables, codes, labels))
-    assert text.count("conv_general_dilated[") == 8
-    np.testing.assert_allclose(prior.apply(variables, codes, labels), expected, atol=1e-5)
+    np.testing.assert_allclose(elsewhere(variables, codes, labels), expected, atol=1e-5)
 
 
 def test_a_layer_of_a_pixelcnn_by_hand():
@@ -185,7 +182,7 @@ def test_a_layer_of_a_pixelcnn_by_hand():
 
     variables = layer.init(jax.random.key(0), above, left, here, labels, method=call)
     variables = jax.tree.map(lambda x: rng.normal(size=x.shape), variables)
-    found = layer.apply(variables, above, left, here, labels, method=call)
+    outputs = layer.apply(variables, above, left, here, labels, method=call)
 
     p = variables["params"]
     gate = lambda x: np.tanh(x[..., :width]) / (1 + np.exp(-x[..., width:]))  # noqa: E731
@@ -195,8 +192,8 @@ def test_a_layer_of_a_pixelcnn_by_hand():
     row = sum(left[:, :, j : j + 5] @ p["left"]["kernel"][0, j] for j in range(2)) + p["left"]["bias"]
     of_class = p["classes"]["embedding"][labels][:, None, None]
     horizontal = here + dense(gate(row + dense(x, p["across"]) + of_class), p["residual"])
-    np.testing.assert_allclose(found[0], gate(x + of_class), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found[1], horizontal, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs[0], gate(x + of_class), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs[1], horizontal, rtol=1e-4, atol=1e-5)
 
 
 def test_parameters_of_a_pixelcnn_by_hand():

@@ -3,12 +3,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from vqjax.tasks.models import Autoencoder
 
 from vqjax.networks.encoders import DECODERS, ENCODERS
 from vqjax.ops import axes
 from vqjax.ops.conv import conv
 from vqjax.quantizers import Identity
-from vqjax.tasks.models import Autoencoder
 
 REFERENCE = dict(
     width=128,
@@ -137,7 +137,7 @@ CHOICES = {
 def test_remat_takes_less_memory_and_changes_nothing(kind):
     """CPU's compiler would undo it: the pass that does is switched off."""
     x = jax.random.normal(jax.random.key(0), (1, 64, 64, 3))
-    found = []
+    results = []
     for remat in (False, True):
         encoder, decoder = (table[kind](features=3, remat=remat, **CHOICES[kind]) for table in (ENCODERS, DECODERS))
         module = Autoencoder(encoder, Identity(3), decoder)
@@ -152,8 +152,8 @@ def test_remat_takes_less_memory_and_changes_nothing(kind):
             variables["params"]
         )
         program = lowered.compile({"xla_disable_hlo_passes": "cse_barrier_expander"})
-        found.append((variables, program(variables["params"]), program.memory_analysis().temp_size_in_bytes))
-    (kept, kept_step, kept_bytes), (again, again_step, bytes_again) = found
+        results.append((variables, program(variables["params"]), program.memory_analysis().temp_size_in_bytes))
+    (kept, kept_step, kept_bytes), (again, again_step, bytes_again) = results
     jax.tree.map(np.testing.assert_array_equal, kept, again)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), kept_step, again_step)
     assert bytes_again < 0.7 * kept_bytes, (kept_bytes, bytes_again)

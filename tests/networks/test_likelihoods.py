@@ -35,8 +35,8 @@ def test_mean_image_is_clipped_and_tanh_keeps_it_inside():
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
-def test_what_every_likelihood_promises(name):
-    """Grey levels enter in order; the mean image is inside [0, 1]; the loss is finite and has a gradient."""
+def test_every_likelihood_keeps_the_contract(name):
+    """Gray levels enter in order; the mean image is inside [0, 1]; the loss is finite and has a gradient."""
     config = autoencoder.get_config()
     config.model.likelihood = name
     likelihood = build(LIKELIHOODS, Section.of(config, "config.model"), "likelihood")

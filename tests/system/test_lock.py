@@ -72,7 +72,22 @@ def test_the_lock_of_another_run_is_left_alone(tmp_path):
     assert (tmp_path / ".lock").exists()
 
 
-def test_where_nothing_can_be_locked_there_is_no_lock(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["link", "broken link", "directory"])
+def test_a_lock_that_no_run_has_written_is_refused(tmp_path, kind):
+    """A link is not followed: the file that it points to stays as it is."""
+    (mine := tmp_path / "mine.txt").write_text("mine")
+    (workdir := tmp_path / "run").mkdir()
+    if kind == "directory":
+        (workdir / ".lock").mkdir()
+    else:
+        (workdir / ".lock").symlink_to(mine if kind == "link" else tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is a link or a directory, which the lock of a run never is\nRemove it"):
+        with lock_directory(workdir):
+            pass
+    assert mine.read_text() == "mine" and sorted(path.name for path in tmp_path.iterdir()) == ["mine.txt", "run"]
+
+
+def test_without_a_way_to_lock_there_is_no_lock(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with lock_directory(tmp_path / "file" / "run"):
         pass

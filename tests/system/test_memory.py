@@ -1,4 +1,4 @@
-"""What is freed is there again, without the kernel clearing it anew."""
+"""Freed memory is reused, without the kernel zeroing it again."""
 
 import ctypes
 import sys
@@ -28,7 +28,7 @@ print(min(faults() for _ in range(9)))  # a thread may come to memory that no ot
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc's")
 @pytest.mark.parametrize("count", [1, 3])
-def test_memory_is_asked_for_once(count):
-    """In whichever thread; more than one heap of its arena holds, too."""
-    found = {how: int(command("-c", FAULTS, how, str(count)).stdout) for how in ("given back", "kept")}
-    assert found["kept"] < 0.01 * found["given back"], found
+def test_freed_memory_is_reused(count):
+    """Reused in every thread, even if it is more than one heap of the thread's arena holds."""
+    page_faults = {how: int(command("-c", FAULTS, how, str(count)).stdout) for how in ("given back", "kept")}
+    assert page_faults["kept"] < 0.01 * page_faults["given back"], page_faults

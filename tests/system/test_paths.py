@@ -1,4 +1,4 @@
-"""Every path that a user gives: what `~` is, what is relative, and what is no path of this machine."""
+"""Every path that a user gives: `~`, relative paths, and text that is no path of this machine."""
 
 import importlib
 import os
@@ -66,7 +66,7 @@ def test_local_paths(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("path", NONE, ids=repr)
-def test_what_is_no_path_of_this_machine_is_refused(path):
+def test_addresses_and_other_text_that_is_no_path_are_refused(path):
     with pytest.raises(InputError, match="--out=.*: expected a path"):
         absolute_path(path, "--out")
 
@@ -95,7 +95,7 @@ def test_from_python_too(use):
 
 @pytest.mark.slow
 def test_the_home_directory_works_everywhere(small_config, tmp_path, monkeypatch):
-    """As a shell leaves it in --workdir=~/x."""
+    """A shell leaves `~` as it is in --workdir=~/x."""
     monkeypatch.setenv("HOME", str(tmp_path))
     small_config.update({"steps": 2})
     small_config.data.update({"name": "arrays", "path": "~/images.npz"})

@@ -10,29 +10,29 @@ from conftest import REPOSITORY
 
 from vqjax.system.signals import SignalHandler
 
-HEEDING = """
+USUAL_HANDLERS = """
 import signal
 for name in ("SIGTERM", "SIGHUP"):
     if hasattr(signal, name):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """
-# In a call outside Python, where no Python handler runs, for a minute or until a signal's own way out.
+# In a call outside Python, where no Python handler runs, for a minute or until a signal ends the process.
 WAITING = """
 import sys, threading
 import numpy as np
 from vqjax.system.signals import SignalHandler, allow_exit
 allow_exit()
 x = np.random.default_rng(0).normal(size=(1500, 1500))
-with SignalHandler() as interrupts:
-    interrupts.has_unsaved_steps = sys.argv[1] == "losing"
+with SignalHandler() as handler:
+    handler.has_unsaved_steps = sys.argv[1] == "unsaved"
     print("ready", flush=True)
     for _ in range(30):
         np.linalg.svd(x)
-        if interrupts.asked_to_save():
+        if handler.asked_to_save():
             print("saved", flush=True)
 """
-COLLECTING = """
+COLLECTING_GARBAGE = """
 import gc, os, signal, time
 from vqjax.system.process import run_command
 
@@ -52,9 +52,9 @@ STOP = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if has
 
 
 def start(script, *arguments):
-    """A process in which no signal is ignored, as under nohup SIGHUP would be."""
+    """Start a process in which no signal is ignored, as SIGHUP would be under nohup."""
     return subprocess.Popen(
-        [sys.executable, "-c", HEEDING + script, *arguments],
+        [sys.executable, "-c", USUAL_HANDLERS + script, *arguments],
         cwd=REPOSITORY,
         env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -74,23 +74,23 @@ def waiting(request):
 
 @pytest.mark.parametrize("number", STOP)
 @pytest.mark.parametrize("waiting", ["idle"], indirect=True)
-def test_where_nothing_would_be_lost_a_signal_ends_the_process_at_once(waiting, number):
+def test_a_signal_ends_the_process_at_once_if_nothing_would_be_lost(waiting, number):
     waiting.send_signal(number)
-    assert waiting.stdout.readline() == f"stopped by {number.name}; the same command goes on from here\n"
+    assert waiting.stdout.readline() == f"stopped by {number.name}; run the same command to resume\n"
     assert waiting.wait(30) == 128 + number
 
 
-@pytest.mark.parametrize("waiting", ["losing"], indirect=True)
-def test_else_it_is_answered_at_once_and_only_a_second_one_ends_the_process(waiting):
+@pytest.mark.parametrize("waiting", ["unsaved"], indirect=True)
+def test_with_unsaved_steps_a_signal_is_answered_at_once_and_the_second_ends_the_process(waiting):
     waiting.send_signal(signal.SIGTERM)
-    assert waiting.stdout.readline() == "SIGTERM: stopping after this step; again to quit without saving\n"
+    assert waiting.stdout.readline() == "SIGTERM: stopping after this step; send it again to quit without saving\n"
     assert waiting.poll() is None
     waiting.send_signal(signal.SIGINT)
     assert waiting.wait(30) == 130
 
 
-@pytest.mark.parametrize("waiting", ["losing"], indirect=True)
-def test_one_asks_to_save_and_ends_nothing(waiting):
+@pytest.mark.parametrize("waiting", ["unsaved"], indirect=True)
+def test_sigusr1_asks_to_save_and_ends_nothing(waiting):
     waiting.send_signal(signal.SIGUSR1)
     assert waiting.stdout.readline() == "SIGUSR1: saving after this step\n"
     assert waiting.stdout.readline() == "saved\n"
@@ -99,7 +99,7 @@ def test_one_asks_to_save_and_ends_nothing(waiting):
 
 def test_ctrl_c_while_python_collects_garbage_is_not_lost():
     """JAX has a callback there, in which an exception is printed and forgotten."""
-    process = start(COLLECTING)
+    process = start(COLLECTING_GARBAGE)
     try:
         assert process.wait(60) == 130
     finally:
@@ -108,21 +108,21 @@ def test_ctrl_c_while_python_collects_garbage_is_not_lost():
 
 
 @pytest.fixture
-def python_heeds():
-    """SIGINT is a KeyboardInterrupt, as in a notebook."""
+def usual_sigint():
+    """Handle SIGINT as Python does, by a KeyboardInterrupt, as in a notebook."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def test_a_process_of_others_goes_on(python_heeds):
-    """In a notebook nothing but the cell ends; what would be lost is saved first."""
+def test_a_process_that_may_not_be_ended_lives_on(usual_sigint):
+    """A notebook's process lives on after its cell; steps that would be lost are saved first."""
     with pytest.raises(KeyboardInterrupt), SignalHandler():
         signal.raise_signal(signal.SIGINT)
-    with SignalHandler() as interrupts:
-        interrupts.has_unsaved_steps = True
+    with SignalHandler() as handler:
+        handler.has_unsaved_steps = True
         signal.raise_signal(signal.SIGINT)
-        assert interrupts.signal == signal.SIGINT
+        assert handler.signal == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

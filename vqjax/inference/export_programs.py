@@ -17,14 +17,13 @@ from safetensors.numpy import save
 
 from vqjax import tasks
 from vqjax.codes import require_single
+from vqjax.ops.platforms import EXPORT_PLATFORMS
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_directory, require_empty_directory, write_json
 from vqjax.tasks.autoencoder import AutoencoderTask
 from vqjax.tasks.base import Task
 from vqjax.tasks.classifier import ClassifierTask
-
-PLATFORMS = ("cpu", "cuda")
 
 
 class ExportedFunction(NamedTuple):
@@ -134,11 +133,11 @@ def flatten_names(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _export(program: ExportedFunction) -> jax.export.Exported:
-    """For PLATFORMS and any N, which is called n."""
+    """For EXPORT_PLATFORMS and any N, which is called n."""
     (n,) = jax.export.symbolic_shape("n")
     argument = jax.ShapeDtypeStruct((n, *program.shape), program.dtype)
     with _no_locations():
-        return jax.export.export(jax.jit(program.function), platforms=PLATFORMS)(argument)
+        return jax.export.export(jax.jit(program.function), platforms=EXPORT_PLATFORMS)(argument)
 
 
 @contextlib.contextmanager

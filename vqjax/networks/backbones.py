@@ -1,10 +1,12 @@
 """Backbones and heads of classifiers.
 
-A backbone maps images (B, H, W, C) on [-1, 1] to features (B, h, w, F), F its `features`; `misfit(H, W)` says why it
-cannot, if so. A head maps features to logits: it is called as `head(features, train, keys)`, with a key per example for
-dropout, and made of `num_classes`, `dtype` and its fields.
+A backbone maps images (B, H, W, C) on [-1, 1] to features (B, h, w, F). F is its `features`, and `size_error(H, W)` is
+the reason why it cannot take images of that size, or None. A head maps features to logits. It is called as
+`head(features, train, keys)`, with a PRNG key per example for dropout, and built from `num_classes`, `dtype` and its
+fields.
 """
 
+import functools
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -18,13 +20,13 @@ from vqjax.ops.conv import max_pool
 
 
 class _Normed(nn.Module):
-    """A convolution without bias, and batch norm.
+    """Convolution without bias, and batch norm.
 
     Attributes:
       features: output channels.
       kernel_size: k, for a k x k kernel.
       stride: s.
-      dtype: of the computation.
+      dtype: type that the layer computes in.
     """
 
     features: int
@@ -34,7 +36,7 @@ class _Normed(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, H, W, C) -> (B, ceil(H / s), ceil(W / s), features)."""
+        """Convolve and normalize: (B, H, W, C) -> (B, ceil(H / s), ceil(W / s), features)."""
         conv = Conv(self.features, self.kernel_size, self.stride, False, kernel_init="kaiming", dtype=self.dtype)
         return BatchNorm(self.dtype)(conv(x), train)
 
@@ -42,12 +44,13 @@ class _Normed(nn.Module):
 class ResNet18(nn.Module):
     """ResNet-18 in its form for small images (He et al. 2016, sec. 4.1): a 3 x 3 stem and no pooling after it.
 
-    Four stages of two blocks of two 3 x 3 convolutions, the later three at half the size and twice the width of the
-    one before; a 1 x 1 convolution on the way round a block that changes the shape. The whole stride is 8.
+    There are four stages of two blocks of two 3 x 3 convolutions. Each stage after the first has half the size and
+    twice the width of the one before. A block that changes the shape has a 1 x 1 convolution in its skip connection.
+    The total stride is 8.
 
     Attributes:
-      width: channels of the first stage; 64 is the paper's.
-      dtype: of the computation.
+      width: channels of the first stage; 64 in the paper.
+      dtype: type that the network computes in.
     """
 
     width: Width
@@ -55,16 +58,16 @@ class ResNet18(nn.Module):
 
     @property
     def features(self) -> int:
-        """F, channels of the result."""
+        """Channels of the result, F."""
         return 8 * self.width
 
     def size_error(self, height: int, width: int) -> None:
-        """Images of any size will do."""
+        """Return None: images of any size will do."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, H, W, C) -> (B, ceil(H / 8), ceil(W / 8), 8 width)."""
-        layer = lambda features, kernel_size, stride: _Normed(features, kernel_size, stride, self.dtype)  # noqa: E731
+        """Compute features: (B, H, W, C) -> (B, ceil(H / 8), ceil(W / 8), 8 width)."""
+        layer = functools.partial(_Normed, dtype=self.dtype)
         x = nn.relu(layer(self.width, 3, 1)(x, train))
         for stage in range(4):
             features = self.width * 2**stage
@@ -78,12 +81,12 @@ class ResNet18(nn.Module):
 
 
 class SmallConvNet(nn.Module):
-    """A plain network for digits of 8 x 8 to 28 x 28 pixels: stages of two 3 x 3 convolutions and a 2 x 2 max-pooling.
+    """Plain network for digits of 8 x 8 to 28 x 28 pixels: stages of two 3 x 3 convolutions and a 2 x 2 max-pooling.
 
     Attributes:
-      width: channels of the first stage; each later one has twice those of the one before.
-      stages: each halves the image.
-      dtype: of the computation.
+      width: channels of the first stage; each later stage has twice as many as the one before.
+      stages: number of stages, each of which halves the image.
+      dtype: type that the network computes in.
     """
 
     width: Width
@@ -92,16 +95,16 @@ class SmallConvNet(nn.Module):
 
     @property
     def features(self) -> int:
-        """F, channels of the result."""
+        """Channels of the result, F."""
         return self.width * 2 ** (self.stages - 1)
 
     def size_error(self, height: int, width: int) -> str | None:
-        """Why images of that size will not do, if so."""
+        """Return the reason why images of that size will not do, or None."""
         return f"after {self.stages} stages nothing is left of" if min(height, width) < 2**self.stages else None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, H, W, C) -> (B, H // 2 ** stages, W // 2 ** stages, width 2 ** (stages - 1))."""
+        """Compute features: (B, H, W, C) -> (B, H // 2 ** stages, W // 2 ** stages, width 2 ** (stages - 1))."""
         for stage in range(self.stages):
             for _ in range(2):
                 x = nn.relu(_Normed(self.width * 2**stage, 3, 1, self.dtype)(x, train))
@@ -110,12 +113,12 @@ class SmallConvNet(nn.Module):
 
 
 class DeepMind(DeepMindEncoder):
-    """Stage 1's encoder; the fields are `_DeepMind`'s, with `features` for F."""
+    """Encoder of stage 1 as a backbone; the fields are `_DeepMind`'s, with `features` for F."""
 
     features: Width
 
     def size_error(self, height: int, width: int) -> str | None:
-        """Why images of that size will not do, if so."""
+        """Return the reason why images of that size will not do, or None."""
         return f"the stride {self.stride} does not divide" if height % self.stride or width % self.stride else None
 
 
@@ -123,12 +126,12 @@ BACKBONES = {"resnet18": ResNet18, "deepmind": DeepMind, "small": SmallConvNet}
 
 
 class _Head(nn.Module):
-    """What the heads share: dropout, and a linear map to the logits.
+    """Base of the heads: dropout, and a linear map to the logits.
 
     Attributes:
-      num_classes: given by the data.
-      dtype: of the convolutions; the linear map is float32.
-      dropout: share of the linear map's inputs that are left out in training.
+      num_classes: number of classes, given by the data.
+      dtype: type that convolutions compute in; the linear map is float32.
+      dropout: share of the inputs of the linear map that training drops.
     """
 
     num_classes: int
@@ -136,34 +139,34 @@ class _Head(nn.Module):
     dropout: Rate
 
     def _logits(self, x: jax.Array, keys: jax.Array | None) -> jax.Array:
-        """(B, F) -> (B, num_classes) float32."""
+        """Compute logits: (B, F) -> (B, num_classes) float32."""
         return nn.Dense(self.num_classes)(dropout(x, self.dropout, keys).astype(jnp.float32))
 
 
 class Pooled(_Head):
-    """A linear map of the mean over positions; the fields are `_Head`'s."""
+    """Linear map of the mean over positions; the fields are `_Head`'s."""
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool, keys: jax.Array | None = None) -> jax.Array:
-        """(B, h, w, F) -> logits (B, num_classes)."""
+        """Compute logits: (B, h, w, F) -> (B, num_classes) float32."""
         return self._logits(features.mean((1, 2)), keys)
 
 
 class Flattened(_Head):
-    """A linear map of all positions side by side; the fields are `_Head`'s."""
+    """Linear map of all positions side by side; the fields are `_Head`'s."""
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool, keys: jax.Array | None = None) -> jax.Array:
-        """(B, h, w, F) -> logits (B, num_classes)."""
+        """Compute logits: (B, h, w, F) -> (B, num_classes) float32."""
         return self._logits(features.reshape(len(features), -1), keys)
 
 
 class Convolutional(_Head):
-    """3 x 3 convolutions with batch norm, the mean over positions, and a linear map; more fields than `_Head`'s.
+    """3 x 3 convolutions with batch norm, the mean over positions, and a linear map; fields beside `_Head`'s:
 
     Attributes:
       width: channels.
-      layers: number of convolutions; every second one halves the grid, as long as both sides are above 4.
+      layers: number of convolutions; every second one halves the grid while both sides are above 4.
     """
 
     width: Width
@@ -171,7 +174,7 @@ class Convolutional(_Head):
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool, keys: jax.Array | None = None) -> jax.Array:
-        """(B, h, w, F) -> logits (B, num_classes)."""
+        """Compute logits: (B, h, w, F) -> (B, num_classes) float32."""
         x = features.astype(self.dtype)
         for layer in range(self.layers):
             stride = 2 if layer % 2 and min(x.shape[1:3]) > 4 else 1

@@ -13,28 +13,28 @@ from vqjax.ops.conv import max_pool
 
 
 def _rematerialized(block: Callable, remat: bool) -> Callable:
-    """A method (module, x, static argument) -> x whose insides, with `remat`, are computed again for the gradient.
+    """Return a method (module, x, static argument) -> x that, with `remat`, the gradient computes again.
 
-    They need not be kept until then: less memory for more time. Parameters and figures are the same.
+    Its activations are not kept until then: less memory for more time. Parameters and results are the same.
     """
     return nn.remat(block, static_argnums=(2,)) if remat else block
 
 
 class _DeepMind(nn.Module):
-    """The network of the VQ-VAE paper (van den Oord et al. 2017, sec. 4.1) as Sonnet and its descendants have it.
+    """Network of the VQ-VAE paper (van den Oord et al. 2017, sec. 4.1), as Sonnet and its descendants have it.
 
     Attributes:
       features: channels of the result, given by the model.
       width: channels inside; next to the image half as many.
       residual_width: channels inside a residual block.
       blocks: number of residual blocks.
-      stages: number of 4 x 4 convolutions of stride 2; the whole stride is 2 ** stages.
-      batch_norm: after every convolution that a ReLU follows, and at the end of a residual block.
-      weight_norm: on every convolution.
-      kernel_init: of the kernels, an entry of INITIALIZERS.
-      relu_skip: a residual block adds to relu(x) instead of to x, as code does whose first ReLU works in place.
-      remat: see `_rematerialised`.
-      dtype: of the computation.
+      stages: number of 4 x 4 convolutions of stride 2; the total stride is 2 ** stages.
+      batch_norm: normalize after every convolution that a ReLU follows, and at the end of a residual block.
+      weight_norm: normalize the kernel of every convolution.
+      kernel_init: name of the kernels' initializer, an entry of INITIALIZERS.
+      relu_skip: let a residual block add to relu(x) instead of to x, as code does whose first ReLU works in place.
+      remat: compute residual blocks again for the gradient, which takes less memory and more time.
+      dtype: type that the network computes in.
     """
 
     features: int
@@ -61,7 +61,7 @@ class _DeepMind(nn.Module):
         return layer(features, size, stride, use_bias, **options)
 
     def _normed(self, x: jax.Array, train: bool, *layer: Any, use_bias: bool = True) -> jax.Array:
-        """A layer, and batch norm if that is on: the layer's bias would have no effect before it."""
+        """Apply a layer, then batch norm if that is on, before which a bias would have no effect."""
         x = self._layer(*layer, use_bias=use_bias and not self.batch_norm)(x)
         if not self.batch_norm:
             return x
@@ -81,11 +81,11 @@ class _DeepMind(nn.Module):
 
 
 class DeepMindEncoder(_DeepMind):
-    """Strided convolutions, a 3 x 3, the residual blocks, and a 1 x 1 to `features`; the fields are `_DeepMind`'s."""
+    """Encoder of strided convolutions, a 3 x 3, residual blocks, and a 1 x 1 to `features`; fields: `_DeepMind`'s."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, H, W, C) -> (B, H / 2 ** stages, W / 2 ** stages, features)."""
+        """Encode: (B, H, W, C) -> (B, H / 2 ** stages, W / 2 ** stages, features)."""
         for stage in range(self.stages):
             width = self.width if stage else max(1, self.width // 2)
             x = nn.relu(self._normed(x, train, Conv, width, 4, 2))
@@ -94,11 +94,11 @@ class DeepMindEncoder(_DeepMind):
 
 
 class DeepMindDecoder(_DeepMind):
-    """A 3 x 3, the residual blocks, and transposed convolutions to `features`; the fields are `_DeepMind`'s."""
+    """Decoder of a 3 x 3, residual blocks, and transposed convolutions to `features`; fields: `_DeepMind`'s."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, h, w, D) -> (B, h * 2 ** stages, w * 2 ** stages, features)."""
+        """Decode: (B, h, w, D) -> (B, h * 2 ** stages, w * 2 ** stages, features)."""
         x = self._residual_blocks(self._normed(x, train, Conv, self.width, 3), train)
         for stage in range(self.stages - 1, 0, -1):
             width = self.width if stage > 1 else max(1, self.width // 2)
@@ -109,19 +109,19 @@ class DeepMindDecoder(_DeepMind):
 
 
 class _OpenAI(nn.Module):
-    """The networks of DALL-E's discrete VAE (Ramesh et al. 2021, appendix A.1).
+    """Networks of DALL-E's discrete VAE (Ramesh et al. 2021, appendix A.1).
 
-    Groups of residual bottleneck blocks, widths `width` times 1, 2, 4, ... outwards from the image, max-pooling
-    or nearest upsampling by 2 between groups.
+    They are groups of residual bottleneck blocks. The group next to the image has `width` channels, each further one
+    twice as many. Between groups the encoder has max-pooling by 2, the decoder nearest-neighbor upsampling.
 
     Attributes:
       features: channels of the result, given by the model.
       width: channels of the group next to the image, a multiple of 4.
-      groups: number of groups; the whole stride is 2 ** (groups - 1).
+      groups: number of groups; the total stride is 2 ** (groups - 1).
       blocks: residual blocks per group.
-      kernel_init: of the kernels, an entry of INITIALIZERS.
-      remat: see `_rematerialised`.
-      dtype: of the computation.
+      kernel_init: name of the kernels' initializer, an entry of INITIALIZERS.
+      remat: compute blocks again for the gradient, which takes less memory and more time.
+      dtype: type that the network computes in.
     """
 
     features: int
@@ -141,7 +141,10 @@ class _OpenAI(nn.Module):
         return Conv(features, kernel_size, kernel_init=self.kernel_init, dtype=self.dtype)
 
     def _block(self, x: jax.Array, shape: tuple[int, tuple[int, ...]]) -> jax.Array:
-        """id(x) + gain * four convolutions of shape (width, kernel sizes), the gain 1 / (number of blocks) ** 2."""
+        """Apply a residual block of `shape` (width, kernel sizes): id(x) + gain * four convolutions, each after a ReLU.
+
+        The gain is 1 / (number of all blocks) ** 2. Where the width changes, id is a 1 x 1 convolution.
+        """
         (width, kernel_sizes), y = shape, x
         for kernel_size, features in zip(kernel_sizes, 3 * (width // 4,) + (width,)):
             y = self._conv(features, kernel_size)(nn.relu(y))
@@ -157,11 +160,11 @@ class _OpenAI(nn.Module):
 
 
 class OpenAIEncoder(_OpenAI):
-    """A 7 x 7 stem, the groups, a 1 x 1 to `features`; the fields are `_OpenAI`'s."""
+    """Encoder of a 7 x 7 stem, the groups, and a 1 x 1 to `features`; fields: `_OpenAI`'s."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, H, W, C) -> (B, H / 2 ** (groups - 1), W / 2 ** (groups - 1), features)."""
+        """Encode: (B, H, W, C) -> (B, H / 2 ** (groups - 1), W / 2 ** (groups - 1), features)."""
         x = self._conv(self.width, 7)(x)
         for group in range(self.groups):
             if group:
@@ -171,11 +174,11 @@ class OpenAIEncoder(_OpenAI):
 
 
 class OpenAIDecoder(_OpenAI):
-    """The groups from the widest to the narrowest, a 1 x 1 to `features`; the fields are `_OpenAI`'s."""
+    """Decoder of the groups, from the widest to the narrowest, and a 1 x 1 to `features`; fields: `_OpenAI`'s."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, h, w, D) -> (B, h * 2 ** (groups - 1), w * 2 ** (groups - 1), features)."""
+        """Decode: (B, h, w, D) -> (B, h * 2 ** (groups - 1), w * 2 ** (groups - 1), features)."""
         x = x.astype(self.dtype)
         for group in reversed(range(self.groups)):
             x = self._group(x, self.width * 2**group, (1, 3, 3, 3))

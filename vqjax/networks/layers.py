@@ -1,12 +1,4 @@
-"""Convolutions, exact on every back end and quick on all of them; pooling, dropout, batch norm.
-
-XLA's CPU back end runs strided and transposed convolutions, and above all their weight gradients, on a
-slow path. On CPU the same sums are therefore written as products of matrices: with the patches under the
-kernel, if its stride divides it, or, where channels are many, by minimal filtering. Parameters are the same
-everywhere. Which of them a program has is decided when it is lowered for a platform, so that an export made on a
-CPU has each platform's own.
-A 1 x 1 convolution is such a product itself.
-"""
+"""Layers: convolutions, which `vqjax.ops` computes, dropout and batch norm."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +10,7 @@ import jax.numpy as jnp
 from vqjax.ops import axes
 from vqjax.ops.conv import conv, conv_transpose
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}  # of the computation
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}  # types that networks compute in
 INITIALIZERS = {
     "lecun": nn.initializers.lecun_normal(),
     "xavier": nn.initializers.xavier_uniform(),
@@ -27,35 +19,39 @@ INITIALIZERS = {
 
 
 def dropout(x: jax.Array, rate: float, keys: jax.Array | None) -> jax.Array:
-    """x (B, ...) with a share `rate` of each example set to 0 by its key (B,), the rest scaled up; without keys, x."""
+    """Set a share of each example to 0 and scale up the rest; without keys, return x.
+
+    Args:
+      x: (B, ...).
+      rate: the share, in [0, 1).
+      keys: a PRNG key per example, (B,), or None.
+    """
     if keys is None or not rate:
         return x
-    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
-    return x * (kept / (1 - rate)).astype(x.dtype)
+    keep_mask = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
+    return x * (keep_mask / (1 - rate)).astype(x.dtype)
 
 
 def get_or_create_param(module: nn.Module, name: str, initializer: Callable, *arguments: Any) -> jax.Array:
-    """As `module.param`, which each time traces the initializer of what is there already: to compare shapes, as here
-    nothing does.
-    """
+    """Like `module.param`, but skips re-tracing the initializer when the parameter exists."""
     if module.has_variable("params", name):
-        found: jax.Array = module.get_variable("params", name)
-        return found
+        param: jax.Array = module.get_variable("params", name)
+        return param
     return module.param(name, initializer, *arguments)  # type: ignore[no-any-return]
 
 
 class _Convolution(nn.Module):
-    """What both layers share: the kernel (weight-normalised or not), the bias, the compute dtype.
+    """Base of both convolutions: the kernel, with or without weight norm, the bias and the compute dtype.
 
     Attributes:
       features: output channels O.
       kernel_size: k, for a k x k kernel.
       stride: s.
-      use_bias: add a bias, zero at first.
-      weight_norm: kernel = scale * v / ||v|| per output channel (Salimans & Kingma 2016, eq. 2); the
-        scale starts at ||v||, so that the layer starts as the one without weight norm.
-      kernel_init: an entry of INITIALIZERS.
-      dtype: of the computation; parameters are float32.
+      use_bias: add a bias, initially zero.
+      weight_norm: use kernel = scale * v / ||v|| per output channel (Salimans & Kingma 2016, eq. 2). The initial scale
+        is ||v||, so that the layer starts as the one without weight norm.
+      kernel_init: name of the kernel's initializer, an entry of INITIALIZERS.
+      dtype: type that the layer computes in; parameters are float32.
     """
 
     features: int
@@ -74,7 +70,7 @@ class _Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, H, W, C) -> (B, H / s, W / s, O), or (B, s H, s W, O) transposed."""
+        """Convolve: (B, H, W, C) -> (B, H / s, W / s, O); transposed, to (B, s H, s W, O)."""
         k = self.kernel_size
         kernel = get_or_create_param(self, "kernel", self._initializer, (k, k, x.shape[-1], self.features))
         if self.weight_norm:
@@ -87,14 +83,14 @@ class _Convolution(nn.Module):
 
 
 class Conv(_Convolution):
-    """2-D convolution; see `conv` for its padding and `_Convolution` for its fields."""
+    """2-D convolution, padded as `ops.conv.conv`; the fields are `_Convolution`'s."""
 
 
 class ConvTranspose(_Convolution):
-    """2-D transposed convolution, k = 2 s; see `conv_transpose`."""
+    """2-D transposed convolution with k = 2 s, see `ops.conv.conv_transpose`; the fields are `_Convolution`'s."""
 
     def _initializer(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        # An output pixel sums over (k / s)^2 taps of each channel: scale the kernel by that fan-in.
+        # An output pixel sums over (k / s)^2 taps of each channel: the initializer must see that fan-in.
         (k, _, c, o), s = shape, self.stride
         kernel = INITIALIZERS[self.kernel_init](key, (k // s, k // s, c, s * s * o))
         return kernel.reshape(k // s, k // s, c, s, s, o).transpose(0, 3, 1, 4, 2, 5).reshape(shape)
@@ -104,11 +100,11 @@ class ConvTranspose(_Convolution):
 
 
 class BatchNorm(nn.Module):
-    """Batch norm; in training by the statistics of the global batch, over all devices.
+    """Batch norm. In training it uses the statistics of the global batch, over all devices.
 
     Attributes:
-      dtype: of the computation; statistics are float32.
-      affine: with a scale and a shift per channel.
+      dtype: type that the layer computes in; statistics are float32.
+      affine: learn a scale and a shift per channel.
     """
 
     dtype: Any
@@ -116,7 +112,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(..., C) -> the same shape."""
+        """Normalize each channel: (..., C) -> (..., C). `train`: by the batch, else by the running statistics."""
         axis = axes.BATCH if train and not self.is_initializing() else None
         options = {"use_scale": self.affine, "use_bias": self.affine, "momentum": 0.9, "dtype": self.dtype}
         return nn.BatchNorm(not train, axis_name=axis, name="norm", **options)(x)

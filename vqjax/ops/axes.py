@@ -1,3 +1,3 @@
-"""Names of axes that compiled functions share."""
+"""Names of the axes that compiled functions share."""
 
-BATCH = "batch"  # the devices, over which batches are divided, gradients averaged and batch norm takes its statistics
+BATCH = "batch"  # the devices: they divide a batch, average gradients and share the statistics of batch norm

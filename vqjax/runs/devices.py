@@ -32,7 +32,7 @@ class DeviceLayout(abc.ABC):
         self._local = [device for device in self.devices if device.process_index == jax.process_index()]
 
     def _known(self, function: Callable) -> Callable:
-        return trace_for(self.devices[0].platform, function)
+        return trace_for(self.devices[0], function)
 
     @abc.abstractmethod
     def compile(self, function: Callable, donate: bool = False, sharded: bool = False, fixed: bool = False) -> Callable:
@@ -130,16 +130,6 @@ def _first(tree: Any) -> Any:
 _IN_FLIGHT = 8
 
 PARALLEL: dict[str, type[DeviceLayout]] = {"pmap": Pmap, "shard_map": ShardMap}
-
-
-def jit_fast_compile(function: Callable, level: int = 1) -> Any:
-    """Compiled for a few calls: on CPUs in a third of the time, to the same bits.
-
-    For one call level 0 of LLVM's optimizations takes two thirds of that, or less, to all but the last bits; then ten
-    million random numbers are a second's work.
-    """
-    known = trace_for(jax.default_backend(), function)
-    return jax.jit(known, compiler_options={"xla_backend_optimization_level": level} if on_cpu() else {})
 
 
 _asked = True  # whether the number of CPU devices is a user's, or JAX's own

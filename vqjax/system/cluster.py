@@ -1,4 +1,4 @@
-"""Where a process finds the others that train with it, as it is told."""
+"""The place of a process among those that train together."""
 
 import os
 from typing import NamedTuple
@@ -7,12 +7,12 @@ from vqjax.system.errors import InputError
 
 
 class ClusterSpec(NamedTuple):
-    """Where the others are, and which one this is.
+    """The other processes, and the number of this one.
 
     Attributes:
-      coordinator: HOST:PORT of the first process; "": as the cluster says.
-      processes: how many there are; 0: as the cluster says.
-      process: the number of this one, from 0; -1: as the cluster says.
+      coordinator: HOST:PORT of the first process; "": the cluster tells.
+      processes: number of processes; 0: the cluster tells.
+      process: number of this process, from 0; -1: the cluster tells.
     """
 
     coordinator: str
@@ -21,9 +21,14 @@ class ClusterSpec(NamedTuple):
 
 
 def cluster_spec(coordinator: str, processes: int, process: int, distributed: bool) -> ClusterSpec | None:
-    """What the flags of a command say, or else the environment; None: a process of its own.
+    """Return the cluster that flags, or else the environment, describe; None for a process on its own.
 
-    Raises InputError if only a part of it is said.
+    Args:
+      coordinator, processes, process: see ClusterSpec; the flags, with the values that leave it to the environment.
+      distributed: the cluster (SLURM, Open MPI, Kubernetes) tells what neither says.
+
+    Raises:
+      InputError: only a part is given.
     """
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS", "")
     processes = processes or _number("JAX_NUM_PROCESSES", 0)
@@ -35,14 +40,14 @@ def cluster_spec(coordinator: str, processes: int, process: int, distributed: bo
     if not coordinator or not 0 <= process < processes:
         raise InputError(
             f"--coordinator={coordinator} --processes={processes} --process={process}: expected HOST:PORT of the first "
-            "process, how many\nthere are, and the number of this one, from 0; or --distributed alone under SLURM, "
-            "Open MPI or Kubernetes"
+            "process, their\nnumber, and the number of this one, from 0; or --distributed alone under SLURM, Open MPI "
+            "or Kubernetes"
         )
     return ClusterSpec(coordinator, processes, process)
 
 
 def _number(name: str, default: int) -> int:
-    """Of the environment. Raises InputError if it is none."""
+    """Return the number in an environment variable. Raises InputError if it is no number."""
     value = os.environ.get(name, "")
     if value and not value.isdecimal():
         raise InputError(f"{name}={value}: expected a whole number")

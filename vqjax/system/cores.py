@@ -4,5 +4,5 @@ import os
 
 
 def num_cores() -> int:
-    """How many of them this process may use, where the system tells; else all."""
+    """Number of cores that this process may use; of all cores, where the system does not tell."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

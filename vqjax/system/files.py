@@ -1,4 +1,4 @@
-"""Files that someone reads appear whole or not at all."""
+"""Files that appear whole or not at all."""
 
 import contextlib
 import errno
@@ -14,25 +14,27 @@ from typing import Any
 
 from vqjax.system.errors import InputError
 from vqjax.system.paths import absolute_path
+from vqjax.system.terminal import printable
 
 
 class WriteError(OSError):
-    """What could not be written, why, and how much room there is."""
+    """A path that could not be written: why, and how much room there is."""
 
     def __init__(self, path: Path, error: OSError, needed: int = 0):
-        """`needed` bytes, if that is known."""
+        """Create the error from another one; `needed` is the number of bytes, if it is known."""
         super().__init__(error.errno or errno.EIO, error.strerror or str(error), str(path))
         self.needed = needed
 
     def __str__(self) -> str:
-        there = next((place for place in Path(self.filename).parents if place.is_dir()), Path.cwd())
+        directory = next((parent for parent in Path(self.filename).parents if parent.is_dir()), Path.cwd())
         needed = f"{self.needed:,} bytes needed, " if self.needed else ""
-        return f"{self.filename} cannot be written to: {self.strerror}\n{needed}{shutil.disk_usage(there).free:,} free"
+        free = f"{shutil.disk_usage(directory).free:,} bytes free"
+        return f"{printable(self.filename)} cannot be written to: {self.strerror}\n{needed}{free}"
 
 
 @contextlib.contextmanager
 def wrap_write_errors(path: Path, needed: int = 0) -> Iterator[None]:
-    """While entered, an OSError is Unwritten, of that path."""
+    """Turn an OSError inside the block into a WriteError of `path`."""
     try:
         yield
     except WriteError:
@@ -43,12 +45,13 @@ def wrap_write_errors(path: Path, needed: int = 0) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_write(path: Path, durable: bool = False) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, with its suffix, that takes its place when the block ends well.
+    """Yield a temporary path beside `path`, with its suffix, that replaces it when the block ends well.
 
-    If it is to be `durable`, the file is there even if the machine loses power right after. Raises Unwritten.
+    If it is `durable`, the file is there even if the machine loses power right after. A link at `path` is replaced; the
+    file that it points to stays as it is. Raises WriteError.
     """
-    temporary = _temporary(path.with_suffix(""), path.suffix)
     with wrap_write_errors(path):
+        temporary = _temporary(path.with_suffix(""), path.suffix)
         try:
             yield temporary
             if durable:
@@ -61,29 +64,41 @@ def atomic_write(path: Path, durable: bool = False) -> Iterator[Path]:
 
 
 def _temporary(path: Path, suffix: str = "") -> Path:
-    """A hidden name beside a path; what a process that was killed has left under such a name is removed."""
+    """Return a hidden path beside `path`, at which nothing lies, not even a link.
+
+    It has the number of this process. Temporary files of processes that were killed are removed.
+    """
     stem = f".{path.name}.tmp"
-    for left in path.parent.glob(f"{glob.escape(stem)}*{glob.escape(suffix)}"):
-        number = left.name.removeprefix(stem).removesuffix(suffix)
-        if number.isdecimal() and not _runs(int(number)):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    for remnant in path.parent.glob(f"{glob.escape(stem)}*{glob.escape(suffix)}"):
+        number = remnant.name.removeprefix(stem).removesuffix(suffix)
+        if number.isdecimal() and (int(number) == os.getpid() or not _is_running(int(number))):
+            _remove(remnant)
     return path.with_name(f"{stem}{os.getpid()}{suffix}")
 
 
-def _runs(process: int) -> bool:
-    """Whether a process of this number runs, as far as can be told."""
+def _remove(path: Path) -> None:
+    """Remove a directory or a file, or a link but not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    """Return whether a process of this number may be running."""
     if os.name != "posix":
         return True
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # another user's
+    except OSError:  # it is another user's
         return True
     return True
 
 
 def _sync(path: Path) -> None:
+    """Wait until a file or directory is on the disk."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -92,7 +107,7 @@ def _sync(path: Path) -> None:
 
 
 def require_empty_directory(out: str | Path, expected: str = "an empty directory or none") -> Path:
-    """The directory of --out. Raises InputError unless it is empty or not there."""
+    """Return the absolute path of the directory --out. Raises InputError unless it is empty or does not exist."""
     directory = absolute_path(out, "--out")
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise InputError(f"--out={out} is in use: expected {expected}")
@@ -101,10 +116,10 @@ def require_empty_directory(out: str | Path, expected: str = "an empty directory
 
 @contextlib.contextmanager
 def atomic_directory(directory: Path) -> Iterator[Path]:
-    """Yields a temporary directory whose files are in `directory`, new or empty, when the block ends well.
+    """Yield a temporary directory whose files are in `directory`, new or empty, when the block ends well.
 
-    A new one appears whole. An empty one stays what it is, be it a mount point or the current directory. Raises
-    Unwritten.
+    A new directory appears whole. An empty one may be a mount point or the current directory: it stays, and gets the
+    files one by one. Raises WriteError.
     """
     directory = directory.resolve()
     with wrap_write_errors(directory):
@@ -124,7 +139,7 @@ def atomic_directory(directory: Path) -> Iterator[Path]:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON, in which a number that is not finite is null: JSON has no NaN."""
+    """Return a value as JSON. Numbers that are not finite become null, as JSON has no NaN."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -137,17 +152,17 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, durably. Raises Unwritten."""
+    """Write `value` as indented JSON, durably. Raises WriteError."""
     with atomic_write(path, durable=True) as temporary:
         temporary.write_text(to_json(value, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file."""
+    """Return the value in a JSON file."""
     return json.loads(path.read_text())
 
 
 def file_checksum(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

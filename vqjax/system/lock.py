@@ -1,9 +1,9 @@
-"""The lock of a workdir: one process at a time trains there.
+"""Lock of a workdir: one process at a time trains there.
 
-.lock    JSON of who has it: host, process, since when; gone when the run ends
+.lock    JSON of the process that holds it: host, process, since when; removed when the run ends
 
-What counts is the kernel's lock on the file. It goes with its process, however that ends: a file that is left behind
-locks nothing.
+The lock is the kernel's, on the file. It goes with its process, however that ends: a file that is left behind locks
+nothing.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vqjax.system.errors import InputError
+from vqjax.system.terminal import printable
 
 try:
     import fcntl
@@ -23,54 +24,54 @@ except ImportError:  # Windows has none
     fcntl = None  # type: ignore[assignment]
 
 _NAME = ".lock"
-_PATIENCE = 1.0  # seconds until whoever has just locked the file must have written who it is
+_PATIENCE = 1.0  # seconds that a process which has just locked the file has to write its name into it
 
 
 @contextlib.contextmanager
 def lock_directory(directory: Path) -> Iterator[None]:
-    """While entered, nobody else enters for the directory. It is made if need be, and is gone after if it stayed empty.
+    """Keep other processes out of the directory inside the block. It is created, and removed again if it stays empty.
 
-    Where nothing can be locked, on Windows and where one cannot write, nothing is: what writes there later says why.
+    Nothing is locked where that is impossible: on Windows, and where one cannot write, which whatever is written there
+    later will report.
 
     Raises:
-      InputError: another process has it, with its host and number.
+      InputError: another process holds the lock, with its host and number; or the lock file is a link or a directory.
     """
     path = directory / _NAME
-    made = [parent for parent in path.parents if not parent.exists()]
+    missing = [parent for parent in path.parents if not parent.exists()]
     file = _lock(path) if fcntl else None
     try:
         yield
     finally:
         if file:
             _unlock(file, path)
-        for parent in made:
+        for parent in missing:
             with contextlib.suppress(OSError):  # not empty, or not there
                 parent.rmdir()
 
 
 def _lock(path: Path) -> IO[str] | None:
-    """The file, open and locked; None if that cannot be."""
+    """Return the lock file, open and locked; None where that is impossible."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        file = _open(path)
     except OSError:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         with file:
-            holder = _described(_holder(file, _PATIENCE))
+            holder = _describe(_read_holder(file, _PATIENCE))
         raise InputError(
-            f"--workdir={path.parent} is in use by {holder}\nExpected another workdir, or that one to have ended"
+            f"--workdir={path.parent} is in use by {holder}\nChoose another workdir, or wait until that process ends"
         ) from None
     except OSError:  # a disk without locks
         file.close()
         return None
-    if not _is(file, path):  # whoever had it has removed it in the meantime
+    if not _is_at(file, path):  # its holder has removed it in the meantime
         file.close()
         return _lock(path)
-    if before := _holder(file):
-        print(f"{path} was left behind by {_described(before)}; taken over")
+    if former := _read_holder(file):
+        print(printable(f"{path} was left behind by {_describe(former)}; taken over"))
     with contextlib.suppress(OSError):  # a full disk: it is locked all the same
         file.truncate(0)
         file.write(json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": time.ctime()}))
@@ -78,25 +79,34 @@ def _lock(path: Path) -> IO[str] | None:
     return file
 
 
+def _open(path: Path) -> IO[str]:
+    """Open the lock file, or create it. A link is not followed: it might be to a file of the user's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise InputError(f"{path} is a link or a directory, which the lock of a run never is\nRemove it")
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+    return os.fdopen(number, "a+")
+
+
 def _unlock(file: IO[str], path: Path) -> None:
-    """Removes the file, and then lets it go: who gets it then sees that it is no longer the one of that name."""
+    """Remove the file, then release it: whoever locks it next sees that it is no longer at its path."""
     with contextlib.suppress(OSError):
-        if _is(file, path):
+        if _is_at(file, path):
             path.unlink()
     with contextlib.suppress(OSError):
         file.close()
 
 
-def _is(file: IO[str], path: Path) -> bool:
-    """Whether an open file is the one that is there now."""
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Return whether an open file is the one that is at the path now."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
     except FileNotFoundError:
         return False
 
 
-def _holder(file: IO[str], patience: float = 0.0) -> dict[str, Any]:
-    """What a lock says of who has it, {} if nothing, after so many seconds of asking again."""
+def _read_holder(file: IO[str], patience: float = 0.0) -> dict[str, Any]:
+    """Return the description of its holder in a lock file; {} if there is none after `patience` seconds."""
     until = time.monotonic() + patience
     while True:
         file.seek(0)
@@ -108,7 +118,7 @@ def _holder(file: IO[str], patience: float = 0.0) -> dict[str, Any]:
         time.sleep(0.02)
 
 
-def _described(holder: dict[str, Any]) -> str:
+def _describe(holder: dict[str, Any]) -> str:
     if not holder:
         return "another process"
     return f"process {holder.get('process')} on {holder.get('host')}, since {holder.get('since')}"

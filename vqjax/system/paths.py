@@ -1,4 +1,4 @@
-"""What a user gives as a path: each goes through here."""
+"""Paths that a user gives."""
 
 import os
 import re
@@ -6,11 +6,14 @@ from pathlib import Path
 
 from vqjax.system.errors import InputError
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # gs://…, as Path has it too; one letter is a drive
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # gs://…, also as Path prints it; one letter is a drive
 
 
 def expand_path(path: str | Path, key: str) -> Path:
-    """A path of this machine, `~` expanded. Raises InputError, naming the key, for what is none, such as gs://…."""
+    """Return a path of this machine, with `~` expanded.
+
+    Raises InputError, which names `key`, for an address such as gs://… and for text that is no path.
+    """
     text = str(path)
     if _ADDRESS.match(text):
         raise InputError(f"{key}={text}: expected a path of this machine, or one that is mounted on it, not an address")
@@ -23,13 +26,13 @@ def expand_path(path: str | Path, key: str) -> Path:
 
 
 def absolute_path(path: str | Path, key: str) -> Path:
-    """As `expanded`, and absolute."""
+    """Return the absolute path of `expand_path`."""
     return expand_path(path, key).absolute()
 
 
 def cache_root() -> Path:
-    """The directory of what may be deleted at any time: XDG_CACHE_HOME/vqjax, else ~/.cache/vqjax.
+    """Return the directory of all caches, XDG_CACHE_HOME/vqjax or ~/.cache/vqjax, which may be deleted at any time.
 
-    Raises InputError if that is no path of this machine, or there is no home.
+    Raises InputError if XDG_CACHE_HOME is no path of this machine, or there is no home directory.
     """
     return absolute_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME") / "vqjax"

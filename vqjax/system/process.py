@@ -1,4 +1,4 @@
-"""What the commands share: how they are called, and how they end, with a status and without a traceback."""
+"""The process of a command: its settings, its exit status, and errors in one line instead of a traceback."""
 
 import errno
 import os
@@ -9,50 +9,55 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from vqjax.system import compilation, memory, signals
+from vqjax.system import compilation, memory, signals, terminal
 from vqjax.system.errors import InputError
 from vqjax.system.files import WriteError
 
-# What is wrong with a place, not with the program.
-_PLACES = (
+# Errors of a path that the user can mend, not faults of the program.
+_PATH_ERRORS = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
     *(errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)),
 )
-OUTPUT_UNREAD = 128 + 13  # the status where nobody reads any more what is printed, as of a program that SIGPIPE ends
-Main = Callable[[Sequence[str]], int | None]  # arguments, less the command's name -> the exit status, None being 0
+OUTPUT_UNREAD = 128 + 13  # the status of a program that SIGPIPE ends: nobody reads its output any more
+Main = Callable[[Sequence[str]], int | None]  # arguments, without the command's name -> exit status, None being 0
 
 
 def exit_status(main: Callable[[], int | None]) -> int:
-    """What `main` returns, None being 0; 2 after an InputError, or an OSError that is of a place, and not the program's
-    fault, which are shown; 130 if Ctrl-C stopped it; UNREAD.
+    """Call `main` and return the exit status of the process.
 
-    Whatever it writes must appear whole or not at all.
+    It is the result of `main` (None counts as 0); 2 after an InputError, an OSError that a user can mend or
+    JAX_PLATFORMS without a device, which are printed in a few lines; 130 after Ctrl-C; OUTPUT_UNREAD, in silence, if
+    nobody reads the output any more. Other errors are faults of the program, and keep their traceback. Whatever `main`
+    writes must appear whole or not at all.
     """
     try:
-        returned = main() or 0
+        status = main() or 0
         sys.stdout.flush()
-        return returned
+        return status
     except (InputError, WriteError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except OSError as error:
-        if isinstance(error, BrokenPipeError) and _unread():
+        if isinstance(error, BrokenPipeError) and _output_is_unread():
             return OUTPUT_UNREAD
-        if error.errno not in _PLACES or error.filename is None:
+        if error.errno not in _PATH_ERRORS or error.filename is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
+        return _refuse(f"{terminal.printable(str(error.filename))}: {error.strerror}")
     except KeyboardInterrupt:
         return 130
     except (RuntimeError, AssertionError):
-        if not (platforms := _without_device()):
+        if not (platforms := _platforms_without_device()):
             raise
-        print(f"error: JAX_PLATFORMS={platforms}: JAX finds no such device", file=sys.stderr)
-        return 2
+        return _refuse(f"JAX_PLATFORMS={platforms}: JAX finds no such device; unset it to use what there is")
 
 
-def _unread() -> bool:
-    """Whether nobody reads any more what is printed, as after `| head`; from then on it is lost without a word."""
+def _refuse(message: str) -> int:
+    """Print an error, and return its exit status."""
+    print(f"error: {terminal.printable_lines(message)}", file=sys.stderr)
+    return 2
+
+
+def _output_is_unread() -> bool:
+    """Return whether nobody reads the output any more, as after `| head`. If so, further output is dropped."""
     try:
         print(flush=True)
     except BrokenPipeError:
@@ -61,8 +66,8 @@ def _unread() -> bool:
     return False
 
 
-def _without_device() -> str:
-    """The platforms that a user has named, if JAX finds no device of them; else ""."""
+def _platforms_without_device() -> str:
+    """Return the platforms in JAX_PLATFORMS if JAX finds no device of them, else ""."""
     platforms = os.environ.get("JAX_PLATFORMS", "")
     try:
         if platforms and "jax" in sys.modules:
@@ -73,15 +78,16 @@ def _without_device() -> str:
 
 
 def _interrupt(number: int, frame: Any) -> None:
-    """Raises KeyboardInterrupt; a moment later where Python would print and forget it, as in JAX's callback of gc."""
-    if any(each.f_code.co_name == "_xla_gc_callback" for each, _ in traceback.walk_stack(frame)):
+    """Raise KeyboardInterrupt; inside JAX's callback of gc, where Python would print and forget it, a moment later."""
+    if any(caller.f_code.co_name == "_xla_gc_callback" for caller, _ in traceback.walk_stack(frame)):
         threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
     else:
         signal.default_int_handler(number, frame)
 
 
 def run_command(main: Main) -> NoReturn:
-    """Ends the process with the status of `main`, called with the command line's arguments."""
+    """End the process with the exit status of `main`, called with the command line's arguments."""
+    terminal.escape_unencodable()
     compilation.enable_compilation_cache()
     memory.retain_freed_memory()
     signals.allow_exit()

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop, or to save."""
+"""Signals that ask a run to stop or to save."""
 
 import multiprocessing
 import os
@@ -10,54 +10,53 @@ from typing import Any
 
 _STOP = ("SIGINT", "SIGTERM", "SIGHUP")
 _SAVE = "SIGUSR1"
-
-
-_own = False
+_exit_allowed = False
 
 
 def allow_exit() -> None:
-    """From now on the process is known to be there for a command alone: it may be ended."""
-    global _own
-    _own = True
+    """Let signals end this process, as it runs one command and nothing else."""
+    global _exit_allowed
+    _exit_allowed = True
 
 
 def exit_allowed() -> bool:
-    """Whether `own_process` has said so."""
-    return _own
+    """Return whether signals may end this process, see `allow_exit`."""
+    return _exit_allowed
 
 
 class Stopped(Exception):
-    """What takes long is left for a signal, and not finished."""
+    """A signal asked to stop, and a long operation was given up."""
 
 
 class SignalHandler:
-    """While entered, SIGINT, SIGTERM and SIGHUP ask to stop, SIGUSR1 asks to save; those that a platform has.
+    """Context in which SIGINT, SIGTERM and SIGHUP ask to stop, and SIGUSR1 asks to save, where the platform has them.
 
-    A thread answers at once, even while the main one is in a long call outside Python, as a compilation is: with a
-    line that says what will happen; or, where nothing would be lost, and at a second signal, by the end of the process,
-    with status 128 + its number. In a process that is not its own, such as a notebook's, the signal then does what it
-    would have done without. Outside the main thread, where Python handles no signals, nothing is handled.
+    A thread answers at once, even while the main thread is in a long call outside Python, such as a compilation. It
+    says what will happen. If nothing would be lost, and at a second signal, it ends the process with status 128 + the
+    signal's number. In a process that must not end, such as a notebook's, the signal has its usual effect instead.
+    Outside the main thread Python handles no signals, and the context does nothing.
 
     Attributes:
-      signal: the number of the one that asks to stop; 0 if none came.
-      losing: whether the end of the process would lose something. Where it would, the main thread looks at `signal`.
+      signal: number of the signal that asked to stop; 0 if none did.
+      has_unsaved_steps: whether steps would be lost with the process. Then it is the main thread that must look at
+        `signal`, or call `check`.
     """
 
     def __init__(self) -> None:
         self.signal, self.has_unsaved_steps = 0, False
-        self._save = False
-        self._previous: dict[int, Any] = {}
+        self._save_requested = False
+        self._previous: dict[int, Any] = {}  # handlers, by the numbers of their signals
 
     def __enter__(self) -> "SignalHandler":
         if threading.current_thread() is not threading.main_thread():
             return self
-        self._told, self._listener = False, socket.socketpair()
+        self._announced, self._listener = False, socket.socketpair()
         self._listener[1].setblocking(False)
         self._wakeup = signal.set_wakeup_fd(self._listener[1].fileno(), warn_on_full_buffer=False)
         for number in filter(None, (getattr(signal, name, None) for name in (*_STOP, _SAVE))):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has SIGHUP ignored
-                self._previous[number] = signal.signal(number, self._note)
-        threading.Thread(target=self._answer, args=(self._listener[0],), name="signals", daemon=True).start()
+                self._previous[number] = signal.signal(number, self._handle)
+        threading.Thread(target=self._listen, args=(self._listener[0],), name="signals", daemon=True).start()
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -71,19 +70,20 @@ class SignalHandler:
             end.close()
 
     def check(self) -> None:
-        """Raises Stopped if a signal asked to stop."""
+        """Raise Stopped if a signal asked to stop."""
         if self.signal:
             raise Stopped
 
     def asked_to_save(self) -> bool:
-        """Whether a signal asked to save since this was last called."""
-        asked, self._save = self._save, False
-        return asked
+        """Return whether a signal asked to save since the last call."""
+        requested, self._save_requested = self._save_requested, False
+        return requested
 
-    def _note(self, number: int, frame: Any) -> None:
+    def _handle(self, number: int, frame: Any) -> None:
+        """Note a signal, in the main thread, between two operations of Python."""
         if number == getattr(signal, _SAVE, None):
-            self._save = True
-        elif _own or (self.has_unsaved_steps and not self.signal):
+            self._save_requested = True
+        elif _exit_allowed or (self.has_unsaved_steps and not self.signal):
             self.signal = number
         elif callable(handler := self._previous[number]):
             handler(number, frame)
@@ -91,42 +91,43 @@ class SignalHandler:
             signal.signal(number, handler)
             signal.raise_signal(number)
 
-    def _answer(self, signals: socket.socket) -> None:
-        """In the thread: what comes over the socket are the numbers of the signals, from their C handler."""
+    def _listen(self, numbers: socket.socket) -> None:
+        """Answer the signals, in the thread: the C handler writes their numbers to the socket."""
         while True:
             try:
-                received = signals.recv(1)
+                received = numbers.recv(1)
             except OSError:  # closed
                 return
             if not received:
                 return
-            self._tell(signal.Signals(received[0]))
+            self._answer(signal.Signals(received[0]))
 
-    def _tell(self, number: signal.Signals) -> None:
+    def _answer(self, number: signal.Signals) -> None:
+        """Say what will happen, and end the process if nothing is to be saved."""
         if number not in self._previous:
             return
         if number.name == _SAVE:
             _say("SIGUSR1: saving after this step")
-        elif self._told or not self.has_unsaved_steps:
-            if _own:
-                _say("stopped at once" if self._told else stop_message(number))
-                _end(128 + number)
+        elif self._announced or not self.has_unsaved_steps:
+            if _exit_allowed:
+                _say("stopped at once" if self._announced else stop_message(number))
+                _end_process(128 + number)
         else:
-            self._told = True
-            _say(f"{number.name}: stopping after this step; again to quit without saving")
+            self._announced = True
+            _say(f"{number.name}: stopping after this step; send it again to quit without saving")
 
 
 def stop_message(number: int) -> str:
-    """What is said at the end of a run that a signal has stopped."""
-    return f"stopped by {signal.Signals(number).name}; the same command goes on from here"
+    """Return the last line of a run that the signal of this number has stopped."""
+    return f"stopped by {signal.Signals(number).name}; run the same command to resume"
 
 
 def _say(text: str) -> None:
     print(f"\n{text}" if sys.stdout.isatty() else text, flush=True)  # on a terminal a bar or ^C stands in the line
 
 
-def _end(status: int) -> None:
-    """Ends the process wherever it is: what is half written lies under a temporary name."""
+def _end_process(status: int) -> None:
+    """End the process at once, with its children. Half-written files have temporary names."""
     for child in multiprocessing.active_children():
         child.kill()
     os._exit(status)

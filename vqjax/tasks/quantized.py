@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from vqjax.ops import axes
-from vqjax.runs.devices import jit_fast_compile
+from vqjax.ops.platforms import jit_fast_compile
 from vqjax.system.errors import InputError
 from vqjax.system.terminal import timed
 from vqjax.tasks.base import Task

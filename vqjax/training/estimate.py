@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from vqjax.config.schema import Settings
 from vqjax.ops import axes
-from vqjax.ops.platforms import trace_for
+from vqjax.ops.platforms import trace_for_accelerator
 from vqjax.runs.state import initial_state, num_bytes
 from vqjax.system.accelerators import Accelerator
 from vqjax.system.errors import InputError
@@ -186,7 +186,7 @@ def traced_cost(task: Task, devices: int) -> tuple[Any, Cost]:
     batch = _batch_shapes(task, settings.batch_size, state, key)
     mesh, spec = AbstractMesh((devices,), (axes.BATCH,)), PartitionSpec
     program = jax.shard_map(
-        trace_for("gpu", step),
+        trace_for_accelerator(step),
         mesh=mesh,
         in_specs=(spec(), spec(axes.BATCH)),
         out_specs=(spec(), spec()),

@@ -45,7 +45,7 @@ def num_microbatches(
     if microbatch:
         fewest = -(-size // microbatch)
     elif on_cpu():
-        jaxpr = jax.make_jaxpr(trace_for("cpu", gradients))(*arguments).jaxpr
+        jaxpr = jax.make_jaxpr(trace_for(jax.devices()[0], gradients))(*arguments).jaxpr
         fewest = min(-(-_product_bytes(jaxpr) // _MAX_BYTES), size)
     else:
         return 1

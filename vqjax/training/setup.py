@@ -16,6 +16,7 @@ from vqjax.data import datasets
 from vqjax.data.batches import batches
 from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
+from vqjax.ops.platforms import jit_fast_compile
 from vqjax.runs import devices, processes
 from vqjax.runs.shared import shared_facts
 from vqjax.runs.state import TrainState, check_memory, initial_state
@@ -126,7 +127,7 @@ def setup(planned: Plan) -> Session:
     else:
         task.facts = describe(task, dataset, splits)
     optimizer, schedule = create_optimizer(settings.optimizer, settings.steps)
-    once = functools.partial(devices.jit_fast_compile, level=0)
+    once = functools.partial(jit_fast_compile, level=0)
     split_key = once(lambda seed: tuple(jax.random.split(jax.random.key(seed), 4)))
     keys = split_key(np.uint32(settings.seed))
     init = once(task.init)  # traced once, for its shapes too

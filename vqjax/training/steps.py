@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from vqjax.ops import axes
-from vqjax.ops.platforms import by_platform
+from vqjax.ops.select import select_tree
 from vqjax.runs import finite
 from vqjax.runs.state import TrainState
 from vqjax.tasks.base import Task, example_keys
@@ -24,16 +24,6 @@ def _reset_moments(optimizer: optax.GradientTransformation, opt_state: Any, old:
     return optax.tree_utils.tree_map_params(optimizer, reset, opt_state, old, new)
 
 
-def _select_whole(good: jax.Array, new: Any, old: Any) -> Any:
-    """One of two trees, whole. With a choice at each leaf, XLA on CPU compiles a deep network for minutes."""
-    return jax.lax.cond(good, lambda new, old: new, lambda new, old: old, new, old)
-
-
-def _select_leaves(good: jax.Array, new: Any, old: Any) -> Any:
-    """One of two trees, chosen at each leaf: an accelerator's host does not wait for what is chosen."""
-    return jax.tree.map(lambda after, before: jnp.where(good, after, before), new, old)
-
-
 def _skip_if_not_finite(
     old: TrainState, new: TrainState, loss: jax.Array, norm: jax.Array
 ) -> tuple[TrainState, jax.Array]:
@@ -43,7 +33,7 @@ def _skip_if_not_finite(
     """
     # What the optimizer keeps is finite where gradients are whose norm is: means or sums of them and their squares.
     good = jnp.isfinite(loss) & jnp.isfinite(norm) & finite.finite_norm(new.variables)
-    kept = by_platform(good, new, old, cpu=_select_whole, default=_select_leaves)
+    kept = select_tree(good, new, old)
     consecutive_skips = jnp.where(
         good & (old.consecutive_skips < finite.MAX_SKIPPED_IN_A_ROW), 0, old.consecutive_skips + 1
     )

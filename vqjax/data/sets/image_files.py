@@ -17,6 +17,7 @@ from vqjax.data.splits import Split
 from vqjax.data.streaming import parallel_map
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_write
+from vqjax.system.terminal import printable
 
 _MOST = 0.1  # share of the files that may be bad
 _SHOWN = 3  # of the bad files, in messages
@@ -168,11 +169,6 @@ def hash_to_unit(path: str, salt: str) -> float:
     """A hash of a path as a number in [0, 1)."""
     digest = hashlib.sha256(salt.encode() + b"\0" + os.fsencode(path)).digest()
     return int.from_bytes(digest[:7], "big") / 2**56
-
-
-def printable(path: str) -> str:
-    """A path whose bytes need be no text, for messages."""
-    return path.encode(errors="backslashreplace").decode()
 
 
 def probe_files(root: Path, paths: Sequence[str]) -> dict[str, dict[str, Any]]:
