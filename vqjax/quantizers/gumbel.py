@@ -66,7 +66,7 @@ class Gumbel(Quantizer):
         return jnp.sqrt(self.code_dim) * directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
 
     def check(self, key: str) -> None:
-        """Raises InputError, naming the config's `key`, if a temperature is too low to divide by."""
+        """Raise InputError, naming the config's `key`, if a temperature is too low to divide by."""
         for end in ("start", "end"):
             if (value := getattr(self.temperature, end)) < _MIN_TEMPERATURE:
                 raise InputError(f"{key}.temperature.{end}={value}: expected at least {_MIN_TEMPERATURE}")
