@@ -45,7 +45,7 @@ def get_config() -> ConfigDict:
                     top=dict(quantizer="ema", num_codes=512, stages=1),  # num_codes=0: as in the quantizer's section
                     bottom=dict(quantizer="ema", num_codes=512, stages=2),
                 ),
-                encoder="deepmind",  # or openai
+                encoder="deepmind",  # or openai, vqgan
                 decoder="deepmind",  # the same
                 deepmind=dict(
                     width=128,  # channels inside; next to the image half as many
@@ -62,6 +62,15 @@ def get_config() -> ConfigDict:
                     width=64,  # next to the image; 2, 4, 8 times as wide further in
                     groups=3,  # the image is halved between groups
                     blocks=2,  # per group
+                    kernel_init="lecun",  # or xavier, kaiming
+                    remat=False,  # True: less memory for more time, for large images
+                ),
+                vqgan=dict(
+                    width=128,  # where the multiplier is 1; a multiple of 32
+                    multipliers=(1, 1, 2, 2, 4),  # of the width in each stage; the image is halved between stages
+                    attention=(4,),  # stages with self-attention, 0 next to the image
+                    blocks=2,  # residual blocks per stage; the decoder has one more
+                    latent_width=256,  # channels before the encoder's last layer and after the decoder's first
                     kernel_init="lecun",  # or xavier, kaiming
                     remat=False,  # True: less memory for more time, for large images
                 ),
@@ -102,6 +111,8 @@ def get_config() -> ConfigDict:
                     kl_weight=dict(schedule="exponential", start=0.03, end=1e-4, share=0.5),  # of being undecided
                     diversity_weight=0.1,  # of the codes' even use
                     decay=0.99,  # of the running mean of that use
+                    from_logits=False,  # True: the encoder gives the K logits, as DALL-E's; else a linear layer
+                    embedding_dim=0,  # numbers of a code's vector; 0: code_dim
                 ),
                 fsq=dict(levels=(8, 8, 8)),  # of each number that is rounded; K is their product
                 residual=dict(
@@ -116,7 +127,11 @@ def get_config() -> ConfigDict:
                 likelihood="mse",  # or l1, logit_laplace
                 mse=dict(weight=4.0, tanh=False),  # loss = weight * MSE / variance, pixels in [0, 1]
                 l1=dict(weight=1.0, tanh=False),  # loss = weight * mean |error| / standard deviation
-                logit_laplace=dict(weight=1.0, epsilon=0.1),  # nats per pixel and channel
+                logit_laplace=dict(
+                    weight=1.0,  # of the nats per pixel and channel
+                    epsilon=0.1,  # pixels are mapped to epsilon to 1 - epsilon
+                    input_range="signed",  # what the encoder sees, -1 to 1; or mapped, as DALL-E's
+                ),
             ),
             optimizer=dict(
                 name="amsgrad",  # adam, amsgrad, adamw or sgd

@@ -146,6 +146,7 @@ def small_autoencoder():
     config.model.code_dim = 8
     config.model.deepmind.update({"width": 8, "residual_width": 4, "blocks": 1, "stages": 1})
     config.model.openai.update({"width": 4, "groups": 2, "blocks": 1})
+    config.model.vqgan.update(width=32, multipliers=(1, 1), attention=(), blocks=1, latent_width=8)
     give_16_codes(config.model)
     return config
 

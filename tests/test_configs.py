@@ -48,7 +48,8 @@ def one_step(config, name, folder):
         if "num_codes" in choice:
             choice.num_codes = min(choice.num_codes, 64)  # k-means of 512 codes takes seconds
     task_of(config)
-    shorter = {"openai": {"blocks": 1}, "pixelcnn": {"layers": 2}, "resnet18": {"width": 2}}  # to compile
+    shorter = {"openai": {"blocks": 1}, "vqgan": {"width": 32, "blocks": 1}}  # to compile
+    shorter |= {"pixelcnn": {"layers": 2}, "resnet18": {"width": 2}}
     config.model.update({name: fields for name, fields in shorter.items() if name in config.model})
     if config.model.get("backbone") == "resnet18" and config.data.name != "cifar10":  # one of them is enough
         config.model.backbone = "small"

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from configs import autoencoder
+from vqjax.config.schema import Settings
 from vqjax.data import datasets
 
 
@@ -20,7 +21,7 @@ def config_of(name, **data):
 
 
 def opened(name, **data):
-    return datasets.open_dataset(config_of(name, **data))
+    return datasets.open_dataset(Settings.of(config_of(name, **data), False).data)
 
 
 def picture(seed, height=8, width=8, channels=3):
@@ -44,7 +45,7 @@ def folder(root, count=40, classes=("ant", "bee"), **shape):
 
 
 def idx(path, array):
-    """As Yann LeCun's files."""
+    """Write an array in the format of Yann LeCun's files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
@@ -165,8 +166,14 @@ def food101(root):
 
 
 def tiny_tfds(root, shape=(6, 6, 3), splits=("train", "test"), labels=True, label=None, name="tiny"):
-    """A set of TFDS as ArrayRecord, prepared without TensorFlow; returns {split: images}."""
+    """A set of TFDS as ArrayRecord, prepared without TensorFlow; returns {split: images}.
+
+    Labels are 0, 1, 2 in turn, or `label`, a number or a function of the split and of an example's number.
+    """
     import tensorflow_datasets as tfds
+
+    def label_of(split, i):
+        return i % 3 if label is None else label(split, i) if callable(label) else label
 
     found = {each: [picture(seed * 100 + i, *_sized(shape, i)) for i in range(9)] for seed, each in enumerate(splits)}
     features = {"image": tfds.features.Image(shape=shape, encoding_format="png")}
@@ -176,15 +183,15 @@ def tiny_tfds(root, shape=(6, 6, 3), splits=("train", "test"), labels=True, labe
     def info(self):
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
-    def generate(self, images):
-        for i, image in enumerate(images):
+    def generate(self, split):
+        for i, image in enumerate(found[split]):
             pixels = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-            yield i, {"image": pixels, **({"label": i % 3 if label is None else label} if labels else {})}
+            yield i, {"image": pixels, **({"label": label_of(split, i)} if labels else {})}
 
     methods = {
         "VERSION": tfds.core.Version("1.0.0"),
         "_info": info,
-        "_split_generators": lambda self, manager: {each: self._generate_examples(found[each]) for each in splits},
+        "_split_generators": lambda self, manager: {each: self._generate_examples(each) for each in splits},
         "_generate_examples": generate,
         "__module__": __name__,
     }

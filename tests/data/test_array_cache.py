@@ -1,11 +1,11 @@
-"""What is kept between commands."""
+"""Arrays that are kept between commands."""
 
 import os
 import shutil
 
 import numpy as np
 import pytest
-from sets import config_of, mnist, opened
+from sets import mnist, opened
 
 from vqjax.data import array_cache, datasets
 from vqjax.data.sets import archives
@@ -104,13 +104,12 @@ def test_the_hash_is_of_names_shapes_dtypes_and_values():
 
 
 def test_a_set_is_decoded_once(cache, tmp_path, monkeypatch):
-    """By the next command, too; unless it is to be decoded each time, or its files have been changed."""
+    """Also by the next command; unless it is to be decoded each time, or its files have been changed."""
     expected = mnist(tmp_path / "mnist")
     read, calls = archives._idx_array, []
     monkeypatch.setattr(archives, "_idx_array", lambda file: calls.append(file.name) or read(file))
 
     def again(**data):
-        datasets._opened.cache_clear()
         calls.clear()
         found = opened("mnist", path=tmp_path / "mnist", **data)
         np.testing.assert_array_equal(found.read("test").arrays["image"], expected["test"][0])
@@ -127,5 +126,5 @@ def test_a_set_is_decoded_once(cache, tmp_path, monkeypatch):
 
 
 def test_nothing_is_kept_of_what_comes_with_a_package(cache):
-    datasets.load_splits(config_of("digits"))
+    datasets.load_splits(opened("digits"))
     assert not cache.exists()

@@ -1,6 +1,7 @@
 import jax
 import numpy as np
 import pytest
+from helpers import dataset_of
 
 from vqjax.data import datasets
 from vqjax.data.augmentation import augment
@@ -17,7 +18,7 @@ def split_of(size):
 def test_digits_are_scikit_learns(small_config):
     from sklearn.datasets import load_digits
 
-    splits = datasets.load_splits(small_config)
+    splits = datasets.load_splits(dataset_of(small_config))
     assert {name: len(split) for name, split in splits.items()} == {"train": 1437, "test": 360}
     raw = load_digits()
     np.testing.assert_array_equal(splits["test"].arrays["label"], raw.target[1437:])
@@ -26,14 +27,14 @@ def test_digits_are_scikit_learns(small_config):
 
 
 def test_variance_is_of_the_pixels_in_0_1(small_config):
-    split = datasets.load_splits(small_config, ("train",))["train"]
+    split = datasets.load_splits(dataset_of(small_config), ("train",))["train"]
     np.testing.assert_allclose(split.variance(), np.var(split.arrays["image"] / 255), rtol=1e-9)
 
 
 def test_validation_is_the_last_share_of_train(small_config):
-    whole = datasets.load_splits(small_config)["train"]
+    whole = datasets.load_splits(dataset_of(small_config))["train"]
     small_config.data.validation = 0.1
-    splits = datasets.load_splits(small_config)
+    splits = datasets.load_splits(dataset_of(small_config))
     assert len(splits["validation"]) == 144
     np.testing.assert_array_equal(splits["train"].arrays["image"], whole.arrays["image"][:-144])
     np.testing.assert_array_equal(splits["validation"].arrays["label"], whole.arrays["label"][-144:])
@@ -42,7 +43,7 @@ def test_validation_is_the_last_share_of_train(small_config):
 def test_a_share_too_small_is_refused(small_config):
     small_config.data.validation = 1e-6
     with pytest.raises(InputError, match="config.data.validation=1e-06 of 1437 images"):
-        datasets.load_splits(small_config)
+        datasets.load_splits(dataset_of(small_config))
 
 
 @pytest.mark.parametrize("batch_size", [3, 7, 25])

@@ -1,4 +1,5 @@
 import numpy as np
+from helpers import dataset_of
 
 from vqjax.data import datasets
 from vqjax.data.sets import photos
@@ -7,8 +8,8 @@ from vqjax.data.sets import photos
 def test_crops_are_of_their_own_side(small_config):
     """Every crop is found in its photograph; those for training end where the test quarter, all of it, begins."""
     small_config.data.name = "photos"
-    splits = datasets.load_splits(small_config)
-    sizes = datasets.open_dataset(small_config).sizes
+    splits = datasets.load_splits(dataset_of(small_config))
+    sizes = dataset_of(small_config).sizes
     assert {name: len(split) for name, split in splits.items()} == sizes
     whole = photos.photographs()
     assert whole.shape == (2, 427, 640, 3)
@@ -25,7 +26,7 @@ def test_crops_are_of_their_own_side(small_config):
             assert at, name
             lefts.add(at[0][1])
         assert max(lefts) + 64 <= 480 if name == "train" else min(lefts) >= 480
-    again = datasets.load_splits(small_config)
+    again = datasets.load_splits(dataset_of(small_config))
     np.testing.assert_array_equal(splits["train"].arrays["image"], again["train"].arrays["image"])
 
 

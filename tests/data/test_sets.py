@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from sets import (
     cifar,
-    config_of,
     food101,
     mini_imagenet,
     mnist,
@@ -64,7 +63,7 @@ def test_svhn(tmp_path):
 
 def labels_of(found):
     """{path: label} of a set of files."""
-    return {path: label for name in ("train", "test") for path, label in found._files[name]}
+    return {path: label for name in ("train", "test") for path, label in zip(found.files(name), found.labels(name))}
 
 
 def test_tiny_imagenet(tmp_path):
@@ -81,11 +80,11 @@ def test_mini_imagenet(tmp_path):
     expected = mini_imagenet(tmp_path)
     found = opened("mini_imagenet", path=tmp_path, size="32", test=0.3)
     assert len(found.class_names) == 7 and sum(found.sizes.values()) == 42 and found.shape == (32, 32, 3)
-    train, test = ({label for _, label in found._files[name]} for name in ("train", "test"))
+    train, test = ({*found.labels(name)} for name in ("train", "test"))
     assert len(train) == 7 and test & train
     assert all(found.class_names[label] in path for path, label in labels_of(found).items())
     as_they_are = opened("mini_imagenet", path=tmp_path, size="32", test=0.0)
-    assert [path for path, _ in as_they_are._files["test"]] == sorted(expected["test"])
+    assert as_they_are.files("test") == sorted(expected["test"])
     assert as_they_are.num_validation(0.0) == 6 and as_they_are.sizes["train"] == 30
 
 
@@ -96,7 +95,8 @@ def test_food101(tmp_path):
     found = opened("food101", path=tmp_path / "food-101", size="32")
     assert found.class_names == ("apple_pie", "waffles")
     for name, lines in expected.items():
-        assert sorted(found._files[name]) == sorted((f"images/{x}.jpg", int("waff" in x)) for x in lines)
+        labels = dict(zip(found.files(name), found.labels(name)))
+        assert labels == {f"images/{x}.jpg": int("waff" in x) for x in lines}
 
 
 @pytest.mark.parametrize(
@@ -124,69 +124,6 @@ def test_a_file_that_is_missing_or_damaged_is_named(tmp_path, make, name, file):
     assert file in str(refused.value) or name == "cifar100"
 
 
-# Arrays
-
-
-@pytest.mark.parametrize("suffix", [".npz", ".npy"])
-def test_arrays(tmp_path, suffix):
-    images, labels = picture(0, 100, 6, 5), np.arange(100) % 4
-    file = tmp_path / f"mine{suffix}"
-    if suffix == ".npz":
-        np.savez_compressed(file, images=images, label=labels)
-    else:
-        np.save(file, images)
-    found = opened("arrays", path=file, test=0.2)
-    assert found.shape == (6, 5, 1) and sum(found.sizes.values()) == 100 and 10 <= found.sizes["test"] <= 30
-    assert found.class_names == (("0", "1", "2", "3") if suffix == ".npz" else ())
-    known = {image.tobytes(): label for image, label in zip(images, labels)}
-    for name in ("train", "test"):
-        split = found.read(name)
-        expected = [known.pop(image.tobytes()) if suffix == ".npz" else 0 for image in split.arrays["image"]]
-        np.testing.assert_array_equal(split.arrays["label"], expected)
-    longer = tmp_path / "longer.npz"
-    np.savez(longer, image=np.concatenate([images, images[:9]]))
-    more = opened("arrays", path=longer, test=0.2)
-    for name in ("train", "test"):  # a new image moves no other
-        assert {x.tobytes() for x in found.read(name).arrays["image"]} <= {
-            x.tobytes() for x in more.read(name).arrays["image"]
-        }
-    assert opened("arrays", path=file, size="4").read("train").arrays["image"].shape[1:] == (4, 4, 1)
-
-
-class Hostile:
-    def __reduce__(self):
-        return os.mkdir, ("executed",)
-
-
-def test_arrays_that_are_none_are_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    images = picture(0, 20, 6, 6)
-    for name, arrays, message in (
-        ("pickle", {"image": np.array([Hostile()] * 20)}, "cannot be read: Object arrays cannot be loaded"),
-        ("none", {"x": images}, "expected an array `image` or `images`, found x"),
-        ("float", {"image": images / 255}, r"expected images .* uint8, C 1 or 3, found float64 \(20, 6, 6, 1\)"),
-        ("five", {"image": picture(0, 20, 6, 5)[:, None]}, "expected images"),
-        (
-            "few",
-            {"image": images, "label": np.arange(19)},
-            "expected 20 labels that are integers, found int64",
-        ),
-        ("text", {"image": images, "label": np.array(["a"] * 20)}, "expected 20 labels that are integers, found <U1"),
-        ("below", {"image": images, "label": np.arange(20) - 1}, "labels from -1 to 18, expected at least 0"),
-        ("above", {"image": images, "label": np.arange(20) * 9999}, "expected at least 0 and less than 65536"),
-    ):
-        np.savez(f"{name}.npz", **arrays)
-        with pytest.raises(InputError, match=message):
-            opened("arrays", path=f"{name}.npz")
-    assert not os.path.exists("executed")
-    with open("claims.npy", "wb") as file:  # a header that claims more than there is
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (2**40, 8, 8, 3)})
-    with pytest.raises(InputError, match="claims.npy' cannot be read"):
-        opened("arrays", path="claims.npy")
-    with pytest.raises(InputError, match="a directory, expected an .npz or .npy file"):
-        opened("arrays", path=tmp_path)
-
-
 # TFDS
 
 
@@ -204,15 +141,33 @@ def test_any_set_of_tfds(tmp_path, size):
 
 
 def test_validation_of_tfds(tmp_path):
-    """At the end of train; it is test where there is no other."""
-    images = tiny_tfds(tmp_path / "three", splits=("train", "validation", "test"))
+    """At the end of train; it is test where there is no other, which is said."""
+    images = tiny_tfds(tmp_path / "three", splits=("train", "validation", "test", "extra"))
     found = opened("tfds/tiny", data_dir=str(tmp_path / "three"))
     assert found.sizes == {"train": 18, "test": 9} and found.num_validation(0.0) == 9
     ends = {image.tobytes() for image in found.read("train").arrays["image"][9:]}
     assert ends == {image.tobytes() for image in images["validation"]}
+    assert found.notes == ("splits that are not used: extra",) and found.files("train") is None
     tiny_tfds(tmp_path / "two", splits=("train", "validation"))
     found = opened("tfds/tiny", data_dir=str(tmp_path / "two"))
     assert found.sizes == {"train": 9, "test": 9} and found.num_validation(0.0) == 0
+    assert found.notes == ("there is no test: validation serves as that",)
+    tiny_tfds(tmp_path / "dev", splits=("train", "dev", "eval"))
+    found = opened("tfds/tiny", data_dir=str(tmp_path / "dev"))
+    assert found.sizes == {"train": 18, "test": 9} and found.num_validation(0.0) == 9
+    assert found.notes == ("taken for splits: dev for validation, eval for test",)
+
+
+def test_a_test_split_of_tfds_without_labels(tmp_path):
+    """Labels as of ImageNet's test: -1. The set is of use to an autoencoder."""
+    tiny_tfds(tmp_path, label=lambda split, i: -1 if split == "test" else i % 3)
+    for memory in (4.0, 0.0):
+        found = opened("tfds/tiny", data_dir=str(tmp_path), memory=memory)
+        assert {*found.read("train").arrays["label"]} == {0, 1, 2} and {*found.read("test").arrays["label"]} == {-1}
+        assert found.unlabeled == ("test",)
+        with pytest.raises(InputError, match="'tfds/tiny': test has no labels, and config.task needs them"):
+            found.require_labels()
+        assert any(note.startswith("9 of 9 images of test without a label") for note in found.notes)
 
 
 def test_what_tfds_has_not_is_refused(tmp_path):
@@ -312,7 +267,7 @@ def test_what_a_set_does_not_read_is_refused(tmp_path):
 
 
 def test_what_is_not_what_was_said_is_refused(small_config, monkeypatch):
-    """Of any set: the shape, the labels, and that there is something."""
+    """Any set: the shape, the labels, and that there is something."""
     from conftest import fake
 
     for change, message in (
@@ -330,13 +285,10 @@ def test_what_is_not_what_was_said_is_refused(small_config, monkeypatch):
 
         monkeypatch.setitem(datasets.DATASETS, "other", Changed)
         with pytest.raises(InputError, match=message):
-            datasets.read_split(config_of("other"), "train")
+            datasets.read_split(opened("other"), "train")
 
 
-def test_what_was_opened_is_kept_until_it_changes(tmp_path):
-    mnist(tmp_path)
-    first = opened("mnist", path=tmp_path)
-    assert opened("mnist", path=tmp_path) is first
+def test_a_set_that_was_replaced_is_read_again(tmp_path):
     np.savez(tmp_path / "mine.npz", image=picture(0, 60, 6, 6))
     before = opened("arrays", path=tmp_path / "mine.npz")
     shutil.move(tmp_path / "mine.npz", tmp_path / "other.npz")

@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pytest
 from conftest import fake
-from helpers import dataset_of
 from PIL import Image
 
 from vqjax.data import datasets

@@ -110,8 +110,8 @@ def test_what_is_no_image_is_refused(tmp_path):
         ("", "a directory, expected a file"),
         ("text.png", "not an image that can be read"),
         ("lab.tiff", "expected a picture of 8 or 16 bits per channel, found mode 'LAB'"),
-        ("half.png", "not an image that can be read"),
-        ("film.gif", "not an image that can be read"),
+        ("half.png", "damaged: image file is truncated"),
+        ("film.gif", "damaged: "),
     ):
         with pytest.raises(InputError, match=f"{name}: {message}"):
             read_image(tmp_path / name, (8, 8, 1))

@@ -3,12 +3,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from vqjax.tasks.models import Autoencoder
 
 from vqjax.networks.encoders import DECODERS, ENCODERS
 from vqjax.ops import axes
 from vqjax.ops.conv import conv
 from vqjax.quantizers import Identity
+from vqjax.tasks.codecs.single import SingleLevel
 
 REFERENCE = dict(
     width=128,
@@ -62,6 +62,8 @@ def test_batch_norm_adds_scale_bias_and_statistics_and_drops_the_bias_before_it(
     assert count(variables["batch_stats"]) == 2 * channels
 
 
+VQGAN = {"width": 32, "multipliers": (1, 2), "attention": (1,), "blocks": 1, "latent_width": 4, "kernel_init": "lecun"}
+
 # DALL-E's networks at width 8, 2 groups of 1 block, D 5, 3 channels. A block of width n from m channels has
 # bottlenecks of n / 4; its last or first convolution is the 1 x 1.
 OPENAI = {"width": 8, "groups": 2, "blocks": 1, "kernel_init": "lecun"}
@@ -107,6 +109,7 @@ def test_any_size_the_stride_divides(name, shape, stages):
     fields = {
         "deepmind": {**REFERENCE, "width": 8, "residual_width": 4, "stages": stages},
         "openai": {**OPENAI, "groups": stages + 1},
+        "vqgan": {**VQGAN, "multipliers": (1, 1, 1, 2)[: stages + 1], "attention": (stages,)},
     }[name]
     encoder, decoder = ENCODERS[name](features=5, **fields), DECODERS[name](features=shape[-1], **fields)
     assert encoder.stride == decoder.stride == 2**stages
@@ -119,7 +122,7 @@ def test_any_size_the_stride_divides(name, shape, stages):
 @pytest.mark.parametrize("table", [ENCODERS, DECODERS])
 @pytest.mark.parametrize("name", ENCODERS)
 def test_bfloat16_computes_in_bfloat16(table, name):
-    fields = {"deepmind": {**REFERENCE, "batch_norm": True}, "openai": OPENAI}[name]
+    fields = {"deepmind": {**REFERENCE, "batch_norm": True}, "openai": OPENAI, "vqgan": VQGAN}[name]
     network = table[name](features=5, dtype=jnp.bfloat16, **fields)
     output, variables = shapes_of(network, (1, 8, 8, 3))
     assert output.dtype == jnp.bfloat16
@@ -129,6 +132,7 @@ def test_bfloat16_computes_in_bfloat16(table, name):
 CHOICES = {
     "deepmind": {**REFERENCE, "width": 8, "residual_width": 8, "blocks": 6, "stages": 1, "batch_norm": True},
     "openai": {**OPENAI, "groups": 2, "blocks": 3},
+    "vqgan": {**VQGAN, "multipliers": (1, 1, 1), "attention": (), "blocks": 2},
 }
 
 
@@ -140,7 +144,7 @@ def test_remat_takes_less_memory_and_changes_nothing(kind):
     results = []
     for remat in (False, True):
         encoder, decoder = (table[kind](features=3, remat=remat, **CHOICES[kind]) for table in (ENCODERS, DECODERS))
-        module = Autoencoder(encoder, Identity(3), decoder)
+        module = SingleLevel(encoder, Identity(3), decoder)
         variables = jax.jit(module.init, static_argnums=2)(jax.random.key(1), x, False)
 
         def loss(params, module=module, variables=variables):

@@ -112,3 +112,9 @@ def test_logit_laplace_mean_inverts_the_in_map():
     mu = jax.scipy.special.logit(likelihood.squeeze(images / 255))
     output = jnp.concatenate([mu, jnp.zeros_like(mu)], axis=-1)
     np.testing.assert_allclose(likelihood.mean(output), images / 255, atol=1e-5)
+
+
+def test_the_encoder_may_see_pixels_as_dalles_does():
+    images = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
+    inputs = LogitLaplace(weight=1.0, epsilon=0.1, input_range="mapped").inputs(images)
+    np.testing.assert_allclose(inputs.reshape(-1), 0.8 * np.arange(256) / 255 + 0.1, atol=1e-6)

@@ -11,7 +11,7 @@ from vqjax.ops.platforms import jit_fast_compile
 from vqjax.system import compilation
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
-SLOW = ("matplotlib", "orbax", "tensorflow_datasets", "sklearn", "tensorboardX", "grain", "torch")
+SLOW = ("matplotlib", "orbax", "tensorflow_datasets", "sklearn", "tensorboardX", "torch")
 
 
 @pytest.fixture

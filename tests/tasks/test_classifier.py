@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import CODED, fake, slow_but
-from helpers import assert_close, assert_same, covering, dataset_of, lines_of, rewrite, run, saved, stop_after, task_of
+from helpers import assert_close, assert_same, covering, lines_of, rewrite, run, saved, stop_after, task_of
 
 from configs import code_classifier
 from vqjax import tasks

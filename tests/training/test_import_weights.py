@@ -1,21 +1,19 @@
-"""Published weights of other programs as runs, against the same network in PyTorch."""
+"""VQ-VAE-Images' published weights as runs, against the same network in PyTorch."""
 
 import json
-import os
-import sys
 import warnings
 
 import jax
 import numpy as np
 import pytest
 from conftest import fake
+from published import Malicious, command
 
 import vqjax
-from vqjax.commands import convert, evaluate
+from vqjax.commands import evaluate
 from vqjax.data.datasets import DATASETS
-from vqjax.system.process import exit_status
 from vqjax.tasks.stage1 import Stage1
-from vqjax.training.import_weights import VQVAEImages
+from vqjax.training.import_weights.vq_vae_images import FACTS
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
@@ -101,10 +99,6 @@ def saved(path, ema=True, norm=False):
     return twin
 
 
-def command(*words):
-    return exit_status(lambda: convert.main([*map(str, words)]))
-
-
 @pytest.mark.parametrize("ema, norm", [(True, False), (True, True), (False, False), (False, True)])
 def test_a_run_is_the_function_that_its_weights_are(ema, norm, tmp_path):
     twin = saved(tmp_path / "model.pth", ema, norm)
@@ -125,7 +119,7 @@ def test_a_run_is_the_function_that_its_weights_are(ema, norm, tmp_path):
 
 
 def test_what_takes_a_finished_run_takes_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(DATASETS, "cifar10", fake(class_names=VQVAEImages.facts["class_names"]))
+    monkeypatch.setitem(DATASETS, "cifar10", fake(class_names=FACTS["class_names"]))
     saved(tmp_path / "model.pth")
     (tmp_path / "run").mkdir()  # an empty one will do
     assert command("vq-vae-images", tmp_path / "model.pth", "--out", tmp_path / "run", "--variance", "0.07") == 0
@@ -134,18 +128,8 @@ def test_what_takes_a_finished_run_takes_it(tmp_path, monkeypatch):
     evaluate.main(["--workdir", str(tmp_path / "run")])
     figures = json.loads((tmp_path / "run" / "eval.json").read_text())
     assert figures["reconstruction_loss"] == pytest.approx(4 * figures["mse"] / 0.07, rel=0.2)  # of clipped pixels
-    assert Stage1(tmp_path / "run").num_codes == CODES
+    assert Stage1(tmp_path / "run").layout.max_codes == CODES
     assert jax.tree.leaves(Stage1(tmp_path / "run").variables)
-
-
-class Malicious:
-    """Makes a directory when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 def edited(path, **changes):
@@ -158,10 +142,10 @@ def edited(path, **changes):
 @pytest.mark.parametrize(
     "write, message",
     [
-        (lambda path: path.write_text("weights"), "expected a state_dict"),
-        (lambda path: path.write_bytes(b""), "expected a state_dict"),
+        (lambda path: path.write_text("weights"), "expected a file as torch.save writes it"),
+        (lambda path: path.write_bytes(b""), "expected a file as torch.save writes it"),
         (lambda path: torch.save([torch.zeros(1)], path), "found list"),
-        (lambda path: torch.save({"a": Malicious(path.with_name("executed"))}, path), "expected a state_dict"),
+        (lambda path: torch.save({"a": Malicious(path.with_name("executed"))}, path), "a is posix.mkdir"),
         (lambda path: edited(path, _pre_vq_conv__bias=None), "_pre_vq_conv.bias is missing"),
         (lambda path: edited(path, extra__weight=torch.zeros(1)), "1 unknown names: extra.weight"),
         (lambda path: edited(path, _pre_vq_conv__bias=torch.zeros(3)), r"has shape (3,), expected (6,)"),
@@ -179,7 +163,8 @@ def test_another_file_is_refused(write, message, tmp_path, capsys):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["vq-vae-image", "--out", "run"], 'Did you mean "vq-vae-images"?'),
+        (["vq-vae-image", "--out", "run"], "invalid choice: 'vq-vae-image'"),
+        (["vq-vae-images", "--out", "run", "--yaml", "a.yaml"], "unrecognized arguments: --yaml"),
         (["vq-vae-images", "--out", "used"], "is in use: expected a new or empty directory"),
         (["vq-vae-images", "--out", "model.pth"], "is in use"),
         (["vq-vae-images", "--out", "model.pth/run"], "cannot be written to"),
@@ -194,10 +179,3 @@ def test_what_cannot_be_is_refused(words, message, tmp_path, monkeypatch, capsys
     assert command(words[0], "model.pth", *words[1:]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists() and (tmp_path / "used" / "notes.txt").read_text() == "mine"
-
-
-def test_without_pytorch_the_way_to_it_is_named(tmp_path, monkeypatch, capsys):
-    saved(tmp_path / "model.pth")
-    monkeypatch.setitem(sys.modules, "torch", None)
-    assert command("vq-vae-images", tmp_path / "model.pth", "--out", tmp_path / "run") == 2
-    assert "pip install 'torch>=2.6'" in capsys.readouterr().err

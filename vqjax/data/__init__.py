@@ -1,1 +1,1 @@
-"""Where images and codes come from, and in which order."""
+"""Sets of images and files of codes: reading, dividing, batching, augmenting."""

@@ -1,9 +1,9 @@
-"""What is kept of a data set between commands, so that it is decoded once: arrays in the user's cache directory.
+"""Arrays that are kept between commands in the user's cache directory, so that a data set is decoded once.
 
-<key>/meta.json     what the arrays are: shapes, dtypes, bytes, the hash of the data
+<key>/meta.json     their shapes, dtypes and bytes, and the hash of the data
 <key>/<name>.npy    each array, memory-mapped when it is read
 
-It may be deleted at any time. Where it lies: VQJAX_CACHE, else XDG_CACHE_HOME/vqjax/data, else ~/.cache/vqjax/data.
+It may be deleted at any time. The directory is VQJAX_CACHE, else XDG_CACHE_HOME/vqjax/data, else ~/.cache/vqjax/data.
 """
 
 import hashlib
@@ -23,25 +23,25 @@ FORMAT = 1
 
 
 def cache_directory() -> Path:
-    """Where decoded data is kept."""
+    """Return the directory in which decoded data is kept."""
     if own := os.environ.get("VQJAX_CACHE"):
         return absolute_path(own, "VQJAX_CACHE")
     return cache_root() / "data"
 
 
 def cached_arrays(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> tuple[dict[str, np.ndarray], str]:
-    """Arrays that are made once, and then read from where they are kept.
+    """Make arrays once, and read them from the cache from then on.
 
     Args:
       key: of the source and of all that the arrays depend on; "": they are made each time.
       make: gives them.
 
     Returns:
-      The arrays, read only, and the hash of what is in them. If nothing can be written, they are those of `make`.
+      The arrays, read only, and the hash of their content. If nothing can be written, they are those of `make`.
     """
-    place = cache_directory() / hashlib.sha256(key.encode()).hexdigest()[:32]
-    if key and (found := _read(place)) is not None:
-        return found
+    place = cache_directory() / hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
+    if key and (kept := _read(place)) is not None:
+        return kept
     arrays = {name: np.ascontiguousarray(array) for name, array in make().items()}
     digest = hash_arrays(arrays)
     if key:
@@ -54,7 +54,7 @@ def cached_arrays(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> tup
 
 
 def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over arrays with their names, shapes and dtypes, hexadecimal."""
+    """Return the SHA-256 over arrays with their names, shapes and dtypes, hexadecimal."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -64,7 +64,10 @@ def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _read(place: Path) -> tuple[dict[str, np.ndarray], str] | None:
-    """What lies in a place; None if that is not whole. Only sizes are compared: it was checked when it was written."""
+    """Return the arrays of a directory and their hash; None if they are not whole.
+
+    Only sizes are compared: the content was checked when it was written.
+    """
     try:
         meta: dict[str, Any] = read_json(place / "meta.json")
         if meta["format"] != FORMAT:
@@ -78,12 +81,12 @@ def _read(place: Path) -> tuple[dict[str, np.ndarray], str] | None:
                 return None
             arrays[name] = array.view(np.ndarray)
         return arrays, str(meta["hash"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+    except Exception:  # damaged and hostile files fail in any way
         return None
 
 
 def _write(place: Path, arrays: Mapping[str, np.ndarray], digest: str) -> None:
-    """Writes arrays, and sees that they can be read again. Raises OSError."""
+    """Write arrays, and check that they can be read again. Raises OSError."""
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
     try:

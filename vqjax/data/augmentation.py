@@ -10,7 +10,7 @@ from vqjax.system.errors import InputError
 
 
 def augment_options(data: Data, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Options of `augment` in `config.data`. Raises InputError if images of (..., H, W, C) are too small."""
+    """Return the arguments of `augment` in `config.data`. InputError if images (..., H, W, C) are too small."""
     crop, size = data.crop, min(shape[-3:-1])
     if not crop < size:
         raise InputError(f"config.data.crop={crop}: expected less than the image's {size}")
@@ -18,9 +18,9 @@ def augment_options(data: Data, shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def augment(images: jax.Array, example: jax.Array, key: jax.Array, flip: bool, crop: int) -> jax.Array:
-    """Random flips and crops of images (B, H, W, C), each keyed by (key, its position in the global batch).
+    """Flip and crop images (B, H, W, C) at random, each keyed by (key, its position in the global batch).
 
-    Of clips (B, T, H, W, C) all frames alike.
+    All frames of a clip (B, T, H, W, C) are changed alike.
 
     Args:
       images: any dtype.

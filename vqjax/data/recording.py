@@ -20,12 +20,12 @@ _LONGEST = 18_000  # frames of the console in an episode: 5 minutes
 
 
 def record(game: str, out: str | Path, clips: int, frames: int, seed: int, size: tuple[int, int]) -> dict[str, int]:
-    """Plays episodes with actions drawn evenly, and writes train.npz, test.npz and recording.json.
+    """Play episodes with actions drawn evenly, and write train.npz, test.npz and recording.json.
 
     The last episode is for test, and no part of it for training. The same arguments give the same arrays.
 
     Args:
-      game: a name of ale-py's, as boxing.
+      game: name of a game in ale-py, such as boxing.
       out: a directory; a recording in it is replaced.
       clips: N for training, from as many episodes as that takes; for test one episode has at most as many.
       frames: T of a clip, 15 a second; a clip begins where the one before ends.
@@ -33,7 +33,7 @@ def record(game: str, out: str | Path, clips: int, frames: int, seed: int, size:
       size: (H, W) of a frame; the console's 210 x 160 pixels are averaged.
 
     Returns:
-      How many clips each split has. The files hold `image` (N, T, H, W, 3) uint8 and `episode` (N,) int32.
+      The number of clips of each split. The files hold `image` (N, T, H, W, 3) uint8 and `episode` (N,) int32.
 
     Raises:
       InputError: ale-py is not installed, there is no such game, or the directory cannot be written to.
@@ -43,12 +43,12 @@ def record(game: str, out: str | Path, clips: int, frames: int, seed: int, size:
     check_name(dict.fromkeys(ale.roms.get_all_rom_ids()), game, "--game")
     if out.exists() and (not out.is_dir() or any(out.iterdir()) and not (out / "recording.json").is_file()):
         raise InputError(f"--out={out}: expected a recording, an empty directory or none")
-    found, episodes = _play(ale, game, clips, frames, seed, size)
-    counts = {name: len(split["image"]) for name, split in found.items()}
+    splits, episodes = _play(ale, game, clips, frames, seed, size)
+    counts = {name: len(split["image"]) for name, split in splits.items()}
     about = {"game": game, "frames": frames, "seed": seed, "size": size, "clips": counts, "episodes": episodes}
     with wrap_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    for name, split in found.items():
+    for name, split in splits.items():
         with atomic_write(out / f"{name}.npz") as temporary:
             np.savez_compressed(temporary, image=split["image"], episode=split["episode"])
     write_json(out / "recording.json", {**about, "ale_py": ale.__version__})
@@ -58,8 +58,8 @@ def record(game: str, out: str | Path, clips: int, frames: int, seed: int, size:
 def _play(
     ale: Any, game: str, clips: int, frames: int, seed: int, size: tuple[int, int]
 ) -> tuple[dict[str, dict[str, np.ndarray]], int]:
-    """The arrays of both splits, and how many episodes they are of."""
-    found: dict[str, dict[str, np.ndarray]] = {}
+    """Return the arrays of both splits, and the number of their episodes."""
+    splits: dict[str, dict[str, np.ndarray]] = {}
     episodes = itertools.count()
     for name in SPLITS:
         images: list[np.ndarray] = []
@@ -75,12 +75,12 @@ def _play(
                     raise InputError(f"--frames={frames}: an episode of {game} is shorter than that")
                 if name == "test" or len(images) == clips:
                     break
-        found[name] = {"image": np.stack(images), "episode": np.array(numbers, np.int32)}
-    return found, next(episodes)
+        splits[name] = {"image": np.stack(images), "episode": np.array(numbers, np.int32)}
+    return splits, next(episodes)
 
 
 def _clips(ale: Any, game: str, frames: int, seed: tuple[int, int], size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """The clips (T, H, W, 3) of an episode, in order."""
+    """Yield the clips (T, H, W, 3) of an episode, in order."""
     clip: list[np.ndarray] = []
     for frame in _frames(ale, game, seed):
         clip.append(np.asarray(Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BOX)))
@@ -90,7 +90,7 @@ def _clips(ale: Any, game: str, frames: int, seed: tuple[int, int], size: tuple[
 
 
 def _frames(ale: Any, game: str, seed: tuple[int, int]) -> Iterator[np.ndarray]:
-    """The frames (210, 160, 3) of an episode; each is the brighter of two, for sprites that flicker."""
+    """Yield the frames (210, 160, 3) of an episode; each is the brighter of two, for sprites that flicker."""
     rng = np.random.default_rng(seed)
     console = ale.ALEInterface()
     console.setInt("random_seed", int(rng.integers(1, 2**31 - 1)))
@@ -102,9 +102,9 @@ def _frames(ale: Any, game: str, seed: tuple[int, int]) -> Iterator[np.ndarray]:
         action = actions[rng.integers(len(actions))]
         for _ in range(_SKIP - 1):
             console.act(action)
-        before = console.getScreenRGB()
+        previous = console.getScreenRGB()
         console.act(action)
-        yield np.maximum(before, console.getScreenRGB())
+        yield np.maximum(previous, console.getScreenRGB())
 
 
 def _ale() -> Any:

@@ -1,4 +1,4 @@
-"""What a split is."""
+"""Splits: examples as arrays of one length."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,10 @@ _CHUNK = 4_096  # images whose pixels are counted at a time
 class Split:
     """Examples as arrays of one length N, by name.
 
-    Images (N, H, W, C) are uint8 `image`, labels (N,) int32 `label`, and codes (N, h, w), of any integer type, `codes`.
-    Clips are images (N, T, H, W, C), with codes (N, T, h, w).
-    Images that are not held in memory are a `vqjax.data.streaming.Images`, which decodes the rows that are asked for.
+    `image` is (N, H, W, C) uint8, of clips (N, T, H, W, C); `label` (N,) int32, -1 where an image has none although the
+    set has classes; codes have the names and shapes of their `CodeLayout`, `codes` (N, h, w) of any integer type.
+    Images that are not held in memory are a `vqjax.data.streaming.LazyImages`, which decodes the rows that are asked
+    for.
     """
 
     def __init__(self, **arrays: Any):
@@ -28,11 +29,11 @@ class Split:
 
     @property
     def streamed(self) -> bool:
-        """Whether its images are decoded when they are asked for."""
+        """Whether images are decoded when they are asked for."""
         return not all(isinstance(array, np.ndarray) for array in self.arrays.values())
 
     def variance(self) -> float:
-        """Of the pixels in [0, 1], over all images, positions and channels; of a streamed split, of a sample."""
+        """Return the variance of pixels in [0, 1], over all axes; of a streamed split, that of a sample."""
         images = self.arrays["image"]
         if self.streamed:
             images = images[np.unique(np.linspace(0, len(self) - 1, _SAMPLE).astype(int))]

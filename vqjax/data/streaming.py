@@ -1,41 +1,43 @@
-"""Sets that are not held in memory: images decoded batch by batch, ahead of the step, by Grain."""
+"""Sets that are not held in memory: images decoded batch by batch, ahead of the step."""
 
+import collections
 import concurrent.futures
 import functools
+import itertools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from absl import flags
 
-_AHEAD = 2  # batches that are made before they are asked for, by each process
-_END = 2**40  # of the steps
+from vqjax.data.workers import worker_batches
+
+_AHEAD = 2  # batches that are made before they are asked for
 
 
 class Source(Protocol):
-    """Where the images of a split lie. It travels to the processes that decode.
+    """Source of a split's images, which is sent to the processes that decode.
 
     Attributes:
       shape: (H, W, C) of an image.
       workers: processes that decode batches of training; 0: threads of this one.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     workers: int
 
     def decode(self, row: int, rng: np.random.Generator | None = None) -> np.ndarray:
-        """An image, uint8 (H, W, C); with `rng`, augmented in the way that only a decoder can."""
+        """Decode an image, uint8 (H, W, C); with `rng`, augmented in the way that only a decoder can."""
 
 
 class RandomCropSource:
-    """Images that are held larger than they are used; see `Source`."""
+    """Source of images that are held larger than they are used."""
 
     workers = 0
 
-    def __init__(self, images: np.ndarray, shape: tuple[int, int, int]):
-        """`images` (N, H', W', C) are used as `shape` (H, W, C): a window at random, else the middle."""
+    def __init__(self, images: np.ndarray, shape: tuple[int, ...]):
+        """Images (N, H', W', C) that are used as `shape` (H, W, C): a window at random, else the middle."""
         self.shape, self._images = shape, images
         self._room = images.shape[1] - shape[0], images.shape[2] - shape[1]
 
@@ -49,7 +51,7 @@ class LazyImages:
 
     Attributes:
       source: of the images.
-      rows: (N,) which of the source's they are.
+      rows: numbers of the images in the source, (N,).
     """
 
     dtype = np.dtype(np.uint8)
@@ -58,7 +60,7 @@ class LazyImages:
         self.source, self.rows = source, rows
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         return len(self.rows), *self.source.shape
 
     @property
@@ -77,20 +79,20 @@ class LazyImages:
         return np.asarray(self.take(np.arange(len(self))), dtype)
 
     def take(self, rows: Sequence[int] | np.ndarray, keys: Sequence[tuple[int, ...]] | None = None) -> np.ndarray:
-        """The images of rows (B,), decoded, (B, H, W, C); with a key for each, augmented by it."""
+        """Decode the images of rows (B,), (B, H, W, C); with a key for each, augmented by it."""
         generators = [np.random.default_rng(key) for key in keys] if keys else [None] * len(rows)
-        found = np.empty((len(rows), *self.source.shape), np.uint8)
+        decoded = np.empty((len(rows), *self.source.shape), np.uint8)
 
         def fill(at: int) -> None:
-            found[at] = self.source.decode(int(self.rows[rows[at]]), generators[at])
+            decoded[at] = self.source.decode(int(self.rows[rows[at]]), generators[at])
 
         for _ in parallel_map(fill, range(len(rows))):
             pass
-        return found
+        return decoded
 
 
 def parallel_map(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-    """The results of a function on each item, in order, on all cores: of threads, for Pillow lets go of the lock."""
+    """Yield the results of a function on each item, in order, by threads: Pillow releases the lock."""
     alone = multiprocessing.parent_process() is not None or len(items) < 2  # one of several processes already
     return map(function, items) if alone else _threads().map(function, items)
 
@@ -101,23 +103,23 @@ def _threads() -> concurrent.futures.ThreadPoolExecutor:
 
 
 def prefetch_batches(make: Callable[[int], dict], start: int, workers: int) -> Iterator[dict]:
-    """make(start), make(start + 1), …: the same whatever the number of processes.
+    """Yield make(start), make(start + 1), …, made ahead of their reader; the same whatever the number of processes.
 
     Args:
-      make: a step -> its batch; travels to the processes.
-      start: the first step.
-      workers: processes; 0: a thread of this one.
+      make: a step -> its batch; pickled for the processes.
+      start: first step.
+      workers: number of processes; 0: a thread of this one.
     """
-    import grain  # takes a second, and most runs do without it
+    yield from worker_batches(make, start, workers) if workers else _thread_batches(make, start)
 
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # Grain hands absl's flags on to its processes
-    ahead = grain.ReadOptions(num_threads=0 if workers else 1, prefetch_buffer_size=0 if workers else _AHEAD)
-    dataset = grain.MapDataset.range(start, _END).map(make).to_iter_dataset(ahead)
-    if workers:
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers, _AHEAD))
-    iterator: Any = iter(dataset)
-    try:
-        yield from iterator
-    finally:
-        iterator.close()
+
+def _thread_batches(make: Callable[[int], dict], start: int) -> Iterator[dict]:
+    with concurrent.futures.ThreadPoolExecutor(1, "prefetch") as thread:
+        pending = collections.deque(thread.submit(make, start + step) for step in range(_AHEAD))
+        try:
+            for step in itertools.count(start + _AHEAD):
+                batch = pending.popleft().result()
+                pending.append(thread.submit(make, step))
+                yield batch
+        finally:
+            thread.shutdown(cancel_futures=True)

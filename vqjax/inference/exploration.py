@@ -37,7 +37,7 @@ _BATCH = 64  # images at a time
 _AROUND = 3  # positions in each direction that a patch shows, the code's own in the middle
 _FIELD = 11  # positions in each direction of the field of one code that is decoded: its edge is not shown
 _PATCHES, _PATCH_PIXELS = 8, 6_000_000  # per code at most, and pixels of all of them
-_POSITIONS = 200_000  # whose vectors are compared to find the patches
+_POSITIONS, _NUMBERS = 200_000, 100_000_000  # whose vectors are compared to find the patches, and numbers in these
 _CLASSES, _CLASSES_IN_ALL = 12, 60_000  # that use a code, the most frequent, and together
 _LIKELY, _LIKELY_IN_ALL = 5, 40_000  # codes that the prior finds most probable, at a position and together
 _SHEET_BYTES, _SIDE = 400_000, 256  # of a sheet of pictures; pixels of the longer side of each
@@ -201,9 +201,11 @@ def _decode(stage1: Stage1, codes: np.ndarray, edge: int = 0) -> np.ndarray:
 def _codes(stage1: Stage1, split: Split) -> dict[str, Any]:
     """What there is to say of each of the K codes."""
     count, names = stage1.layout.max_codes, stage1.facts["class_names"]
+    labels = split.arrays["label"]
+    if not names or (labels < 0).any():  # the set has no classes, or this split has no labels
+        names, labels = [], np.zeros(len(split), np.int64)
     classes = max(1, len(names))
     codes = split.arrays["codes"].astype(np.int64)
-    labels = split.arrays["label"] if names else np.zeros(len(split), np.int64)
     table = np.bincount((codes * classes + labels[:, None, None]).reshape(-1), minlength=count * classes)
     table = table.reshape(count, classes)  # how often each class has each code
     alone = np.broadcast_to(np.arange(count)[:, None, None], (count, _FIELD, _FIELD))
@@ -238,7 +240,8 @@ def typical_patches(stage1: Stage1, split: Split) -> tuple[np.ndarray, np.ndarra
       Patches (P, h, w, C) uint8, code after code, each the nearest first, and how many each code has, (K,).
     """
     height, width = stage1.layout.levels[0].grid
-    some = split[_spread(len(split), max(1, _POSITIONS // (height * width)))]
+    positions = min(_POSITIONS, _NUMBERS // stage1.code_dim)
+    some = split[_spread(len(split), max(1, positions // (height * width)))]
     latents = lambda variables, batch: stage1.latents(variables, batch["image"])  # noqa: E731
     z = devices.map_split(latents, stage1.variables, some, _BATCH, stage1.settings.parallel, "patches")
     z, codes = z.reshape(-1, z.shape[-1]).astype(np.float32), some.arrays["codes"].reshape(-1)

@@ -1,6 +1,5 @@
 """Encoders, which map (B, H, W, C) to (B, H / stride, W / stride, features), and decoders, which map back."""
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -8,16 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.config.annotations import Depth, Multiple, OneOf, Range, Width
-from vqjax.networks.layers import INITIALIZERS, BatchNorm, Conv, ConvTranspose
+from vqjax.networks.layers import INITIALIZERS, BatchNorm, Conv, ConvTranspose, rematerialized
+from vqjax.networks.vqgan import VQGANDecoder, VQGANEncoder
 from vqjax.ops.conv import max_pool
-
-
-def _rematerialized(block: Callable, remat: bool) -> Callable:
-    """Return a method (module, x, static argument) -> x that, with `remat`, the gradient computes again.
-
-    Its activations are not kept until then: less memory for more time. Parameters and results are the same.
-    """
-    return nn.remat(block, static_argnums=(2,)) if remat else block
 
 
 class _DeepMind(nn.Module):
@@ -74,7 +66,7 @@ class _DeepMind(nn.Module):
         return (rectified if self.relu_skip else x) + y
 
     def _residual_blocks(self, x: jax.Array, train: bool) -> jax.Array:
-        block = _rematerialized(_DeepMind._residual_block, self.remat)
+        block = rematerialized(_DeepMind._residual_block, self.remat)
         for _ in range(self.blocks):
             x = block(self, x, train)
         return nn.relu(x)
@@ -153,7 +145,7 @@ class _OpenAI(nn.Module):
         return x + y / (self.groups * self.blocks) ** 2
 
     def _group(self, x: jax.Array, width: int, kernel_sizes: tuple[int, ...]) -> jax.Array:
-        block = _rematerialized(_OpenAI._block, self.remat)
+        block = rematerialized(_OpenAI._block, self.remat)
         for _ in range(self.blocks):
             x = block(self, x, (width, kernel_sizes))
         return x
@@ -187,5 +179,5 @@ class OpenAIDecoder(_OpenAI):
         return self._conv(self.features, 1)(nn.relu(x))
 
 
-ENCODERS = {"deepmind": DeepMindEncoder, "openai": OpenAIEncoder}
-DECODERS = {"deepmind": DeepMindDecoder, "openai": OpenAIDecoder}
+ENCODERS = {"deepmind": DeepMindEncoder, "openai": OpenAIEncoder, "vqgan": VQGANEncoder}
+DECODERS = {"deepmind": DeepMindDecoder, "openai": OpenAIDecoder, "vqgan": VQGANDecoder}

@@ -40,6 +40,14 @@ def get_or_create_param(module: nn.Module, name: str, initializer: Callable, *ar
     return module.param(name, initializer, *arguments)  # type: ignore[no-any-return]
 
 
+def rematerialized(block: Callable, remat: bool) -> Callable:
+    """Return a method (module, x, static argument) -> x that, with `remat`, recomputes its insides for the gradient.
+
+    They need not be kept until then: less memory for more time. Parameters and results are the same.
+    """
+    return nn.remat(block, static_argnums=(2,)) if remat else block
+
+
 class _Convolution(nn.Module):
     """Base of both convolutions: the kernel, with or without weight norm, the bias and the compute dtype.
 

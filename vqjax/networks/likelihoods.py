@@ -12,7 +12,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from vqjax.config.annotations import PositiveWeight, Range
+from vqjax.config.annotations import OneOf, PositiveWeight, Range
 
 
 def to_unit(images: jax.Array) -> jax.Array:
@@ -81,16 +81,18 @@ class LogitLaplace:
     """A Laplace distribution of the logit of x = (1 - 2 eps) p + eps (Ramesh et al. 2021, appendix A.3).
 
     f(x | mu, b) = exp(-|logit x - mu| / b) / (2 b x (1 - x)). The decoder gives mu of all channels, then ln b of all
-    channels. The loss is weight times the mean of -ln f, in nats per pixel and channel of the density of x. The encoder
-    sees pixels on [-1, 1]. DALL-E's sees x, which differs in scale and center, and takes much longer to train.
+    channels. The loss is weight times the mean of -ln f, in nats per pixel and channel of the density of x.
 
     Attributes:
       weight: factor of the term in the objective.
       epsilon: keeps x away from 0 and 1, where f is not finite.
+      input_range: what the encoder sees: "signed", pixels on [-1, 1], which trains much faster; or "mapped", x, as
+        DALL-E's does. They differ in more than scale and center at the image's edges, where convolutions see zeros.
     """
 
     weight: PositiveWeight
     epsilon: Annotated[float, Range(1e-6, 0.49)]
+    input_range: Annotated[str, OneOf(("signed", "mapped"))] = "signed"
 
     parameters = 2
 
@@ -99,8 +101,8 @@ class LogitLaplace:
         return (1 - 2 * self.epsilon) * pixels + self.epsilon
 
     def inputs(self, images: jax.Array) -> jax.Array:
-        """Make the encoder's input: (B, H, W, C) uint8 -> (B, H, W, C) float32 in [-1, 1]."""
-        return to_signed(images)
+        """Make the encoder's input: (B, H, W, C) uint8 -> (B, H, W, C) float32 in [-1, 1], or x."""
+        return self.squeeze(to_unit(images)) if self.input_range == "mapped" else to_signed(images)
 
     def _location_and_scale(self, output: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Split the decoder's output (..., 2 C) into mu and ln b, (..., C) each."""

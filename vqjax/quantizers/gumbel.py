@@ -38,6 +38,8 @@ class Gumbel(Quantizer):
       kl_weight: of the divergence in the objective.
       diversity_weight: of the diversity loss in the objective.
       decay: of the running mean of p, per step.
+      from_logits: z holds the logits, as DALL-E's encoder gives them, and D is K; else they are a linear map of z.
+      embedding_dim: V, numbers of a code's vector; 0: D.
     """
 
     num_codes: Codes
@@ -47,37 +49,49 @@ class Gumbel(Quantizer):
     kl_weight: ScheduleConfig = ScheduleConfig("exponential", 0.03, 1e-4, 0.5)
     diversity_weight: Weight = 0.1
     decay: Decay = 0.99
+    from_logits: bool = False
+    embedding_dim: Annotated[int, Range(0, 2**16)] = 0
 
     schedule_metrics = ("temperature",)
 
+    @property
+    def vector_dim(self) -> int:
+        """V, the numbers of a code's vector: the channels that the decoder sees."""
+        return self.embedding_dim or self.code_dim
+
     def setup(self):
-        kernel_init = nn.initializers.variance_scaling(self.alignment**2 or 1.0, "fan_in", "truncated_normal")
-        self._logits = Dense(self.num_codes, kernel_init=kernel_init, name="logits")
+        if not self.from_logits:
+            kernel_init = nn.initializers.variance_scaling(self.alignment**2 or 1.0, "fan_in", "truncated_normal")
+            self._logits = Dense(self.num_codes, kernel_init=kernel_init, name="logits")
         self._embedding = self.param("codebook", self._initial_embedding)
         uniform = lambda: jnp.full((self.num_codes,), 1 / self.num_codes, jnp.float32)  # noqa: E731
         self._frequency = self.variable("codebook", "frequency", uniform)
 
     def _initial_embedding(self, key: jax.Array) -> jax.Array:
-        """Return rows (K, D) of norm about 1 or, if aligned, of the norm of a z of size 1."""
+        """Return rows (K, V) of norm about 1 or, if aligned, of the norm of a z of size 1."""
         if not self.alignment:
             initializer = nn.initializers.variance_scaling(1, "fan_out", "normal")
-            return initializer(key, (self.num_codes, self.code_dim))
+            return initializer(key, (self.num_codes, self.vector_dim))
         directions = self._logits(jnp.eye(self.code_dim)).T  # there is no bias yet
         return jnp.sqrt(self.code_dim) * directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
 
     def check(self, key: str) -> None:
-        """Raise InputError, naming the config's `key`, if a temperature is too low to divide by."""
+        """Raise InputError, naming the config's `key`, for a temperature too low, or dimensions that differ."""
+        if self.from_logits and self.code_dim != self.num_codes:
+            raise InputError(f"{key}.from_logits=True: expected code_dim {self.num_codes}, got {self.code_dim}")
+        if self.alignment and (self.from_logits or self.vector_dim != self.code_dim):
+            raise InputError(f"{key}.alignment={self.alignment}: expected from_logits=False and embedding_dim=0")
         for end in ("start", "end"):
             if (value := getattr(self.temperature, end)) < _MIN_TEMPERATURE:
                 raise InputError(f"{key}.temperature.{end}={value}: expected at least {_MIN_TEMPERATURE}")
 
     def lookup(self, codes: jax.Array) -> jax.Array:
-        """Return the vectors of codes: (...) -> (..., D) float32."""
+        """Return the vectors of codes: (...) -> (..., V) float32."""
         return jnp.take(self._embedding, codes, axis=0)
 
     def quantize(self, z: jax.Array, train: bool, progress: Any, keys: Any) -> Quantized:
         """Draw codes for z (B, ..., D); in training `keys` holds a key (B,) for each row of the first axis."""
-        logits = self._logits(z)  # (B, ..., K)
+        logits = z if self.from_logits else self._logits(z)  # (B, ..., K)
         progress = progress if train else 1.0
         divergence, diversity = kl_to_uniform(logits), self._diversity(logits, train)
         temperature, weight = self.temperature(progress), self.kl_weight(progress)

@@ -93,6 +93,8 @@ class Residual(Quantizer):
                 f"{key}.quantizer: expected cosine=False and projection=0 in {kind}, since what is left of a unit "
                 "vector is none; a lower code_dim does what a projection does"
             )
+        if inner.vector_dim != self.code_dim:
+            raise InputError(f"{key}.quantizer: expected vectors of {self.code_dim} numbers, got {inner.vector_dim}")
         if self.shared and not isinstance(inner, Codebook):
             raise InputError(f"{key}.shared=True: expected an entry with a codebook of vectors, got {kind}")
 

@@ -8,6 +8,10 @@ class InputError(ValueError):
     """Wrong input. Commands show it without a traceback, before they compile or write anything."""
 
 
+class WorkerError(RuntimeError):
+    """Death of a process that worked for this one: commands show it without a traceback, and exit with status 1."""
+
+
 RENAMED = {  # fields and values by the names that they had before 0.1.0 -> their names now
     "start": "init_from",
     "average": "ema_decay",

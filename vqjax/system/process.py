@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from vqjax.system import compilation, memory, signals, terminal
-from vqjax.system.errors import InputError
+from vqjax.system.errors import InputError, WorkerError
 from vqjax.system.files import WriteError
 
 # Errors of a path that the user can mend, not faults of the program.
@@ -26,9 +26,9 @@ def exit_status(main: Callable[[], int | None]) -> int:
     """Call `main` and return the exit status of the process.
 
     It is the result of `main` (None counts as 0); 2 after an InputError, an OSError that a user can mend or
-    JAX_PLATFORMS without a device, which are printed in a few lines; 130 after Ctrl-C; OUTPUT_UNREAD, in silence, if
-    nobody reads the output any more. Other errors are faults of the program, and keep their traceback. Whatever `main`
-    writes must appear whole or not at all.
+    JAX_PLATFORMS without a device, and 1 after a WorkerError, which are printed in a few lines; 130 after Ctrl-C;
+    OUTPUT_UNREAD, in silence, if nobody reads the output any more. Other errors are faults of the program, and keep
+    their traceback. Whatever `main` writes must appear whole or not at all.
     """
     try:
         status = main() or 0
@@ -36,6 +36,9 @@ def exit_status(main: Callable[[], int | None]) -> int:
         return status
     except (InputError, WriteError) as error:
         return _refuse(str(error))
+    except WorkerError as error:
+        _refuse(str(error))
+        return 1
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _output_is_unread():
             return OUTPUT_UNREAD

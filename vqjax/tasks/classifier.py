@@ -13,6 +13,8 @@ import optax
 from vqjax.config.annotations import OneOf, Rate
 from vqjax.config.check import build
 from vqjax.config.schema import Settings
+from vqjax.data.sets.base import Dataset
+from vqjax.data.splits import Split
 from vqjax.networks.backbones import BACKBONES, HEADS
 from vqjax.networks.layers import DTYPES
 from vqjax.networks.likelihoods import to_signed, to_unit
@@ -61,6 +63,11 @@ class ClassifierTask(QuantizedTask):
                 f"config.model.head={fields.head!r}: config.model.quantize='pooled' leaves it one position; "
                 "expected pooled, or config.model.quantize='grid'"
             )
+
+    def read(self, dataset: Dataset, name: str) -> Split:
+        """Read a split, see `Task.read`. Raises InputError if one of the set's splits has no labels."""
+        dataset.require_labels()
+        return super().read(dataset, name)
 
     def _put_together(self, fields: Any, backbone: Any, quantizer: Quantizer, quantize: str) -> None:
         """Build the head and the module, and set what follows from the fields."""

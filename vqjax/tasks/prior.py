@@ -72,7 +72,12 @@ class PriorTask(Task):
         return self.stage1.variables if self.prepares else {}
 
     def read(self, dataset: Dataset, name: str) -> Split:
-        """Read the codes and `label` of "train" or "test"; for augmentation, with `image` too."""
+        """Read the codes and `label` of "train" or "test"; for augmentation, with `image` too.
+
+        Raises InputError if the prior is conditioned on classes and a split has no labels.
+        """
+        if self.conditional:
+            dataset.require_labels()
         split = self.stage1.read(dataset, name)
         if name in self.prepares:
             split = Split(**split.arrays, image=datasets.read_split(dataset, name).arrays["image"])

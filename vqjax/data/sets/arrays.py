@@ -1,22 +1,20 @@
 """Sets that are arrays: one's own in a file of NumPy, and scikit-learn's digits."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vqjax.config.schema import Data, parse_size
 from vqjax.data import images
-from vqjax.data.sets.base import Dataset, file_stamp, require_path
-from vqjax.data.sets.image_files import hash_to_unit
+from vqjax.data.files.names import number_of, some
+from vqjax.data.sets.array_files import ArrayFile, check_images, check_labels, read_array_file, to_uint8
+from vqjax.data.sets.base import NO_LABEL, Dataset, file_stamp, require_path
+from vqjax.data.sets.division import Division
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
-
-_IMAGES, _LABELS = ("image", "images"), ("label", "labels")  # what the arrays of an .npz may be called
-_CLASSES = 2**16  # labels from there on are taken for something else
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images (N, H, W, C) uint8, labels (N,)
 
@@ -24,8 +22,21 @@ Arrays = tuple[np.ndarray, np.ndarray]  # images (N, H, W, C) uint8, labels (N,)
 class ArrayDataset(Dataset):
     """A set whose splits are read at once; what is known of it is what they are."""
 
-    def __init__(self, data: Data, read: Callable[[str], Arrays], class_names: tuple[str, ...], identity: str):
-        """`read` gives the images and labels of "train" and of "test"."""
+    def __init__(
+        self,
+        data: Data,
+        read: Callable[[str], Arrays],
+        class_names: tuple[str, ...],
+        identity: str,
+    ):
+        """Read a set.
+
+        Args:
+          data: `config.data`.
+          read: "train" or "test" -> its images (N, H, W, C) uint8 and labels (N,).
+          class_names: in the order of the labels; () without labels.
+          identity: see `Dataset`.
+        """
         super().__init__(data)
         self._arrays, self.class_names, self.identity = read, class_names, identity
         self._held.update({name: self._decoded(name) for name in ("train", "test")})
@@ -33,6 +44,7 @@ class ArrayDataset(Dataset):
         self.shape = self._held["train"][0].arrays["image"].shape[1:]
         for name, (split, _) in self._held.items():
             self._check(name, split)
+        del self._arrays  # what it reads from may be as large as the set
 
     def decode(self, name: str) -> Split:
         image, label = self._arrays(name)
@@ -40,15 +52,15 @@ class ArrayDataset(Dataset):
 
 
 def digits(data: Data) -> ArrayDataset:
-    """scikit-learn's 1,797 scans of digits, levels 0 to 16; the first 1,437 train, the rest test."""
-    found = _digits()
-    image, label = np.round(255 * found[:, :-1] / 16).astype(np.uint8).reshape(-1, 8, 8, 1), found[:, -1]
+    """Open scikit-learn's 1,797 scans of digits, levels 0 to 16; the first 1,437 train, the rest test."""
+    table = _digits()
+    image, label = np.round(255 * table[:, :-1] / 16).astype(np.uint8).reshape(-1, 8, 8, 1), table[:, -1]
     rows = {"train": slice(0, 1437), "test": slice(1437, None)}
     return ArrayDataset(data, lambda name: (image[rows[name]], label[rows[name]]), tuple("0123456789"), "")
 
 
 def _digits() -> np.ndarray:
-    """The 64 levels of each and its label, (N, 65); from their file, since to import scikit-learn takes a second."""
+    """Return the 64 levels of each and its label, (N, 65); from their file: importing scikit-learn takes a second."""
     package = importlib.util.find_spec("sklearn")
     if package and package.origin:
         path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
@@ -56,79 +68,124 @@ def _digits() -> np.ndarray:
             return np.loadtxt(path, delimiter=",")
     from sklearn.datasets import load_digits  # of a version that has it elsewhere
 
-    found = load_digits()
-    return np.column_stack((found.data, found.target))
+    scans = load_digits()
+    return np.column_stack((scans.data, scans.target))
 
 
 class NumpyDataset(ArrayDataset):
-    """`config.data.path`, an .npz or .npy file: images (N, H, W, C) or, grey, (N, H, W), uint8, and labels.
-
-    Which images are for test, and for validation, is said by a hash of their numbers in the file.
-    """
+    """Arrays in the .npz or .npy file `config.data.path`, divided as of `Division` by their row numbers."""
 
     uses = ("path", "size", "test")
 
     def __init__(self, data: Data):
+        """Raises InputError if the file has no images, or labels that do not fit them."""
         path = require_path(data, False, "an .npz or .npy file of images")
         where = f"config.data.path={data.path!r}"
-        image, label = _load(path, where)
-        count = len(image)
-        if label is not None:
-            _check_labels(label, count, where)
-        names = tuple(map(str, range(int(label.max()) + 1))) if label is not None else ()
-        share = np.array([hash_to_unit(str(i), "test") for i in range(count)])
-        order = np.argsort([-hash_to_unit(str(i), "validation") for i in range(count)], kind="stable")
-        rows = {"train": order[share[order] >= data.test], "test": np.flatnonzero(share < data.test)}
-        for name, chosen in rows.items():
-            if not len(chosen):
-                raise InputError(f"config.data.test={data.test}: {count:,} images, of which none is for {name}")
-        size = parse_size(data.size, "config.data.size")
-        labels = np.zeros(count, np.int32) if label is None else label
+        arrays = read_array_file(path, where)
+        parts = {split: check_images(images, where) for split, images in arrays.images.items()}
+        self._rows = _Rows({split: len(part) for split, part in parts.items()}, arrays.names)
+        label, class_names = _labels(arrays, parts, where)
+        self._division = Division(self._rows.by_split, str, data.test)
+        chosen = {"train": np.array(self._division.train, int), "test": np.array(self._division.test, int)}
+        for name, rows in chosen.items():
+            if not len(rows):
+                raise InputError(f"config.data.test={data.test}: {len(label):,} images, of which none is for {name}")
+        self._chosen, size = chosen, parse_size(data.size, "config.data.size")
 
         def read(name: str) -> Arrays:
-            return resized(image[rows[name]], size), labels[rows[name]]
+            return resized(self._rows.take(parts, chosen[name], where), size), label[chosen[name]]
 
-        self._train, self.places = rows["train"], (path,)
-        super().__init__(data, read, names, f"arrays {file_stamp(path)} {data.size} {data.test}")
+        super().__init__(data, read, class_names, f"arrays {file_stamp(path)} {data.size} {data.test}")
+        self._notes += [*self._division.notes, *_array_notes(arrays, parts, label)]
+        if not any(self._is_bright(name) for name in self.sizes):
+            self._notes.append(
+                "no pixel is above level 1 of 255: are they black and white as 0 and 1? Save them as bool"
+            )
+
+    def _is_bright(self, name: str) -> bool:
+        image = self._held[name][0].arrays["image"]
+        return bool(image[:64].max() > 1 or image.max() > 1)  # mostly the first ones tell
 
     def num_validation(self, share: float) -> int:
-        return sum(hash_to_unit(str(row), "validation") < share for row in self._train)
+        return self._division.num_validation(share)
+
+    def files(self, name: str) -> list[str]:
+        return self._rows.names(self._chosen[name])
 
 
-def _load(path: Path, where: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """The images (N, H, W, C) and labels (N,) of a file; None for no labels. Raises InputError."""
-    try:
-        found: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(found, np.ndarray):
-            found = {name: found[name] for name in found.files if name in (*_IMAGES, *_LABELS)} | {"": found.files}
-    except Exception as error:  # a damaged archive fails in any way
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{where} cannot be read: {reason}\nExpected an .npz or .npy file, without pickles") from error
-    if isinstance(found, np.ndarray):
-        found = {"image": found}
-    image, label = (next((found[name] for name in names if name in found), None) for names in (_IMAGES, _LABELS))
-    if image is None:
-        raise InputError(f"{where}: expected an array `image` or `images`, found {', '.join(found['']) or 'nothing'}")
-    image = image[..., None] if image.ndim == 3 else image
-    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[-1] not in (1, 3) or not image.size:
-        raise InputError(
-            f"{where}: expected images (N, H, W, C) or (N, H, W), uint8, C 1 or 3, found {image.dtype} {image.shape}"
-        )
-    return image, label
+class _Rows:
+    """Rows of one array of images or of several, numbered through."""
+
+    def __init__(self, counts: Mapping[str, int], names: Mapping[str, str]):
+        """Rows of arrays {split or "": number of images}, with their `names` in the file."""
+        self._names = [f"{names[split]}/" if split else "" for split in counts]
+        self._starts = np.cumsum([0, *counts.values()])
+        ranges = zip(counts, self._starts, self._starts[1:])
+        self.by_split = {split or "train": range(int(start), int(end)) for split, start, end in ranges}
+
+    def take(self, parts: Mapping[str, np.ndarray], rows: np.ndarray, where: str) -> np.ndarray:
+        """Return images of some rows, uint8, of the arrays {split or "": images (N, H, W, C)}."""
+        arrays = list(parts.values())
+        if len(arrays) == 1:
+            return to_uint8(arrays[0][rows], where, rows)
+        if len({array.shape[1:] for array in arrays}) > 1:
+            shapes = ", ".join(str(array.shape) for array in arrays)
+            raise InputError(f"{where}: expected images of one shape, found {shapes}")
+        pixels = np.empty((len(rows), *arrays[0].shape[1:]), np.uint8)
+        for array, start, end in zip(arrays, self._starts, self._starts[1:]):
+            inside = (rows >= start) & (rows < end)
+            pixels[inside] = to_uint8(array[rows[inside] - start], where, rows[inside] - start)
+        return pixels
+
+    def names(self, rows: np.ndarray) -> list[str]:
+        """Return the number of each row in its array, behind the array's name if there are several."""
+        numbers = np.searchsorted(self._starts, rows, side="right") - 1
+        return [f"{self._names[number]}{row - self._starts[number]}" for number, row in zip(numbers, rows)]
 
 
-def _check_labels(label: np.ndarray, count: int, where: str) -> None:
-    if label.dtype.kind not in "iu" or label.shape != (count,):
-        raise InputError(f"{where}: expected {count} labels that are integers, found {label.dtype} {label.shape}")
-    low, high = int(label.min()), int(label.max())
-    if low < 0 or high >= _CLASSES:
-        raise InputError(f"{where}: labels from {low} to {high}, expected at least 0 and less than {_CLASSES}")
+def _labels(arrays: ArrayFile, parts: Mapping[str, np.ndarray], where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the labels of all rows, numbered through, and the names of the classes."""
+    if not arrays.labels.keys() & {"", "train"}:
+        return np.zeros(sum(map(len, parts.values())), np.int32), ()
+    given = {
+        split: check_labels(label, len(parts[split]), where) for split, label in arrays.labels.items() if split in parts
+    }
+    kinds = {label.dtype.kind in "SU" for label in given.values()}
+    if len(kinds) > 1:
+        raise InputError(f"{where}: expected labels that are all integers or all names")
+    if kinds == {True}:
+        names, numbers = np.unique(np.concatenate([*given.values()]), return_inverse=True)
+        ends = np.cumsum([len(label) for label in given.values()])[:-1]
+        given = dict(zip(given, np.split(numbers.reshape(-1), ends)))
+    else:
+        names = np.arange(1 + max(int(label.max()) for label in given.values()))
+    label = np.concatenate([given.get(split, np.full(len(part), NO_LABEL)) for split, part in parts.items()])
+    return label.astype(np.int32), tuple(map(str, names))
 
 
-def resized(found: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Images (N, H, W, C) uint8 brought to (H, W)."""
-    if size is None or found.shape[1:3] == size:
-        return np.ascontiguousarray(found)
-    grey = found.shape[-1] == 1
-    fitted = (images.fit(Image.fromarray(x[..., 0] if grey else x), size) for x in found)
+def _array_notes(arrays: ArrayFile, parts: Mapping[str, np.ndarray], label: np.ndarray) -> Iterator[str]:
+    """Yield lines on what was guessed or left out."""
+    if arrays.unused:
+        yield f"{number_of(len(arrays.unused), 'array')} of the file not read: {some(arrays.unused)}"
+    guessed = [name for split, name in arrays.names.items() if not split and name not in ("", "image", "images")]
+    if guessed:
+        yield f"{some(guessed)} taken for the images"
+    if any(part.dtype.kind == "f" for part in parts.values()):
+        yield "pixels are floats: rounded to the 256 levels of uint8"
+    if any(part.dtype.kind == "b" for part in parts.values()):
+        yield "pixels are booleans: black and white"
+    if arrays.labels and not arrays.labels.keys() & {"", "train"}:
+        yield f"labels of {', '.join(arrays.labels)}, but none for training: not used"
+    numbers = np.unique(label[label >= 0])
+    if arrays.labels and len(numbers) and len(numbers) <= numbers[-1]:
+        low, high = numbers[0], numbers[-1]
+        yield f"labels from {low} to {high}, {len(numbers):,} of them used: {high + 1:,} classes, counted from 0"
+
+
+def resized(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Return images (N, H, W, C) uint8 fitted to (H, W)."""
+    if size is None or pixels.shape[1:3] == size:
+        return np.ascontiguousarray(pixels)
+    gray = pixels.shape[-1] == 1
+    fitted = (images.fit(Image.fromarray(image[..., 0] if gray else image), size) for image in pixels)
     return np.stack([images.to_array(image) for image in fitted])

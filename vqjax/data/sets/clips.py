@@ -1,198 +1,167 @@
-"""Films as clips of T frames: from arrays, a GIF, a film such as MP4, or a folder of frames."""
+"""Films as clips of T frames, or as images: from arrays, an animation, a film such as MP4, or a directory of frames."""
 
 import functools
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image, ImageSequence
 
 from vqjax.config.schema import Data, parse_size
-from vqjax.data import images
+from vqjax.data import array_cache
+from vqjax.data.files.films import FILMS, read_frames
+from vqjax.data.files.names import number_of
+from vqjax.data.files.pictures import is_image_name
+from vqjax.data.sets.array_files import ARRAYS, read_array_file, to_uint8
 from vqjax.data.sets.arrays import ArrayDataset, Arrays, resized
 from vqjax.data.sets.base import file_stamp, require_path
+from vqjax.data.sets.directories import ignored_note
 from vqjax.system.errors import InputError
 
 SPLITS = ("train", "test")
-_LARGEST = 2**33  # bytes of frames that are held
-_KEYS = ("image", "images")  # of the clips or frames in an .npz
 
 
-class ClipsDataset(ArrayDataset):
-    """Clips (T, H, W, C) of `config.data.frames` frames of the film in `config.data.path`, without labels."""
+class FilmDataset(ArrayDataset):
+    """Film in `config.data.path`, without labels; its end is for test, unless it is a recording with a test of its own.
+
+    A subclass writes `cut`.
+    """
+
+    _length = 1  # frames that an example has
+
+    def __init__(self, data: Data):
+        """Raises InputError if there is no film, it cannot be read, or is too short or too large."""
+        path = require_path(data, None, "a film, a directory of frames or a recording")
+        where, size = f"config.data.path={data.path!r}", parse_size(data.size, "config.data.size")
+        parts = functools.cache(lambda: split_film(path, size, data.test, self._length, where))
+
+        def read(name: str) -> Arrays:
+            examples = self.cut(parts()[name], where)
+            return examples, np.zeros(len(examples), np.int32)
+
+        def left_over() -> dict[str, np.ndarray]:
+            frames = [len(part) % self._length if part.ndim == 4 else 0 for part in parts().values()]
+            return {"left_over": np.array(frames)}
+
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        identity = f"clips {' '.join(map(file_stamp, files))} {data.size} {self._length} {data.test}"
+        super().__init__(data, read, (), identity)
+        key = f"{identity} left over" if data.cache else ""
+        self._notes += _film_notes(path, array_cache.cached_arrays(key, left_over)[0]["left_over"])
+        parts.cache_clear()
+
+    def cut(self, film: np.ndarray, where: str) -> np.ndarray:
+        """Return the examples of frames (F, H, W, C) or of clips (N, T, H, W, C). Raises InputError, naming `where`."""
+        raise NotImplementedError
+
+
+class ClipsDataset(FilmDataset):
+    """Clips (T, H, W, C) of `config.data.frames` frames, each where the last one ends."""
 
     uses = ("path", "size", "frames", "test")
 
     def __init__(self, data: Data):
-        path = require_path(data, None, "a film, a folder of frames or a recording")
         if not data.frames:
+            require_path(data, None, "a film, a directory of frames or a recording")
             raise InputError(f"config.data.frames=0: config.data.name={data.name!r} expects the frames of a clip")
-        size = parse_size(data.size, "config.data.size")
-        both = functools.cache(lambda: splits(path, data.frames, size, data.test))
+        self._length = data.frames
+        super().__init__(data)
 
-        def read(name: str) -> Arrays:
-            return both()[name], np.zeros(len(both()[name]), np.int32)
+    def cut(self, film: np.ndarray, where: str) -> np.ndarray:
+        length = self._length
+        if film.ndim == 5:
+            if len(film) and film.shape[1] == length:
+                return film
+            raise InputError(f"config.data.frames={length}: {where} has {len(film)} clips of {film.shape[1]} frames")
+        count = len(film) // length
+        if not count:
+            raise InputError(
+                f"{where}: {len(film)} frames for one of train and test, expected at least config.data.frames={length} "
+                "for each"
+            )
+        return film[: count * length].reshape(count, length, *film.shape[1:])
 
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        self.places = (path, *files)
-        stamps = " ".join(map(file_stamp, files))
-        super().__init__(data, read, (), f"clips {stamps} {data.size} {data.frames} {data.test}")
+
+class FramesDataset(FilmDataset):
+    """Frames (H, W, C) as images."""
+
+    uses = ("path", "size", "test")
+
+    def cut(self, film: np.ndarray, where: str) -> np.ndarray:
+        if film.ndim == 5 or not len(film):
+            raise InputError(f"{where}: {'clips' if len(film) else 'a single frame'}, expected the frames of a film")
+        return film
+
+    def files(self, name: str) -> list[str]:
+        """Return the number of each frame."""
+        start = self.sizes["train"] if name == "test" else 0
+        return [str(start + row) for row in range(self.sizes[name])]
 
 
-def splits(path: Path, length: int, size: tuple[int, int] | None = None, test: float = 0.1) -> dict[str, np.ndarray]:
-    """The clips of "train" and "test".
+def is_recording(path: Path) -> bool:
+    """Return whether a directory holds clips as `vqjax record` writes them."""
+    return all((path / f"{name}.npz").is_file() for name in SPLITS)
+
+
+def split_film(path: Path, size: tuple[int, int] | None, test: float, length: int, where: str) -> dict[str, np.ndarray]:
+    """Read a film as its splits.
 
     Args:
-      path: a directory with train.npz and test.npz, as `python -m vqjax record` writes them; or a film, whose end is
-        for test: an .npz or .npy of frames or clips, a GIF, an MP4, or a folder of frames in the order of their names.
-      length: T, frames of a clip.
-      size: (H, W) that frames are brought to, the shorter side first, the rest cut off around the middle; None: as
-        they are.
-      test: share of a film that is for test, or one clip if that is more.
+      path: a recording; or a film: a file that ends in one of ARRAYS or FILMS, or a directory of frames.
+      size: (H, W) that frames are fitted to: the shorter side first, the rest cut off around the middle; None: as they
+        are.
+      test: share of a film that is for test, at its end; `length` frames at least.
+      length: frames of an example.
+      where: config key and value, for messages.
 
     Returns:
-      Arrays (N, T, H, W, C) uint8, C 1 if all is grey, else 3. What is left over at a film's end is not in them.
+      {"train", "test"}: frames (F, H, W, C) or clips (N, T, H, W, C) uint8.
 
     Raises:
-      InputError: there is no film, it cannot be read, or is too short or too large.
+      InputError: there is no film, or it cannot be read.
     """
-    recorded = [path / f"{name}.npz" for name in SPLITS]
-    if all(file.is_file() for file in recorded):
-        parts = [_resized(_array(file), size) for file in recorded]
+    if is_recording(path):
+        films = {name: next(iter(_arrays(path / f"{name}.npz", size, where).values())) for name in SPLITS}
+    elif path.suffix.lower() in ARRAYS:
+        films = _arrays(path, size, where)
+    elif path.is_dir() or path.suffix.lower() in FILMS:
+        films = {"": read_frames(path, size, where)}
     else:
-        film = read(path, size)
+        known = ", ".join([*ARRAYS, *FILMS])
+        raise InputError(f"{where}: expected a directory of frames, or a file that ends in {known}")
+    film = films.get("", films.get("train"))
+    if film is not None and "test" not in films:
         last = round(len(film) * (1 - test))
         if film.ndim == 4:
-            last = min(last, len(film) - length)  # one clip at least
-        parts = [film[: max(last, 0)], film[max(last, 0) :]]
-    found = {name: cut(part, length, path) for name, part in zip(SPLITS, parts)}
-    shapes = {part.shape[1:] for part in found.values()}
+            last = min(last, len(film) - length)
+        films = {"train": film[: max(last, 0)], "test": film[max(last, 0) :]}
+    shapes = {part.shape[-3:] for part in films.values()}
     if len(shapes) > 1:
-        raise InputError(f"config.data.path={path}: the clips of train and test differ in shape: {shapes}")
-    return found
+        raise InputError(f"{where}: the frames of train and test differ in shape: {shapes}")
+    return {name: films[name] for name in SPLITS}
 
 
-def cut(film: np.ndarray, length: int, path: Path) -> np.ndarray:
-    """A film (F, H, W, C) as clips (N, T, H, W, C), each where the last one ends; clips (N, T, ...) as they are."""
-    if film.ndim == 5:
-        if len(film) and film.shape[1] == length:
-            return film
-        raise InputError(f"config.data.frames={length}: {path} has {len(film)} clips of {film.shape[1]} frames")
-    count = len(film) // length
-    if not count:
-        raise InputError(
-            f"config.data.path={path}: {len(film)} frames for one of train and test, expected at least "
-            f"config.data.frames={length} for each"
-        )
-    return film[: count * length].reshape(count, length, *film.shape[1:])
-
-
-def read(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Frames (F, H, W, C) or clips (N, T, H, W, C) of a film, uint8; see `splits`."""
-    if path.suffix in (".npz", ".npy"):
-        return _resized(_array(path), size)
-    frames = _folder if path.is_dir() else READERS.get(path.suffix.lower())
-    if frames is None:
-        known = ", ".join([".npz", ".npy", *READERS])
-        raise InputError(f"config.data.path={path}: expected a folder of frames, or one of {known}")
-    found = _collect(path, frames(path), size)
-    grey = (found[..., 0] == found[..., 1]).all() and (found[..., 0] == found[..., 2]).all()
-    return found[..., :1] if grey else found
-
-
-def _collect(path: Path, frames: Iterable[Image.Image], size: tuple[int, int] | None) -> np.ndarray:
-    """Frames as an array (F, H, W, 3), each brought to the size as it comes."""
-    found: list[np.ndarray] = []
-    for frame in _pixels(path, frames, size):
-        found.append(frame)
-        if frame.shape != found[0].shape:
-            height, width = found[0].shape[:2]
+def _arrays(file: Path, size: tuple[int, int] | None, where: str) -> dict[str, np.ndarray]:
+    """Return {split or "": frames (F, H, W, C) or clips (N, T, H, W, C)} of a file of NumPy, fitted to a size."""
+    named = where if where.endswith(f"{file.name}'") else f"{where}: {file.name}"
+    films = {}
+    for split, film in read_array_file(file, named).images.items():
+        if film.ndim not in (4, 5) or film.shape[-1] not in (1, 3) or not film.size or film.dtype.kind not in "buif":
+            first = film.ndim in (4, 5) and film.shape[-3] in (1, 3)
             raise InputError(
-                f"config.data.path={path}: frame {len(found)} has another size than {height} x {width}; "
-                "config.data.size brings all to one"
+                f"{named}: expected frames (F, H, W, C) or clips (N, T, H, W, C), C 1 or 3, uint8 or floats in [0, 1], "
+                f"found {film.dtype} {film.shape}" + "; looks like C first: transpose, np.moveaxis(x, -3, -1)" * first
             )
-        if len(found) * frame.nbytes > _LARGEST:
-            raise InputError(
-                f"config.data.path={path}: more than {_LARGEST >> 30} GiB of frames; expected fewer, or a smaller "
-                "config.data.size"
-            )
-    if not found:
-        raise InputError(f"config.data.path={path}: expected frames, found none")
-    return np.stack(found)
+        frames = resized(to_uint8(film, named).reshape(-1, *film.shape[-3:]), size)
+        films[split] = frames.reshape(*film.shape[:-3], *frames.shape[1:])
+    return films
 
 
-def _pixels(path: Path, frames: Iterable[Image.Image], size: tuple[int, int] | None) -> Iterator[np.ndarray]:
-    """The frames, (H, W, 3) each, in a size; what is wrong with them is an InputError that names the path."""
-    try:
-        for frame in frames:
-            image = images.convert(frame, 3)[0]
-            yield images.to_array(images.fit(image, size) if size else image)
-    except InputError as error:
-        raise InputError(f"config.data.path={path}: {error}") from error
-    except Exception as error:  # readers of films fail in any way on a damaged file
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"config.data.path={path} cannot be read: {reason}") from error
-
-
-def _resized(film: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Frames or clips (..., H, W, C) uint8 brought to a size."""
-    frames = resized(film.reshape(-1, *film.shape[-3:]), size)
-    return frames.reshape(*film.shape[:-3], *frames.shape[1:])
-
-
-def _array(file: Path) -> np.ndarray:
-    """Frames (F, H, W, C) or clips (N, T, H, W, C) in a file of NumPy."""
-    try:
-        with file.open("rb") as opened:
-            found: Any = np.load(opened, allow_pickle=False)
-            if file.suffix == ".npz":
-                names = [name for name in _KEYS if name in found]
-                if not names:
-                    raise InputError(f"{file}: expected an array `image`, found {', '.join(found) or 'nothing'}")
-                found = found[names[0]]
-    except InputError:
-        raise
-    except Exception as error:  # a damaged archive fails in any way
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{file} cannot be read as arrays: {reason}") from error
-    if found.dtype != np.uint8 or found.ndim not in (4, 5) or found.shape[-1] not in (1, 3) or not found.size:
-        raise InputError(
-            f"{file}: expected uint8 frames (F, H, W, C) or clips (N, T, H, W, C), C 1 or 3, found {found.dtype} "
-            f"{found.shape}"
-        )
-    return np.asarray(found)
-
-
-def _folder(path: Path) -> Iterator[Image.Image]:
-    """The pictures of a folder, by their names: 2 before 10."""
-    files = [file for file in path.iterdir() if file.is_file() and file.suffix.lower() in Image.registered_extensions()]
-    for file in sorted(files, key=lambda file: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", file.name)]):
-        yield images.open_image(file, 3)[0]
-
-
-def _gif(path: Path) -> Iterator[Image.Image]:
-    with images.open_source(path) as film:
-        yield from ImageSequence.Iterator(film)
-
-
-def _film(path: Path) -> Iterator[Image.Image]:
-    """The frames of a film, by FFmpeg."""
-    try:
-        import imageio_ffmpeg  # noqa: F401  (imageio's plugin needs it)
-        from imageio import v3 as imageio
-    except ImportError as error:
-        raise InputError("films need imageio and its FFmpeg\n  pip install imageio imageio-ffmpeg") from error
-    for frame in imageio.imiter(path, plugin="FFMPEG"):
-        yield Image.fromarray(frame)
-
-
-READERS: dict[str, Callable[[Path], Iterator[Image.Image]]] = {
-    ".gif": _gif,
-    ".mp4": _film,
-    ".mov": _film,
-    ".avi": _film,
-    ".mkv": _film,
-    ".webm": _film,
-}
+def _film_notes(path: Path, left_over: np.ndarray) -> Iterator[str]:
+    """Yield lines on what is not used."""
+    if path.is_dir() and not is_recording(path):
+        files = [file.name for file in path.iterdir() if file.is_file()]
+        hidden = sum(name.startswith(".") for name in files)
+        yield from ignored_note((name for name in files if not (name.startswith(".") or is_image_name(name))), hidden)
+    for name, count in zip(SPLITS, left_over):
+        if count:
+            yield f"{number_of(int(count), 'frame')} at the end of {name} left over, too few for a clip"

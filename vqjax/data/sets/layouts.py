@@ -1,4 +1,4 @@
-"""Sets of image files in the layouts in which they are distributed, in `config.data.path`."""
+"""Sets of image files in the layouts in which their authors distribute them, in `config.data.path`."""
 
 import csv
 from collections import Counter
@@ -11,7 +11,7 @@ from vqjax.system.errors import InputError
 
 
 def tiny_imagenet(data: Data) -> ImageFiles:
-    """tiny-imagenet-200: train/<wnid>/images, val/val_annotations.txt, wnids.txt, words.txt.
+    """Open tiny-imagenet-200: train/<wnid>/images, val/val_annotations.txt, wnids.txt, words.txt.
 
     The labels are the wnids in their order; test has none, so that val serves as that.
     """
@@ -25,17 +25,16 @@ def tiny_imagenet(data: Data) -> ImageFiles:
         if not images.is_dir():
             raise InputError(f"config.data.path={data.path!r}: expected train/{wnid}/images in it")
         train += [(f"train/{wnid}/images/{file.name}", number[wnid]) for file in sorted(images.glob("*.JPEG"))]
-    rows = [line.split("\t") for line in _lines(data, root / "val" / "val_annotations.txt")]
+    rows = [[*line.split("\t"), ""] for line in _lines(data, root / "val" / "val_annotations.txt")]
     validation = [(f"val/images/{row[0]}", _class(data, number, row[1])) for row in rows]
     names = [words.get(wnid, wnid).partition(",")[0].strip() for wnid in wnids]
     twice = {name for name, count in Counter(names).items() if count > 1}
     names = [f"{name} ({wnid})" if name in twice else name for name, wnid in zip(names, wnids)]
-    places = [root, *(root / "train" / wnid / "images" for wnid in wnids), root / "val" / "images"]
-    return ImageFiles(data, root, {"train": train, "test": validation}, names, places)
+    return ImageFiles(data, root, {"train": train, "test": validation}, names)
 
 
 def mini_imagenet(data: Data) -> ImageFiles:
-    """images/ and train.csv, val.csv, test.csv of `filename,label`, whose classes are 64, 16 and 20 others.
+    """Open images/ and train.csv, val.csv, test.csv of `filename,label`, whose classes are 64, 16 and 20 others.
 
     A classifier, or a prior given the class, needs the same classes in all: so the three are put together, and a share
     of each class, config.data.test, is for test. With a share of 0 the splits are those of the files.
@@ -47,22 +46,22 @@ def mini_imagenet(data: Data) -> ImageFiles:
     splits = {name: [(f"images/{file}", number[label]) for file, label in part] for name, part in rows.items()}
     if data.test:
         splits = {"train": [file for part in splits.values() for file in part]}
-    return ImageFiles(data, root, splits, classes, [root, root / "images"])
+    return ImageFiles(data, root, splits, classes)
 
 
 _CSV = {"train": "train", "validation": "val", "test": "test"}
 
 
 def _table(data: Data, file: Path) -> list[tuple[str, str]]:
-    """The rows of a CSV file with the columns filename and label."""
+    """Return the rows of a CSV file with the columns filename and label."""
     rows = [*csv.DictReader(_lines(data, file))]
-    if not rows or not {"filename", "label"} <= {*rows[0]}:
+    if not rows or not all(row.get("filename") and row.get("label") for row in rows):
         raise InputError(f"config.data.path={data.path!r}: {file.name}: expected the columns filename and label")
     return [(row["filename"], row["label"]) for row in rows]
 
 
 def food101(data: Data) -> ImageFiles:
-    """food-101: images/<class>/<number>.jpg, meta/classes.txt, meta/train.txt, meta/test.txt."""
+    """Open food-101: images/<class>/<number>.jpg, meta/classes.txt, meta/train.txt, meta/test.txt."""
     root = require_path(data, True, "the directory food-101")
     classes = _lines(data, root / "meta" / "classes.txt")
     number = {name: i for i, name in enumerate(classes)}
@@ -73,12 +72,11 @@ def food101(data: Data) -> ImageFiles:
         ]
         for name in ("train", "test")
     }
-    places = [root, root / "meta", *(root / "images" / name for name in classes)]
-    return ImageFiles(data, root, splits, classes, places)
+    return ImageFiles(data, root, splits, classes)
 
 
 def _lines(data: Data, file: Path) -> list[str]:
-    """The lines of a text file that are not empty. Raises InputError if it is not there."""
+    """Return the lines of a text file that are not empty. Raises InputError if it is not there."""
     try:
         return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeError) as error:
@@ -88,7 +86,7 @@ def _lines(data: Data, file: Path) -> list[str]:
 
 
 def _class(data: Data, number: dict[str, int], name: str) -> int:
-    """Raises InputError for a class that the set does not have."""
+    """Return the label of a class. Raises InputError for one that the set does not have."""
     if name not in number:
         raise InputError(f"config.data.path={data.path!r}: {name!r} is none of the {len(number)} classes")
     return number[name]

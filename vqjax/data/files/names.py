@@ -1,0 +1,17 @@
+"""Lists of names and numbers, as text for people."""
+
+from collections.abc import Sequence
+
+from vqjax.system.terminal import printable
+
+_SHOWN = 3
+
+
+def some(names: Sequence[str], shown: int = _SHOWN) -> str:
+    """Return the first names of a list for a message, and "…" if there are more."""
+    return ", ".join(map(printable, names[:shown])) + ", …" * (len(names) > shown)
+
+
+def number_of(count: int, noun: str, plural: str = "") -> str:
+    """Return "1 file", or "2 files"."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
