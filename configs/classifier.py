@@ -43,8 +43,10 @@ def get_config(dataset: str = "digits") -> ConfigDict:
     optimizer.adamw.weight_decay = 0.05
     names = "none", "vq", "ema", "simvq", "gumbel", "fsq", "residual", "gaussian"
     quantizers = {name: stage1.model[name] for name in names}
-    for name in ("vq", "ema"):  # features move faster than in an autoencoder, and batches have fewer vectors
-        quantizers[name].update(beta=0.25, decay=0.97)
+    for name in ("vq", "ema", "simvq"):  # features move faster than in an autoencoder
+        quantizers[name].beta = 0.25
+    for name in ("vq", "ema"):  # and batches have fewer vectors
+        quantizers[name].decay = 0.97
     # One code per image gives few gradients: a high temperature and aligned embeddings let most of each through.
     quantizers["gumbel"].update(alignment=8.0, diversity_weight=0.01)
     quantizers["gumbel"].temperature.update(start=8.0, end=4.0)

@@ -55,6 +55,8 @@ class Tokenizer(nn.Module):
             raise ValueError("expected the encoder deepmind in float32, without batch norm")
         if model["quantizer"] not in CODEBOOKS:
             raise ValueError(f"expected a quantizer among {', '.join(CODEBOOKS)}, found {model['quantizer']}")
+        if model[model["quantizer"]].get("cosine") or model[model["quantizer"]].get("projection"):
+            raise ValueError("expected a quantizer with cosine=False and projection=0")
         sizes = {name: fields[name] for name in ("width", "residual_width", "blocks", "stages")}
         self.encoder = deepmind(config["image_shape"][-1], model["code_dim"], **sizes)
         convolutions = [layer for layer in self.encoder.modules() if isinstance(layer, nn.Conv2d)]

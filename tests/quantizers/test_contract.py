@@ -116,6 +116,9 @@ def test_codes_are_what_the_decoder_sees(name):
     flat = quantizer.apply(variables, codes.reshape(-1, *level.shape[2:])[:5], method="lookup")  # of any shape
     np.testing.assert_allclose(flat, found.reshape(-1, quantizer.vector_dim)[:5], atol=1e-6)
     by_level = codes.reshape(-1, level.depth).T
+    tables = quantizer.apply(variables, method="code_vectors").reshape(level.depth, level.num_codes, -1)
+    summed = sum(table[row] for table, row in zip(tables, by_level))
+    np.testing.assert_allclose(summed, found.reshape(-1, quantizer.vector_dim), atol=1e-6)
     frequency = np.squeeze([np.bincount(row, minlength=level.num_codes) / row.size for row in by_level])
     assert quantized.metrics["code_frequency"].shape == frequency.shape
     np.testing.assert_allclose(quantized.metrics["code_frequency"], frequency, rtol=1e-6)

@@ -56,7 +56,7 @@ class Quantizer(nn.Module):
             """K; 0: there are no codes, and no second stage."""
 
     def __post_init__(self) -> None:
-        """Checks the fields against their annotations; raises InputError."""
+        """Check the fields against their annotations; raise InputError."""
         check_attributes(self)
         super().__post_init__()
 
@@ -71,7 +71,7 @@ class Quantizer(nn.Module):
         return 0
 
     def check(self, key: str) -> None:
-        """Raises InputError, naming the config's `key`, if the fields contradict each other."""
+        """Raise InputError, naming the config's `key`, if the fields contradict each other."""
 
     def __call__(self, z: jax.Array, train: bool, progress: Any = 1.0, keys: jax.Array | None = None) -> Quantized:
         """Quantize z (..., D). With `train` the collections follow the batch.
@@ -119,6 +119,10 @@ class Quantizer(nn.Module):
         With a depth above 1: codes (..., d) of the first d levels -> (..., V).
         """
         raise NotImplementedError
+
+    def code_vectors(self) -> jax.Array:
+        """Return the vector of each code, (K, V) float32; of several levels, (depth, K, V)."""
+        return self.lookup(jnp.arange(self.num_codes))
 
     def initialize(self, vectors: Any, seed: int) -> None:
         """Start the codebook from vectors (N, D), N >= K, of the encoder. Not traceable."""

@@ -53,7 +53,7 @@ class Codebook(Quantizer):
         return ESTIMATORS[self.gradient]
 
     def check(self, key: str) -> None:
-        """Raises InputError, naming the config's `key`, for codes on a line, or more than the memory holds."""
+        """Raise InputError, naming the config's `key`, for codes on a line, or more than the memory holds."""
         if self.cosine and self.vector_dim < 2:
             raise InputError(f"{key}.cosine=True: expected vectors of 2 numbers or more; of 1 number, all are 1 or -1")
         needed, limit = 4 * self.copies * self.num_codes * self.vector_dim, device_memory()

@@ -40,7 +40,7 @@ class FSQ(Quantizer):
         self._vectors = Dense(self.code_dim, precision=jax.lax.Precision.HIGHEST, name="vectors")
 
     def check(self, key: str) -> None:
-        """Raises InputError, naming the config's `key`, if there are no levels, or more codes than can be numbered."""
+        """Raise InputError, naming the config's `key`, if there are no levels, or more codes than can be numbered."""
         if not self.levels or self.num_codes > _MAX_CODES:
             raise InputError(
                 f"{key}.levels={self.levels}: expected one number or more, with a product of at most {_MAX_CODES}"

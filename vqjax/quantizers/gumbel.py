@@ -76,7 +76,7 @@ class Gumbel(Quantizer):
         return jnp.sqrt(self.code_dim) * directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
 
     def check(self, key: str) -> None:
-        """Raises InputError, naming the config's `key`, for a temperature too low, or dimensions that differ."""
+        """Raise InputError, naming the config's `key`, for a temperature too low, or dimensions that differ."""
         if self.from_logits and self.code_dim != self.num_codes:
             raise InputError(f"{key}.from_logits=True: expected code_dim {self.num_codes}, got {self.code_dim}")
         if self.alignment and (self.from_logits or self.vector_dim != self.code_dim):

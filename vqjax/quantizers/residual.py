@@ -76,12 +76,12 @@ class Residual(Quantizer):
         return self._template().initial_vectors
 
     def check(self, key: str) -> None:
-        """Raises InputError, naming the config's `key`, for an entry that cannot be a level, or is wrong in itself."""
+        """Raise InputError, naming the config's `key`, for an entry that cannot be a level, or is wrong in itself."""
         self._check_level(key)
         self._template().check(f"{key}.quantizer")
 
     def _check_level(self, key: str) -> None:
-        """Raises InputError for an entry that cannot be a level."""
+        """Raise InputError for an entry that cannot be a level."""
         inner = self._template()
         kind = type(inner).__name__
         if isinstance(inner, Residual) or not inner.num_codes:
@@ -142,6 +142,11 @@ class Residual(Quantizer):
         if not 1 <= (count := codes.shape[-1] if codes.ndim else 0) <= self.depth:
             raise InputError(f"codes {[*codes.shape]}: expected a last axis of 1 to {self.depth} levels")
         return functools.reduce(jnp.add, [self.levels[number].lookup(codes[..., number]) for number in range(count)])
+
+    def code_vectors(self) -> jax.Array:
+        """Return the vectors of the codes of each level, (depth, K, D) float32; of one level, (K, D)."""
+        by_level = [level.code_vectors() for level in self.levels]
+        return jnp.stack(by_level) if self.depth > 1 else by_level[0]
 
     def initialize(self, vectors: Any, seed: int) -> None:
         """Start the codebooks, one after the other, from what the ones before leave of vectors (N, D). Not traceable.

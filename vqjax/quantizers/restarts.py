@@ -36,7 +36,7 @@ class RestartingCodebook(Codebook):
     decay: Decay = 0.99
 
     def check(self, key: str) -> None:
-        """Raises InputError, naming the config's `key`, also for a gradient that needs restarts, without them."""
+        """Raise InputError, naming the config's `key`, also for a gradient that needs restarts, without them."""
         super().check(key)
         if self._estimator.trains_codebook and not self.dead_code_threshold:
             raise InputError(
