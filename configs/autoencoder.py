@@ -133,6 +133,11 @@ def get_config() -> ConfigDict:
                     epsilon=0.1,  # pixels are mapped to epsilon to 1 - epsilon
                     input_range="signed",  # what the encoder sees, -1 to 1; or mapped, as DALL-E's
                 ),
+                class_weight=0.0,  # of the cross-entropy of a head that classifies what the decoder sees; 0: no head
+                head="pooled",  # or flattened, conv
+                pooled=dict(dropout=0.0),  # linear, on the mean over positions
+                flattened=dict(dropout=0.0),  # linear, on the whole grid
+                conv=dict(width=64, layers=2, dropout=0.0),  # convolutions, then the mean
             ),
             optimizer=dict(
                 name="amsgrad",  # adam, amsgrad, adamw or sgd

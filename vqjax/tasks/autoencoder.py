@@ -7,11 +7,15 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from vqjax.codes import CodeLayout, Codes
-from vqjax.config.annotations import OneOf, Width
+from vqjax.config.annotations import OneOf, Weight, Width
 from vqjax.config.check import build
 from vqjax.config.schema import Settings
+from vqjax.data.sets.base import Dataset
+from vqjax.data.splits import Split
+from vqjax.networks.backbones import HEADS
 from vqjax.networks.encoders import DECODERS, ENCODERS
 from vqjax.networks.layers import DTYPES
 from vqjax.networks.likelihoods import LIKELIHOODS, to_unit
@@ -21,6 +25,7 @@ from vqjax.system.errors import InputError
 from vqjax.tasks.base import Pictures
 from vqjax.tasks.codecs import CODECS, Codec, Coded, named_metrics, total_loss
 from vqjax.tasks.quantized import QuantizedTask
+from vqjax.tasks.quantized_classifier import build_head
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +39,8 @@ class AutoencoderFields:
     decoder: str
     quantizer: str
     likelihood: str
+    class_weight: Weight
+    head: str
 
 
 class AutoencoderTask(QuantizedTask):
@@ -52,12 +59,15 @@ class AutoencoderTask(QuantizedTask):
     def __init__(self, settings: Settings, facts: Mapping[str, Any], stage1: Any = None):
         super().__init__(settings, facts)
         *frames, height, width, channels = self.image_shape
-        tables = CODECS, ENCODERS, DECODERS, QUANTIZERS, LIKELIHOODS
+        tables = CODECS, ENCODERS, DECODERS, QUANTIZERS, LIKELIHOODS, HEADS
         fields: AutoencoderFields = settings.model.own(AutoencoderFields, *tables)
         self.code_dim = fields.code_dim
         self.likelihood = build(LIKELIHOODS, settings.model, "likelihood")
         features = channels * self.likelihood.parameters
-        given = {"code_dim": fields.code_dim, "features": features, "dtype": DTYPES[fields.dtype]}
+        self._class_weight, head = fields.class_weight, None
+        if fields.class_weight:
+            head = build_head(settings, self.class_names, DTYPES[fields.dtype])
+        given = {"code_dim": fields.code_dim, "features": features, "dtype": DTYPES[fields.dtype], "head": head}
         self.module = build(CODECS, settings.model, "codec", **given)
         for stride in self.module.strides:
             if height % stride or width % stride:
@@ -69,12 +79,16 @@ class AutoencoderTask(QuantizedTask):
         self.positions = tuple(math.prod(frames) * (height // s) * (width // s) for s in self.module.strides)
         self._apply_eval = jax.jit(self.apply_eval)
         suffixes = self.layout.suffixes if self.layout else [""]
-        self.headline = ("loss", "psnr", *(f"codes_used{suffix}" for suffix in suffixes))
-        self.curves = (
-            "loss",
-            "psnr",
-            *(f"{name}{suffix}" for name in ("perplexity", "codes_used") for suffix in suffixes),
-        )
+        classified = ("accuracy",) * bool(head)
+        used = [f"{name}{suffix}" for name in ("perplexity", "codes_used") for suffix in suffixes]
+        self.headline = ("loss", "psnr", *classified, *(name for name in used if name.startswith("codes_used")))
+        self.curves = ("loss", "psnr", *classified, *used)
+
+    def read(self, dataset: Dataset, name: str) -> Split:
+        """Read a split, see `Task.read`. Raises InputError if there is a head, and one of the splits has no labels."""
+        if self._class_weight:
+            dataset.require_labels()
+        return super().read(dataset, name)
 
     def inputs(self, batch: Mapping) -> jax.Array:
         """Return the encoder's input, (B, H, W, C)."""
@@ -85,15 +99,35 @@ class AutoencoderTask(QuantizedTask):
         reconstruction_loss = self.likelihood.loss(output.output, batch["image"], self.facts["variance"])
         loss = reconstruction_loss + total_loss(output.quantized)
         mse = jnp.mean((self.likelihood.mean(output.output) - to_unit(batch["image"])) ** 2)
-        parts = {"loss": loss, "reconstruction_loss": reconstruction_loss, "mse": mse}
-        return loss, {**parts, **named_metrics(self.module.level_names, output.quantized)}
+        parts = {"reconstruction_loss": reconstruction_loss, "mse": mse}
+        if output.logits is not None:
+            cross_entropy = optax.softmax_cross_entropy_with_integer_labels(output.logits, batch["label"]).mean()
+            loss += self._class_weight * cross_entropy
+            accuracy = jnp.mean(output.logits.argmax(1) == batch["label"])
+            parts |= {"cross_entropy": cross_entropy, "accuracy": accuracy}
+        return loss, {"loss": loss, **parts, **named_metrics(self.module.level_names, output.quantized)}
 
     def eval_metrics(self, output: Coded, batch: Mapping) -> dict[str, jax.Array]:
         """Return SSIM and, of a likelihood of 8-bit pixels, their bits, means over the batch."""
         figures = {"ssim": metrics.ssim(self.likelihood.mean(output.output), to_unit(batch["image"])).mean()}
         if self.likelihood.bits_per_dim:
             figures["bits_per_dim_given_codes"] = self.likelihood.bits_per_dim(output.output, batch["image"])
+        if output.logits is not None and self.layout:
+            figures |= self._codes_by_class(output, batch["label"])
         return figures
+
+    def _codes_by_class(self, output: Coded, labels: jax.Array) -> dict[str, jax.Array]:
+        """Return the shares (classes, K) of classes and codes among all positions, for each level and depth."""
+        assert self.layout
+        codes = [part.codes for part in output.quantized]
+        sequences = self.layout.flatten(codes[0] if len(codes) == 1 else dict(zip(self.module.level_names, codes)))
+        grids, sizes = self.layout.maps(sequences), self.layout.maps(self.layout.num_codes)
+        shares = {}
+        for name, grid in grids.items():
+            grid = grid.reshape(len(labels), -1)
+            table = jnp.zeros((len(self.class_names), int(sizes[name].flat[0])))
+            shares[f"codes_by_class{name}"] = table.at[labels[:, None], grid].add(1 / grid.size)
+        return shares
 
     def encode(self, variables: Mapping, images: jax.Array) -> Codes:
         """Return the codes, int32, of images (B, H, W, C), pixels from 0 to 255 of any dtype."""

@@ -7,7 +7,7 @@ likelihood.json of the workdir: {"step", "distribution", "scale"}.
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ FITTED_IMAGES = 10_000  # at most, of train, evenly spaced
 _FILE = "likelihood.json"
 
 
-def needs_distribution(task: Any) -> bool:
+def needs_distribution(task: Any) -> TypeGuard[AutoencoderTask]:
     """Return whether pixels have bits only by a distribution that is fitted: with codes, and a loss that is none."""
     return isinstance(task, AutoencoderTask) and task.layout is not None and not task.likelihood.bits_per_dim
 

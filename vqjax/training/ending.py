@@ -10,7 +10,9 @@ from vqjax.runs.shared import SharedCheckpoints, shared_variables
 from vqjax.runs.workdir import Workdir
 from vqjax.system.files import read_json
 from vqjax.system.terminal import display_path, format_metrics, summary, timed, wrap
+from vqjax.tasks.pixels import needs_distribution
 from vqjax.training.evaluation import Evaluator
+from vqjax.training.likelihood import add_pixel_bits
 from vqjax.training.setup import Plan, Session
 
 
@@ -42,6 +44,9 @@ def finish(session: Session, workdir: Workdir, evaluator: Evaluator) -> None:
         step, variables = shared_variables(workdir, step, session.task.abstract_variables)
         with timed(f"evaluating step {step:,} on test"):
             evaluator.evaluate(step, "test", session.splits["test"], session.layout.replicate(variables))
+    if processes.is_leader() and needs_distribution(session.task):
+        _, variables = workdir.restore_variables(session.task.abstract_variables, step)
+        add_pixel_bits(session.task, variables, workdir.path, workdir.path, session.splits.__getitem__)
     write_report(workdir)
     commands = session.task.next_commands(shlex.quote(display_path(workdir.path)))
     result = _result(workdir, session.task.headline)

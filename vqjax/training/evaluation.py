@@ -19,6 +19,7 @@ from vqjax.runs.side_jobs import side_job
 from vqjax.runs.workdir import Workdir
 from vqjax.system.files import write_json
 from vqjax.tasks.base import Task
+from vqjax.training.likelihood import add_pixel_bits
 from vqjax.training.setup import Session
 from vqjax.training.steps import eval_step
 
@@ -96,6 +97,9 @@ class Evaluator:
             plots.save_usage(self._directory / "codebook.png", self.code_frequencies)
         if by_position:
             plots.save_maps(self._directory / "positions.png", by_position)
+        by_class = {key: value for key, value in means.items() if key.startswith("codes_by_class")}
+        if by_class:
+            plots.save_codes_by_class(self._directory / "codes_by_class.png", by_class, self._task.class_names)
         if "confusion" in means:
             counts, names = np.round(len(split) * means["confusion"]).astype(int), self._task.class_names
             shares = (None if np.isnan(share) else round(share, 5) for share in recall(counts).tolist())
@@ -157,6 +161,8 @@ def evaluate(
     directory.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator(task, dataset, layout, batch_size, directory, frozen)
     metrics = evaluator.evaluate(step, "test", test, layout.replicate(variables))
+    read = lambda name: test if name == "test" else load_splits(dataset, (name,), task.read)[name]  # noqa: E731
+    metrics |= add_pixel_bits(task, variables, workdir.path, directory, read)
     if directory == workdir.path:
         write_report(workdir)
     return step, metrics

@@ -5,10 +5,19 @@ images.py    grids of images and films, by Pillow
 fonts.py     fonts for texts of users
 """
 
-from vqjax.runs.plots.charts import save_comparison, save_confusion, save_curves, save_maps, save_runs, save_usage
+from vqjax.runs.plots.charts import (
+    save_codes_by_class,
+    save_comparison,
+    save_confusion,
+    save_curves,
+    save_maps,
+    save_runs,
+    save_usage,
+)
 from vqjax.runs.plots.images import save_film, save_grid, save_pictures
 
 __all__ = [
+    "save_codes_by_class",
     "save_comparison",
     "save_confusion",
     "save_curves",

@@ -188,6 +188,33 @@ def save_confusion(path: Path, counts: np.ndarray, class_names: Sequence[str]) -
 
 
 @drawn
+def save_codes_by_class(path: Path, shares: Mapping[str, np.ndarray], class_names: Sequence[str]) -> None:
+    """Draw which classes use which codes, a panel per level.
+
+    Args:
+      path: of the PNG.
+      shares: {name: shares (C, K) of classes and codes among all positions}. A column is a code that is used, colored
+        by its part of each class; it stands beside the others that its first class uses most.
+      class_names: C names.
+    """
+    fonts = Fonts(class_names)
+    labels = [fonts.shown(name, _TEXT_LENGTH) for name in class_names]
+    few = len(labels) <= _MAX_CLASSES
+    height = 1 + max(2.0, (0.3 if few else 0.12) * len(labels))
+    with _saved(path, (9, height * len(shares)), fonts) as figure:
+        panels = figure.subplots(len(shares), 1, squeeze=False)
+        for panel, (name, table) in zip(panels.flat, shares.items()):
+            of_code = table[:, table.sum(0) > 0]
+            of_code = of_code / of_code.sum(0)
+            order = np.lexsort((-of_code.max(0), of_code.argmax(0)))
+            image = panel.imshow(100 * of_code[:, order], aspect="auto", cmap="Blues", interpolation="nearest")
+            panel.set_yticks(range(len(labels)), labels, fontsize=9 if few else 5)
+            title = name.replace("_", " ").replace("codes by class", "codes by the class that uses them most")
+            panel.set(xlabel=f"{len(order):,} codes that are used", xticks=[], title=title)
+            figure.colorbar(image, ax=panel, label="% of the code's uses")
+
+
+@drawn
 def save_runs(path: Path, curves: Mapping[str, Sequence[tuple[int, float]]], name: str) -> None:
     """Draw a figure of several runs against the step, a curve (step, value) each."""
     fonts = Fonts(curves)

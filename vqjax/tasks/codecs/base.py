@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -26,22 +26,33 @@ class Coded(NamedTuple):
       output: (B, H, W, C p), the decoder's: p parameters of the likelihood per pixel and channel.
       vectors: for each level the vectors (B, h, w, D) that its quantizer was given.
       quantized: for each level, coarse to fine.
+      logits: (B, classes) of the head; None without one.
     """
 
     output: jax.Array
     vectors: tuple[jax.Array, ...]
     quantized: tuple[Quantized, ...]
+    logits: jax.Array | None = None
 
 
 class Codec(nn.Module):
     """The contract of codecs: images to codes and back.
 
     Clips (B, T, H, W, C), whose codes are (B, T, h, w), go through frame by frame. A codec is made by `from_section`,
-    called as `codec(x, train, progress, keys) -> Coded`, and writes the methods below.
+    called as `codec(x, train, progress, keys) -> Coded`, and writes the methods below. It has a field `head`, which
+    classifies what the decoder is given, or is None.
     """
 
+    if TYPE_CHECKING:
+
+        @property
+        def head(self) -> nn.Module | None:
+            """An entry of HEADS, built."""
+
     @classmethod
-    def from_section(cls, section: Section, choice: str, code_dim: int, features: int, dtype: Any) -> "Codec":
+    def from_section(
+        cls, section: Section, choice: str, code_dim: int, features: int, dtype: Any, head: Any
+    ) -> "Codec":
         """Make the codec of a config's model.
 
         Args:
@@ -50,6 +61,7 @@ class Codec(nn.Module):
           code_dim: D.
           features: channels of the decoder's output.
           dtype: of the networks' computation.
+          head: an entry of HEADS, built; or None.
 
         Raises:
           InputError: a field is wrong.
@@ -70,6 +82,14 @@ class Codec(nn.Module):
     def strides(self) -> tuple[int, ...]:
         """Pixels per position of each level's grid, in each direction."""
         raise NotImplementedError
+
+    def classify(self, given: jax.Array, train: bool, keys: jax.Array | None) -> jax.Array | None:
+        """Return the logits (B, classes) of what the decoder is given, (B, h, w, F); None without a head."""
+        if self.head is None:
+            return None
+        own = None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, len(self.quantizers)))(keys)
+        logits: jax.Array = self.head(given, train, own)
+        return logits
 
     def latents(self, x: jax.Array, train: bool = False, level: int = 0) -> jax.Array:
         """Return the vectors (B, h, w, D) that a level's quantizer is given for images (B, H, W, C)."""

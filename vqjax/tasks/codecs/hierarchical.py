@@ -46,6 +46,7 @@ class Hierarchical(Codec):
       code_dim: D, of both levels.
       top_stages: times that the top's networks halve the bottom's grid.
       dtype: of the networks' computation.
+      head: an entry of HEADS, built; or None.
     """
 
     bottom_encoder: nn.Module
@@ -57,11 +58,14 @@ class Hierarchical(Codec):
     code_dim: int
     top_stages: int
     dtype: Any
+    head: nn.Module | None = None
 
     levels = ("top", "bottom")
 
     @classmethod
-    def from_section(cls, section: Section, choice: str, code_dim: int, features: int, dtype: Any) -> "Hierarchical":
+    def from_section(
+        cls, section: Section, choice: str, code_dim: int, features: int, dtype: Any, head: Any
+    ) -> "Hierarchical":
         own = section.part(choice)
         parts = [own.part(name) for name in cls.levels]
         top, bottom = (LevelFields(**check_fields(LevelFields, part.values, part.key)) for part in parts)
@@ -80,7 +84,7 @@ class Hierarchical(Codec):
                 raise InputError(f"{own.key}.{name}.quantizer: expected a quantizer with codes")
         names = "bottom_encoder", "top_encoder", "top_decoder", "decoder", "top", "bottom"
         modules = dict(zip(names, [*built, *quantizers]))
-        return cls(**modules, code_dim=code_dim, top_stages=top.stages, dtype=dtype)
+        return cls(**modules, code_dim=code_dim, top_stages=top.stages, dtype=dtype, head=head)
 
     @property
     def level_names(self) -> tuple[str, ...]:
@@ -106,7 +110,9 @@ class Hierarchical(Codec):
         z_bottom = self._bottom_vectors(features, top.z_q, train)
         bottom_keys = None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
         bottom = self.bottom(z_bottom, train, progress, bottom_keys)
-        return Coded(self._decode(self.joined(top.z_q, bottom.z_q), train), (z_top, z_bottom), (top, bottom))
+        joined = self._joined(top.z_q, bottom.z_q)
+        logits = self.classify(joined, train, keys)
+        return Coded(self._decode(joined, train), (z_top, z_bottom), (top, bottom), logits)
 
     def _encoded(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """The bottom's features (B, h, w, 2 D) and the top's vectors (B, h', w', D)."""
@@ -142,9 +148,9 @@ class Hierarchical(Codec):
     def lookup(self, codes: Codes) -> jax.Array:
         top = self.top.lookup(codes["top"])
         if "bottom" in codes:
-            return self.joined(top, self.bottom.lookup(codes["bottom"]))
+            return self._joined(top, self.bottom.lookup(codes["bottom"]))
         grid = (side * 2**self.top_stages for side in top.shape[-3:-1])  # a preview: nothing of the bottom
-        return self.joined(top, jnp.zeros((*top.shape[:-3], *grid, top.shape[-1]), top.dtype))
+        return self._joined(top, jnp.zeros((*top.shape[:-3], *grid, self.bottom.vector_dim), top.dtype))
 
     def decode(self, codes: Codes) -> jax.Array:
         return self._decode(self.lookup(codes), False)

@@ -21,20 +21,24 @@ class SingleLevel(Codec):
       encoder: an entry of ENCODERS, built.
       quantizer: an entry of QUANTIZERS, built.
       decoder: an entry of DECODERS, built.
+      head: an entry of HEADS, built; or None.
     """
 
     encoder: nn.Module
     quantizer: Quantizer
     decoder: nn.Module
+    head: nn.Module | None = None
 
     @classmethod
-    def from_section(cls, section: Section, choice: str, code_dim: int, features: int, dtype: Any) -> "SingleLevel":
+    def from_section(
+        cls, section: Section, choice: str, code_dim: int, features: int, dtype: Any, head: Any
+    ) -> "SingleLevel":
         encoder = build(ENCODERS, section, "encoder", features=code_dim, dtype=dtype)
         decoder = build(DECODERS, section, "decoder", features=features, dtype=dtype)
         quantizer = build(QUANTIZERS, section, "quantizer", code_dim=code_dim)
         if encoder.stride != decoder.stride:
             raise InputError(f"{section.key}.encoder has stride {encoder.stride}, the decoder {decoder.stride}")
-        return cls(encoder, quantizer, decoder)
+        return cls(encoder, quantizer, decoder, head)
 
     @property
     def quantizers(self) -> tuple[Quantizer, ...]:
@@ -55,7 +59,8 @@ class SingleLevel(Codec):
         """
         z = self.latents(x, train)
         quantized = self.quantizer(z, train, progress, keys)
-        return Coded(self._decode(quantized.z_q, train), (z,), (quantized,))
+        logits = self.classify(quantized.z_q, train, keys)
+        return Coded(self._decode(quantized.z_q, train), (z,), (quantized,), logits)
 
     def _decode(self, z_q: jax.Array, train: bool) -> jax.Array:
         return over_frames(lambda frames: self.decoder(frames, train), z_q)
