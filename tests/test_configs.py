@@ -82,6 +82,7 @@ def test_every_config_can_be_built(large_mock_data):
             task_of(config)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", [quick_first(name) for name in CONFIGS if name not in ("prior", *VARIANTS)])
 def test_every_config_takes_a_step(name, mock_data, folder):
     config = importlib.import_module(f"configs.{name}").get_config()
@@ -103,6 +104,7 @@ def test_every_set_has_a_config():
     assert all(variants_of(name).keys() == DATASETS.keys() - {"arrays", "photos", "clips"} for name in VARIANTS)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     "name, dataset", [quick_first(name, dataset) for name in VARIANTS for dataset in variants_of(name)]
 )

@@ -203,6 +203,7 @@ def check_edge(edge, stage1, compiled=lambda function: function):
 SAMPLE = random.Random(0).sample([edge for edge in ALL if edge[0] == "autoencoder" and isinstance(edge[3], float)], 3)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("edge", SAMPLE, ids=name_of)
 def test_a_sample_of_the_edges(edge, trained_stage1, one_device):
     check_edge(edge, trained_stage1, jax.jit)

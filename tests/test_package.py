@@ -73,6 +73,7 @@ def test_every_file_of_the_package_and_every_config_is_installed(wheel):
         assert {name for name in file.namelist() if name.startswith("vqjax/")} == here
 
 
+@pytest.mark.more
 def test_it_runs_from_any_directory(installed):
     folder, run = installed
     light = run("-c", "import sys, vqjax; assert not {'jax', 'numpy'} & {*sys.modules}; print(vqjax.__file__)")

@@ -70,6 +70,7 @@ def test_top5_looks_at_five(classifier_config):
     np.testing.assert_allclose([metrics["accuracy"], metrics["top5"]], [0.1, 0.5], rtol=1e-6)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
 def test_one_code_or_a_grid(classifier_config, quantizer):
     """One: the mean over positions is quantized. Grid: every position is, and the mean is that of the quantized."""
@@ -178,6 +179,7 @@ def test_a_resumed_run_is_bit_identical(classifier_config, tmp_path):
     assert (tmp_path / "whole" / "metrics.jsonl").read_text() == (tmp_path / "cut" / "metrics.jsonl").read_text()
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("inputs, head, augmented", covering(INPUTS, HEADS, (False, True, True)))
 @pytest.mark.thinned(3)
 def test_on_a_frozen_stage_1_eight_devices_are_one(code_classifier_config, inputs, head, augmented):
@@ -305,6 +307,7 @@ def test_a_stage_1_of_other_images_is_refused(code_classifier_config, stage1, tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.more
 def test_an_autoencoder_without_a_quantizer_trains(small_config, tmp_path):
     small_config.model.quantizer = "none"
     assert loop.train(small_config, tmp_path / "run") == 0

@@ -114,6 +114,7 @@ def test_a_run_starts_from_the_weights_of_another(small_config, trained_stage1, 
         loop.train(small_config, tmp_path / "other")
 
 
+@pytest.mark.more
 def test_data_that_has_moved(small_config, prior_config, tmp_path):
     """--data_path says where it is now; what was looked at is said; other images are other images."""
     write_images(tmp_path / "photos")
@@ -133,6 +134,7 @@ def test_data_that_has_moved(small_config, prior_config, tmp_path):
         evaluate(Workdir(stage1), data_path=str(tmp_path / "wasps"))
 
 
+@pytest.mark.more
 def test_kept_codes_are_those_of_the_data(small_config, tmp_path):
     write_images(tmp_path / "a")
     write_images(tmp_path / "b", seed=1)

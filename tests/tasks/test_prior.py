@@ -145,6 +145,7 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_sampled_from(prior_
         assert np.any(found != use({"params": one}, batch))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     "parallel, augmented",
     [
@@ -254,6 +255,7 @@ def test_another_stage_1_is_not_called_retrained(prior_config, small_config, sta
         generation.load_prior(tmp_path / "prior", tmp_path / "other")
 
 
+@pytest.mark.more
 def test_a_stage_1_that_cannot_be_written_to_is_not_pinned(prior_config, stage1, tmp_path, capsys):
     (stage1 / "pins").write_text("a file where the directory should be: the tests may run as root")
     prior_config.steps = 2
@@ -300,6 +302,7 @@ def test_bad_input_is_refused(prior_config, tmp_path, field, value, message):
     assert not (tmp_path / "prior").exists()
 
 
+@pytest.mark.more
 def test_pictures_show_the_same_classes_side_by_side(prior_config):
     task = task_of(prior_config)
     test = split_of(prior_config, "test")

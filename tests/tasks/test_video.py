@@ -28,6 +28,7 @@ def clips_config(small_config, tmp_path):
     return small_config
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("quantizer", CODED)
 def test_a_clip_is_its_frames(clips_config, quantizer):
     """Codes, output and figures of clips are those of their frames as images."""

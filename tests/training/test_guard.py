@@ -57,6 +57,7 @@ def test_a_step_that_is_not_finite_changes_nothing(small_config, parallel, value
         assert len(copies) == 8 and all(np.array_equal(copy, copies[0]) for copy in copies)
 
 
+@pytest.mark.more
 def test_a_state_that_is_not_finite_is_not_kept(small_config, monkeypatch):
     """Where loss and gradients are; nor one whose squares are not."""
     refresh, spoils = AutoencoderTask.after_update, [("params", np.inf), ("codebook", np.nan), ("params", 1e25)]
@@ -102,6 +103,7 @@ def test_what_an_optimizer_keeps_is_finite_where_the_norm_is(small_config, name)
     assert finite.all_finite(state)
 
 
+@pytest.mark.more
 def test_five_in_a_row_are_not_forgotten(small_config):
     """Though good ones follow before anybody looks."""
     bad = range(1, 1 + finite.MAX_SKIPPED_IN_A_ROW)

@@ -62,6 +62,7 @@ def test_a_signal_saves_the_last_step_and_the_run_goes_on(undisturbed, tmp_path,
     assert (tmp_path / "cut" / "metrics.jsonl").read_text() == (undisturbed / "metrics.jsonl").read_text()
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     "damaged", ["model", *(pytest.param(name, marks=pytest.mark.slow) for name in ("optimizer", "metrics"))]
 )
@@ -113,6 +114,7 @@ def test_lines_after_the_checkpoint_are_cut_off(small_config, tmp_path, capsys):
     assert "step 4 is 67% of the run, and was 100%: schedules go on from there" in capsys.readouterr().out
 
 
+@pytest.mark.more
 def test_the_best_checkpoint_on_validation_is_evaluated_and_used_by_later_stages(small_config, tmp_path):
     small_config.data.validation = 0.2
     small_config.update({"steps": 40, "eval_every": 4, "log_every": 20, "save_every": 40})
@@ -144,6 +146,7 @@ def test_what_more_steps_do_to_the_learning_rate_is_said(small_config):
     assert "learning rate" not in describe_schedule_change(session_of(small_config), 300, 300)
 
 
+@pytest.mark.more
 def test_a_copy_as_step_0_is_no_new_run(small_config, tmp_path):
     """A run with the largest seed."""
     small_config.update({"steps": 1, "seed": 2**32 - 1})

@@ -40,6 +40,7 @@ def test_eight_devices_are_one(busy_config, quantizer):
     assert eight.step == 10
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("quantizer", slow_but("ema", RESTARTING))
 def test_restarts_happen_in_that_run(busy_config, quantizer):
     """So that the equality above is one of restarts too."""
@@ -52,12 +53,14 @@ def test_restarts_happen_in_that_run(busy_config, quantizer):
     )
 
 
+@pytest.mark.more
 def test_pmap_is_shard_map(busy_config):
     _, a, history_a = run(busy_config, "pmap", steps=5)
     _, b, history_b = run(busy_config, "shard_map", steps=5)
     assert_close((a, history_a), (b, history_b), 1e-6)
 
 
+@pytest.mark.more
 def test_a_restarted_code_forgets_its_moments(small_config):
     small_config.model.quantizer = "vq"
     small_config.model.vq.update(
