@@ -1,6 +1,5 @@
 """Codes that leave in each format, what reads them there, and the way back to images."""
 
-import json
 import pickle
 
 import numpy as np
@@ -12,8 +11,6 @@ from PIL import Image
 
 import vqjax
 from vqjax import __main__
-from vqjax.data.formats import nanogpt, parquet
-from vqjax.data.splits import Split
 from vqjax.inference.decoding import READERS, decode, read_exported
 from vqjax.inference.export_codes import FORMATS, export_codes
 from vqjax.system.errors import InputError
@@ -45,17 +42,6 @@ def kept(trained_stage1):
     """The codes and labels of the test split as stage 1 has them."""
     stage1 = Stage1(trained_stage1)
     return stage1.read(stage1.config, "test").arrays
-
-
-def description(**fields):
-    given = {"num_codes": 16, "grid": [2, 3], "order": "raster", "dataset": "made up", "class_names": ["a", "b", "c"]}
-    return {**given, "fingerprint": "f" * 64, **fields}
-
-
-def random_codes(count, num_codes=16, classes=3):
-    rng = np.random.default_rng(count)
-    found = rng.integers(0, num_codes, (count, 2, 3)).astype(np.min_scalar_type(num_codes - 1))
-    return Split(codes=found, label=rng.integers(0, classes, count).astype(np.int32))
 
 
 def test_every_format_and_every_reader_is_tried():
@@ -115,66 +101,6 @@ def test_nanogpt_takes_the_validation_share_if_there_is_one(stage1, tmp_path):
     found = Stage1(stage1)
     whole = found.read(found.config, "train").arrays["codes"]
     np.testing.assert_array_equal(read_exported(tmp_path / "out" / "val.bin")[0].arrays["codes"], whole[1293:])
-
-
-def test_tokens_worked_by_hand(tmp_path):
-    split = Split(codes=np.array([[[0, 1, 2], [3, 4, 15]]], np.uint8), label=np.array([2], np.int32))
-    nanogpt.write_codes(tmp_path / "labels", description(), {"train": split})
-    assert np.fromfile(tmp_path / "labels" / "train.bin", "<u2").tolist() == [18, 0, 1, 2, 3, 4, 15]
-    nanogpt.write_codes(tmp_path / "none", description(class_names=[]), {"train": split})
-    assert np.fromfile(tmp_path / "none" / "train.bin", "<u2").tolist() == [16, 0, 1, 2, 3, 4, 15]
-    assert read_json(tmp_path / "none" / "meta.json")["vocab_size"] == 17
-    assert nanogpt.read_codes(tmp_path / "none" / "train.bin")[0].arrays["label"].tolist() == [0]
-
-
-@pytest.mark.parametrize("classes", [0, 1, 3])
-def test_the_tokens_must_fit_in_16_bits(classes, tmp_path):
-    most = (1 << 16) - max(1, classes)
-    names = ["a", "b", "c"][:classes]
-    split = random_codes(5, most, max(1, classes))
-    nanogpt.write_codes(tmp_path / "out", description(num_codes=most, class_names=names), {"train": split})
-    np.testing.assert_array_equal(
-        nanogpt.read_codes(tmp_path / "out" / "train.bin")[0].arrays["codes"], split.arrays["codes"]
-    )
-    with pytest.raises(InputError, match=r"--format=nanogpt: 65,53\d codes .* 65,537 tokens, expected at most 65,536"):
-        nanogpt.write_codes(tmp_path / "more", description(num_codes=most + 1, class_names=names), {"train": split})
-    assert not (tmp_path / "more").exists()
-
-
-@pytest.mark.parametrize("module", [nanogpt, parquet])
-def test_files_do_not_depend_on_their_chunks(module, monkeypatch, tmp_path):
-    split, name = random_codes(100), {nanogpt: "train.bin", parquet: "train.parquet"}[module]
-    monkeypatch.setattr(module, "_CHUNK", 7)
-    module.write(tmp_path, description(), {"train": split})
-    found, _ = read_exported(tmp_path / name)
-    for array, expected in split.arrays.items():
-        np.testing.assert_array_equal(found.arrays[array], expected)
-    if module is parquet:
-        assert pq.ParquetFile(tmp_path / name).num_row_groups == 15
-
-
-@pytest.mark.parametrize("num_codes, kind", [(16, pa.uint8()), (257, pa.uint16()), (65_537, pa.uint32())])
-def test_parquet_has_types_of_its_own(num_codes, kind, tmp_path):
-    split = random_codes(9, num_codes)
-    parquet.write_codes(tmp_path, description(num_codes=num_codes), {"train": split})
-    table = pq.read_table(tmp_path / "train.parquet")
-    assert table.schema.types == [pa.list_(pa.field("item", kind, nullable=False), 6), pa.int32()]
-    assert table["codes"].to_pylist() == split.arrays["codes"].reshape(9, 6).tolist()
-    assert table["label"].to_pylist() == split.arrays["label"].tolist()
-    assert json.loads(table.schema.metadata[b"vqjax"]) == description(num_codes=num_codes) | {"count": 9}
-
-
-def test_parquet_of_another_program(tmp_path):
-    """Its lists have no length in their type, and it has dropped what it does not know."""
-    split = random_codes(9)
-    pq.write_table(pa.table({"codes": split.arrays["codes"].reshape(9, 6).tolist()}), tmp_path / "a.parquet")
-    found, meta = read_exported(tmp_path / "a.parquet", (2, 3))
-    np.testing.assert_array_equal(found.arrays["codes"], split.arrays["codes"])
-    assert meta == {} and "label" not in found.arrays
-    for lists in ([[1] * 6, [1] * 5, [1] * 7], [[1] * 6, None], [[1] * 5 + [None]]):
-        pq.write_table(pa.table({"codes": lists}), tmp_path / "b.parquet")
-        with pytest.raises(InputError, match=r"b.parquet: expected Parquet .*: (not all have 2 x 3|some are missing)"):
-            read_exported(tmp_path / "b.parquet", (2, 3))
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "<i8", ">u2", "<u8"])
@@ -297,7 +223,9 @@ def test_a_directory_holds_one_format_of_one_stage1(form, exports, trained_stage
         with pytest.raises(InputError, match="--out=.*: expected codes of the same stage 1, in this format"):
             export_codes(str(trained_stage1), split, str(exports / other), form)
     assert {path: path.read_bytes() for path in exports.rglob("*") if path.is_file()} == before
-    FORMATS[form].write(tmp_path / "theirs", description(), {"test": random_codes(3)})
+    theirs = {**Stage1(trained_stage1).description, "fingerprint": "0" * 64}
+    codes, label = {"codes": np.zeros((3, 4, 4), np.uint8)}, np.zeros(3, np.int32)
+    FORMATS[form].write(tmp_path / "theirs", theirs, "test", [codes], label)
     with pytest.raises(InputError, match="--out=.*: expected codes of the same stage 1, in this format"):
         export_codes(str(trained_stage1), split, str(tmp_path / "theirs"), form)
 
@@ -305,21 +233,3 @@ def test_a_directory_holds_one_format_of_one_stage1(form, exports, trained_stage
 def test_nanogpt_has_no_split_to_choose(trained_stage1, tmp_path):
     with pytest.raises(InputError, match="--split=test: --format=nanogpt writes train, and validation or else test"):
         export_codes(str(trained_stage1), "test", str(tmp_path / "out"), "nanogpt")
-
-
-def test_a_file_appears_whole_or_not_at_all(monkeypatch, tmp_path):
-    """The second chunk fails."""
-    for module, function in ((nanogpt, "_tokens"), (parquet, "_table")):
-        calls, work = [], getattr(module, function)
-
-        def failing(*given, calls=calls, work=work):
-            calls.append(given)
-            if len(calls) == 2:
-                raise OSError(28, "No space left on device")
-            return work(*given)
-
-        monkeypatch.setattr(module, "_CHUNK", 10)
-        monkeypatch.setattr(module, function, failing)
-        with pytest.raises(OSError, match="No space"):
-            module.write(tmp_path / module.__name__, description(), {"train": random_codes(30)})
-        assert not any((tmp_path / module.__name__).iterdir())

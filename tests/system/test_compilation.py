@@ -13,7 +13,7 @@ from vqjax.runs import devices
 from vqjax.system import compilation
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
-SLOW = ("matplotlib", "orbax", "tensorflow_datasets", "sklearn", "tensorboardX", "grain", "torch")
+SLOW = ("matplotlib", "orbax", "tensorflow_datasets", "sklearn", "tensorboardX", "torch")
 
 
 @pytest.fixture

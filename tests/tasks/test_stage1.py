@@ -81,28 +81,6 @@ def test_codes_of_another_stage1_are_not_used(stage1):
     assert json.loads(meta.read_text())["fingerprint"] == frozen.fingerprint
 
 
-@pytest.mark.parametrize("num_codes, dtype", [(2, "uint8"), (256, "uint8"), (257, "uint16"), (65_537, "uint32")])
-def test_code_files(tmp_path, num_codes, dtype):
-    """What is written is what is read, and what plain NumPy reads; several splits stand side by side."""
-    assert np.min_scalar_type(num_codes - 1) == dtype
-    rng = np.random.default_rng(0)
-    description = {"fingerprint": "f", "num_codes": num_codes, "grid": (2, 3)}
-    for name, count in (("train", 7), ("test", 3)):
-        array = rng.integers(0, num_codes, (count, 2, 3)).astype(dtype)
-        parts = np.split(array.astype(np.int32), [1, 1])  # of any length and type
-        npy.write_codes(tmp_path, description, name, parts, np.arange(count, dtype=np.int32))
-        read = npy.read_codes(tmp_path, "f", name)
-        np.testing.assert_array_equal(read.arrays["codes"], array)
-        np.testing.assert_array_equal(read.arrays["label"], np.arange(count))
-        np.testing.assert_array_equal(np.load(tmp_path / f"{name}_codes.npy"), array)
-    with pytest.raises(ValueError, match="2 rows, expected 3"):
-        npy.write_codes(tmp_path, description, "test", [array[:2]], np.arange(3))
-    np.testing.assert_array_equal(npy.read_codes(tmp_path, "f", "test").arrays["codes"], array)
-    meta = json.loads((tmp_path / "meta.json").read_text())
-    assert meta["num_codes"] == num_codes and meta["splits"]["train"]["dtype"] == dtype
-    assert {name: entry["count"] for name, entry in meta["splits"].items()} == {"train": 7, "test": 3}
-
-
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
 @pytest.mark.parametrize("file", ["test_codes.npy", "test_labels.npy"])
 def test_a_damaged_code_file_is_refused(stage1, prior_config, tmp_path, file, damage):

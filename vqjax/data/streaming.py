@@ -1,17 +1,19 @@
-"""Sets that are not held in memory: images decoded batch by batch, ahead of the step, by Grain."""
+"""Sets that are not held in memory: images decoded batch by batch, ahead of the step."""
 
+import collections
 import concurrent.futures
 import functools
+import itertools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from absl import flags
 
-_AHEAD = 2  # batches that are made before they are asked for, by each process
-_END = 2**40  # of the steps
+from vqjax.data.workers import worker_batches
+
+_AHEAD = 2  # batches that are made before they are asked for
 
 
 class Source(Protocol):
@@ -101,23 +103,23 @@ def _threads() -> concurrent.futures.ThreadPoolExecutor:
 
 
 def prefetch_batches(make: Callable[[int], dict], start: int, workers: int) -> Iterator[dict]:
-    """make(start), make(start + 1), …: the same whatever the number of processes.
+    """Yield make(start), make(start + 1), …, made ahead of their reader; the same whatever the number of processes.
 
     Args:
-      make: a step -> its batch; travels to the processes.
-      start: the first step.
-      workers: processes; 0: a thread of this one.
+      make: a step -> its batch; pickled for the processes.
+      start: first step.
+      workers: number of processes; 0: a thread of this one.
     """
-    import grain  # takes a second, and most runs do without it
+    yield from worker_batches(make, start, workers) if workers else _thread_batches(make, start)
 
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # Grain hands absl's flags on to its processes
-    ahead = grain.ReadOptions(num_threads=0 if workers else 1, prefetch_buffer_size=0 if workers else _AHEAD)
-    dataset = grain.MapDataset.range(start, _END).map(make).to_iter_dataset(ahead)
-    if workers:
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers, _AHEAD))
-    iterator: Any = iter(dataset)
-    try:
-        yield from iterator
-    finally:
-        iterator.close()
+
+def _thread_batches(make: Callable[[int], dict], start: int) -> Iterator[dict]:
+    with concurrent.futures.ThreadPoolExecutor(1, "prefetch") as thread:
+        pending = collections.deque(thread.submit(make, start + step) for step in range(_AHEAD))
+        try:
+            for step in itertools.count(start + _AHEAD):
+                batch = pending.popleft().result()
+                pending.append(thread.submit(make, step))
+                yield batch
+        finally:
+            thread.shutdown(cancel_futures=True)

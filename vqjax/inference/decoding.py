@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqjax.codes import require_single
+from vqjax.codes import require_single, single_level
 from vqjax.data.formats import nanogpt, parquet
 from vqjax.data.formats.npy import save_rows
 from vqjax.data.splits import Split
@@ -22,6 +22,7 @@ from vqjax.tasks.stage1 import Stage1
 _SHOWN = 64  # images in the picture
 _BATCH, _PIXELS = 256, 1 << 18  # images at a time, and their pixels, unless one image has more
 _BATCHES = 16  # that are held before they are written
+_ANY = 2**31 - 1  # numbers of a code, where a file does not say them; `as_codes` checks them
 
 
 def _read_npy(file: Path, grid: tuple[int, int]) -> tuple[Split, dict[str, Any]]:
@@ -40,7 +41,7 @@ def _read_npy(file: Path, grid: tuple[int, int]) -> tuple[Split, dict[str, Any]]
 READERS: dict[str, Callable[[Path, Any], tuple[Split, dict[str, Any]]]] = {
     ".npy": _read_npy,
     ".bin": lambda file, grid: nanogpt.read_codes(file),
-    ".parquet": parquet.read_codes,
+    ".parquet": lambda file, grid: parquet.read_codes(file, single_level(grid, _ANY)),
 }
 
 

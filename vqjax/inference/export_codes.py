@@ -20,25 +20,20 @@ class Format:
     """A row of FORMATS.
 
     Attributes:
-      write: (directory, `Stage1.description`, splits by name).
+      write: adds a split to a directory, see `npy.write_codes`.
       fingerprint: directory -> that of the stage 1 whose codes are there in this format; None if there are none.
       check: of a description, raises InputError if the format has no room for such codes.
       pair: the format holds "train" and "validation", or else "test", not one split.
     """
 
-    write: Callable[[Path, Mapping[str, Any], Mapping[str, Split]], None]
+    write: Callable[..., None]
     fingerprint: Callable[[Path], str | None]
     check: Callable[[Mapping[str, Any]], None] = lambda description: None
     pair: bool = False
 
 
-def _write_numpy(directory: Path, description: Mapping[str, Any], splits: Mapping[str, Split]) -> None:
-    for name, split in splits.items():
-        npy.write_codes(directory, description, name, [split.arrays["codes"]], split.arrays["label"])
-
-
 FORMATS = {
-    "numpy": Format(_write_numpy, npy.read_fingerprint),
+    "numpy": Format(npy.write_codes, npy.read_fingerprint),
     "nanogpt": Format(nanogpt.write_codes, nanogpt.read_fingerprint, nanogpt.check, pair=True),
     "parquet": Format(parquet.write_codes, parquet.read_fingerprint),
 }
@@ -80,7 +75,9 @@ def export_codes(
     datasets.check_same_dataset(dataset, stage1.facts)
     splits = _pair(stage1, dataset) if kind.pair else _single(stage1, dataset, split or "train")
     with wrap_write_errors(directory):
-        kind.write(directory, stage1.description, splits)
+        for name, part in splits.items():
+            codes = {array: part.arrays[array] for array in stage1.description["layout"].names}
+            kind.write(directory, stage1.description, name, [codes], part.arrays["label"])
     return directory
 
 

@@ -8,6 +8,10 @@ class InputError(ValueError):
     """Something that was given is wrong: commands show it without a traceback, before they compile or write."""
 
 
+class WorkerError(RuntimeError):
+    """Death of a process that worked for this one: commands show it without a traceback, and exit with status 1."""
+
+
 RENAMED = {  # fields and values by the names that they had before 0.1.0: the names that they have now
     "start": "init_from",
     "average": "ema_decay",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from vqjax.system import compilation, memory, signals
-from vqjax.system.errors import InputError
+from vqjax.system.errors import InputError, WorkerError
 from vqjax.system.files import WriteError
 
 # What is wrong with a place, not with the program.
@@ -24,7 +24,7 @@ Main = Callable[[Sequence[str]], int | None]  # arguments, less the command's na
 
 def exit_status(main: Callable[[], int | None]) -> int:
     """What `main` returns, None being 0; 2 after an InputError, or an OSError that is of a place, and not the program's
-    fault, which are shown; 130 if Ctrl-C stopped it; UNREAD.
+    fault, which are shown; 1 after a WorkerError, which is shown too; 130 if Ctrl-C stopped it; UNREAD.
 
     Whatever it writes must appear whole or not at all.
     """
@@ -35,6 +35,9 @@ def exit_status(main: Callable[[], int | None]) -> int:
     except (InputError, WriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except WorkerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _unread():
             return OUTPUT_UNREAD

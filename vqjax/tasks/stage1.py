@@ -199,10 +199,10 @@ class Stage1:
             return self._encode(dataset, name)
         data_hash = dataset.hash(name)
         try:
-            split = npy.read_codes(self.kept, self.fingerprint, name, data_hash)
+            kept = npy.read_codes(self.kept, self.fingerprint, name, data_hash)
         except InputError as error:
             raise InputError(f"{error}\nDelete {self.kept}, and the codes are made again") from error
-        return self._encode(dataset, name, data_hash) if split is None else split
+        return self._encode(dataset, name, data_hash) if kept is None else kept[0]
 
     def _encode(self, dataset: Dataset, name: str, data_hash: str | None = None) -> Split:
         """Codes of a split, made batch by batch, into files if there is a hash and they can be written."""
@@ -213,11 +213,10 @@ class Stage1:
         make = functools.partial(mapper.parts, encode, images, self._at_a_time, f"codes of {name}")
         if data_hash:
             try:
-                parts = (part["codes"] for part in make())
-                npy.write_codes(self.kept, self.description, name, parts, label, data_hash)
+                npy.write_codes(self.kept, self.description, name, make(), label, data_hash)
                 kept = npy.read_codes(self.kept, self.fingerprint, name, data_hash)
                 assert kept is not None
-                return kept
+                return kept[0]
             except OSError as error:  # a stage 1 that others own can still be read
                 print(f"codes are not kept in {self.kept}: {error.strerror}")
         arrays = jax.tree.map(lambda *parts: np.concatenate(parts), *make())
@@ -251,8 +250,7 @@ class Stage1:
     def description(self) -> dict[str, Any]:
         """Description of the codes for their readers."""
         return {
-            "num_codes": self.layout.max_codes,
-            "grid": list(self.layout.levels[0].shape),
+            "layout": self.layout,
             "order": "raster: row by row, each from left to right",
             "dataset": self.facts["dataset"],
             "class_names": self.facts["class_names"],

@@ -1,113 +1,163 @@
-"""Codes as the token files of nanoGPT: train.bin and val.bin, raw uint16, and a meta.json that says what they are.
+"""Codes as the token files of nanoGPT: train.bin and val.bin, raw uint16, and a meta.json that describes them.
 
-Before each image stands its class token, K + class, or K without labels; then its codes with their own numbers, in
-raster order. https://github.com/karpathy/nanoGPT, data/*/prepare.py
+Before each image stands its class token, V + class, or V without labels, where V is the number of tokens of all
+codebooks: K of a single one. Then come its codes as tokens, see `tokens`, in raster order.
+https://github.com/karpathy/nanoGPT, data/*/prepare.py
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vqjax.codes import CodeLayout
+from vqjax.data.formats.description import LAYOUT, from_json, refuse_damage, to_json
+from vqjax.data.formats.parts import Parts, check_labels, checked_parts
+from vqjax.data.formats.paths import write_paths
+from vqjax.data.formats.tokens import codebook_offsets, from_tokens, num_tokens, to_tokens
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_write, file_checksum, read_json, write_json
 
 _TOKEN = np.dtype("<u2")
-_CHUNK = 1 << 14  # images that are written at a time
-_BACK = (
+_SINGLE = (
     "np.fromfile(file, '<u2').reshape(-1, tokens_per_image): column 0 less num_codes is the class (0 if num_classes is "
     "0), the other columns reshaped to (-1, *grid) are the codes"
+)
+_LEVELS = (
+    "np.fromfile(file, '<u2').reshape(-1, tokens_per_image): column 0 less first_class_token is the class (0 if "
+    "num_classes is 0); the other columns are level after level, each reshaped to (-1, *grid, depth); less its "
+    "offsets, one a depth, they are the codes"
 )
 
 
 def check(description: Mapping[str, Any]) -> None:
-    """Raises InputError if codes of that description and their class tokens do not fit in 16 bits."""
+    """Raise InputError if codes of that description and their class tokens do not fit in 16 bits."""
     vocabulary = _vocabulary(description)
     if vocabulary > 1 << 16:
         raise InputError(
-            f"--format=nanogpt: {description['num_codes']:,} codes and {_classes(description):,} class tokens are "
-            f"{vocabulary:,} tokens, expected at most 65,536, since its files are of 16 bits\n--format=parquet has room"
+            f"--format=nanogpt: {num_tokens(description[LAYOUT]):,} codes and {_class_tokens(description):,} class "
+            f"tokens are {vocabulary:,} tokens, expected at most 65,536, since its files are of 16 bits\n"
+            "--format=parquet has room"
         )
 
 
-def write_codes(directory: Path, description: Mapping[str, Any], splits: Mapping[str, Split]) -> None:
-    """Writes the split "train" as train.bin, the other one as val.bin, and meta.json. InputError as of `check`."""
+def write_codes(
+    directory: Path,
+    description: Mapping[str, Any],
+    name: str,
+    parts: Parts,
+    label: np.ndarray,
+    data_hash: str | None = None,
+    files: Sequence[str] | None = None,
+) -> None:
+    """Add a split to the directory: "train" as train.bin, any other as val.bin.
+
+    Args:
+      directory, description, name, parts: see `npy.write_codes`.
+      label: (N,) int32.
+      data_hash: hash of the images, for meta.json.
+      files: path of each image, N; written to <split>_files.txt.
+
+    Raises:
+      InputError: see `check`; or an image has no label, where others have.
+      ValueError: the parts are not what the layout says, or not as many as the labels.
+    """
     check(description)
+    check_labels(label, len(description["class_names"]))
+    if len(label) and label.min() < 0:
+        raise InputError(f"--format=nanogpt: some images of {name} have no label: there is no token for that")
     directory.mkdir(parents=True, exist_ok=True)
-    written = {}
-    for name, split in splits.items():
-        file = directory / ("train.bin" if name == "train" else "val.bin")
-        with atomic_write(file) as temporary:
-            with temporary.open("wb") as stream:
-                for start in range(0, len(split), _CHUNK):
-                    stream.write(_tokens(split[start : start + _CHUNK], description).tobytes())
-            written[name] = {"file": file.name, "count": len(split), "sha256": file_checksum(temporary)}
-    meta = {
+    file = directory / ("train.bin" if name == "train" else "val.bin")
+    with atomic_write(file) as temporary:
+        with temporary.open("wb") as stream:
+            for tokens in _tokens(description[LAYOUT], parts, label):
+                stream.write(tokens.tobytes())
+        data = {"data": data_hash} if data_hash else {}
+        entry = {"file": file.name, "count": len(label), "sha256": file_checksum(temporary), **data}
+    if files is not None:
+        with atomic_write(directory / f"{name}_files.txt") as temporary:
+            write_paths(temporary, files)
+    before = _read_meta(directory) or {}
+    others = before["splits"] if before.get("fingerprint") == description["fingerprint"] else {}
+    splits = {other: part for other, part in others.items() if other == name or part["file"] != file.name}
+    write_json(directory / "meta.json", _meta(description, {**splits, name: entry}))
+
+
+def _meta(description: Mapping[str, Any], splits: Mapping[str, Any]) -> dict[str, Any]:
+    layout = description[LAYOUT]
+    own = {} if layout.single else {"offsets": codebook_offsets(layout), "first_class_token": num_tokens(layout)}
+    return {
         "format": "nanogpt",
-        **description,
+        **to_json(description),
+        **own,
         "num_classes": len(description["class_names"]),
         "vocab_size": _vocabulary(description),
-        "tokens_per_image": 1 + int(np.prod(description["grid"])),
-        "splits": written,
-        "back": _BACK,
+        "tokens_per_image": 1 + layout.length,
+        "splits": splits,
+        "back": _SINGLE if layout.single else _LEVELS,
     }
-    write_json(directory / "meta.json", meta)
 
 
 def read_codes(file: Path) -> tuple[Split, dict[str, Any]]:
-    """The `codes` (N, h, w) and `label` (N,) of a file, mapped from disk, and the meta.json beside it.
+    """Return the codes of a file by the names of the layout, with `label` (N,), and their description.
 
-    Also of a file that meta.json does not list, as samples of a model are, if it is laid out like those.
+    A file that meta.json does not list, such as samples of a model, is read if it is laid out like those.
 
     Raises:
       InputError: no meta.json of an export, the file is damaged, or does not consist of images.
     """
-    meta = _meta(file.parent)
+    meta = _read_meta(file.parent)
     if meta is None:
         raise InputError(f"{file}: expected the meta.json of `vqjax export codes --format nanogpt` beside it")
-    length, size = meta["tokens_per_image"], file.stat().st_size
+    layout: CodeLayout = meta[LAYOUT]
+    length, size = 1 + layout.length, file.stat().st_size
     if not size or size % (length * _TOKEN.itemsize):
         raise InputError(f"{file} has {size:,} bytes: expected a multiple of {length} tokens of 2 bytes, one or more")
     listed = {entry["file"]: entry["sha256"] for entry in meta["splits"].values()}
     if file.name in listed and file_checksum(file) != listed[file.name]:
         raise InputError(f"{file} does not fit the checksum in meta.json")
     tokens = np.memmap(file, _TOKEN, "r").reshape(-1, length)
-    first = meta["num_codes"]
+    first = num_tokens(layout)
     label = tokens[:, 0].astype(np.int32) - first
-    if label.min() < 0 or label.max() >= _classes(meta):
-        raise InputError(f"{file}: expected a class token, {first} to {meta['vocab_size'] - 1}, before each image")
-    return Split(codes=tokens[:, 1:].reshape(-1, *meta["grid"]), label=label), meta
+    if label.min() < 0 or label.max() >= _class_tokens(meta):
+        raise InputError(f"{file}: expected a class token, {first} to {_vocabulary(meta) - 1}, before each image")
+    with refuse_damage(file):
+        return Split(**from_tokens(layout, tokens[:, 1:]), label=label), meta
 
 
 def read_fingerprint(directory: Path) -> str | None:
-    """Of the stage 1 whose codes these are; None if there are none in this format."""
-    return (_meta(directory) or {}).get("fingerprint")
+    """Fingerprint of the stage 1 whose codes are there; None if there are none in this format."""
+    return (_read_meta(directory) or {}).get("fingerprint")
 
 
-def _meta(directory: Path) -> dict[str, Any] | None:
-    """meta.json; None if there is none of this format, or it is damaged."""
+def _read_meta(directory: Path) -> dict[str, Any] | None:
+    """Return meta.json with the `layout` of its codes; None if there is none of this format, or it is damaged."""
     try:
-        meta = dict(read_json(directory / "meta.json"))
-        wanted = {"num_codes", "grid", "class_names", "fingerprint", "vocab_size", "tokens_per_image", "splits"}
-        return meta if meta["format"] == "nanogpt" and wanted <= {*meta} else None
-    except (OSError, ValueError, KeyError, TypeError):
+        meta = from_json(read_json(directory / "meta.json"))
+        listed = [(entry["file"], entry["sha256"]) for entry in meta["splits"].values()]
+        return meta if meta["format"] == "nanogpt" and meta["fingerprint"] and listed else None
+    except Exception:  # damaged and hostile files fail in any way
         return None
 
 
-def _tokens(split: Split, description: Mapping[str, Any]) -> np.ndarray:
-    """Images as rows of tokens (N, 1 + h w)."""
-    tokens = np.empty((len(split), 1 + int(np.prod(description["grid"]))), _TOKEN)
-    tokens[:, 0] = description["num_codes"] + (split.arrays["label"] if description["class_names"] else 0)
-    tokens[:, 1:] = split.arrays["codes"].reshape(len(split), -1)
-    return tokens
+def _tokens(layout: CodeLayout, parts: Parts, label: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the images of each part as rows of tokens (n, 1 + L)."""
+    start = 0
+    for part in checked_parts(parts, layout, len(label)):
+        codes = to_tokens(layout, part)
+        tokens = np.empty((len(codes), 1 + layout.length), _TOKEN)
+        tokens[:, 0] = num_tokens(layout) + label[start : start + len(codes)]
+        tokens[:, 1:] = codes
+        start += len(codes)
+        yield tokens
 
 
-def _classes(description: Mapping[str, Any]) -> int:
-    """Class tokens."""
+def _class_tokens(description: Mapping[str, Any]) -> int:
+    """Number of class tokens."""
     return max(1, len(description["class_names"]))
 
 
 def _vocabulary(description: Mapping[str, Any]) -> int:
-    return int(description["num_codes"]) + _classes(description)
+    return num_tokens(description[LAYOUT]) + _class_tokens(description)

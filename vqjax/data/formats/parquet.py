@@ -1,13 +1,15 @@
 """Codes as Parquet, as Hugging Face `datasets`, pandas and others read it: <split>.parquet, an image a row.
 
-codes    a list of h w unsigned integers of the smallest type that holds them, in raster order
-label    int32
+codes    a list of L unsigned integers of the smallest type that holds them, in raster order; see `tokens`
+label    int32, -1 where an image has none
+file     string, the path of the image, escaped as of `paths`; where the images are files
 
-What they are (K, grid, data set, class names, the fingerprint of stage 1) is JSON under "vqjax" in a file's metadata.
+Their description (K and grid, or levels and offsets; data set, class names, the fingerprint of stage 1) is JSON under
+"vqjax" in a file's metadata.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vqjax.codes import CodeLayout
+from vqjax.data.formats.description import LAYOUT, from_json, refuse_damage, to_json
+from vqjax.data.formats.parts import Parts, check_labels, checked_parts, regrouped
+from vqjax.data.formats.paths import escape_path, unescape_path
+from vqjax.data.formats.tokens import codebook_offsets, from_tokens, num_tokens, to_tokens
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_write
@@ -25,74 +32,122 @@ _LISTS = pa.ListType, pa.LargeListType, pa.FixedSizeListType
 _CHUNK = 1 << 14  # images of a row group
 
 
-def write_codes(directory: Path, description: Mapping[str, Any], splits: Mapping[str, Split]) -> None:
-    """Adds a file for each split to the directory."""
+def write_codes(
+    directory: Path,
+    description: Mapping[str, Any],
+    name: str,
+    parts: Parts,
+    label: np.ndarray,
+    data_hash: str | None = None,
+    files: Sequence[str] | None = None,
+) -> None:
+    """Add a split to the directory, as <split>.parquet.
+
+    Args:
+      directory, description, name, parts: see `npy.write_codes`.
+      label: (N,) int32; -1 where an image has none.
+      data_hash: hash of the images, for the metadata.
+      files: path of each image, N.
+
+    Raises:
+      ValueError: the parts are not what the layout says, or not as many as the labels.
+    """
+    check_labels(label, len(description["class_names"]))
     directory.mkdir(parents=True, exist_ok=True)
-    for name, split in splits.items():
-        kind = pa.from_numpy_dtype(np.min_scalar_type(description["num_codes"] - 1))
-        codes = pa.list_(pa.field("item", kind, nullable=False), int(np.prod(description["grid"])))
-        metadata = {_KEY: json.dumps({**description, "count": len(split)})}
-        schema = pa.schema([("codes", codes), ("label", pa.int32())], metadata)
-        with atomic_write(directory / f"{name}.parquet") as temporary, pq.ParquetWriter(temporary, schema) as writer:
-            for start in range(0, len(split), _CHUNK):
-                writer.write_table(_table(split[start : start + _CHUNK], schema))
+    layout: CodeLayout = description[LAYOUT]
+    offsets = {} if layout.single else {"offsets": codebook_offsets(layout)}
+    data = {"data": data_hash} if data_hash else {}
+    metadata = {_KEY: json.dumps({**to_json(description), **offsets, "count": len(label), **data})}
+    kind = pa.from_numpy_dtype(np.min_scalar_type(num_tokens(layout) - 1))
+    columns = [("codes", pa.list_(pa.field("item", kind, nullable=False), layout.length)), ("label", pa.int32())]
+    schema = pa.schema(columns + [("file", pa.string())] * (files is not None), metadata)
+    with atomic_write(directory / f"{name}.parquet") as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        start = 0
+        for part in regrouped(checked_parts(parts, layout, len(label)), _CHUNK):
+            codes = to_tokens(layout, part)
+            rows = slice(start, start + len(codes))
+            writer.write_table(_table(schema, codes, label[rows], None if files is None else files[rows]))
+            start += len(codes)
 
 
-def _table(split: Split, schema: pa.Schema) -> pa.Table:
-    codes = schema.field("codes").type
-    values = pa.array(split.arrays["codes"].reshape(-1), codes.value_type)
-    columns = [pa.FixedSizeListArray.from_arrays(values, type=codes), pa.array(split.arrays["label"], pa.int32())]
+def _table(schema: pa.Schema, codes: np.ndarray, label: np.ndarray, files: Sequence[str] | None) -> pa.Table:
+    lists = schema.field("codes").type
+    values = pa.array(codes.reshape(-1), lists.value_type)
+    columns = [pa.FixedSizeListArray.from_arrays(values, type=lists), pa.array(label, pa.int32())]
+    if files is not None:
+        columns.append(pa.array([escape_path(path) for path in files], pa.string()))
     return pa.table(columns, schema=schema)
 
 
-def read_codes(file: Path, grid: tuple[int, int]) -> tuple[Split, dict[str, Any]]:
-    """The `codes` (N, h, w) of a file, its `label` (N,) if it has any, and what it says of them.
+def read_codes(file: Path, layout: CodeLayout | None = None) -> tuple[Split, dict[str, Any]]:
+    """Return the codes of a file by the names of the layout, its `label` (N,) if it has any, and their description.
 
     Args:
       file: its column "codes" has lists of one length.
-      grid: (h, w) where the file does not say it: other programs drop what they do not know.
+      layout: of the codes where the file does not say it: other programs drop metadata that they do not know.
 
     Raises:
-      InputError: no Parquet, no such column, or lists that are not of the grid.
+      InputError: no Parquet, no such column, or lists that are not of the layout.
     """
-    try:
+    with refuse_damage(file, "Parquet with a column 'codes' of lists of integers"):
         source = pq.ParquetFile(file)
-        meta = _meta(source)
-        grid = tuple(meta.get("grid", grid))
+        meta = _read_meta(source)
+        layout = meta.get(LAYOUT, layout)
+        if layout is None:
+            raise ValueError("it does not say of which grid they are")
         names = [name for name in ("codes", "label") if name in source.schema_arrow.names]
         table = source.read(names)
         if not isinstance(table.schema.field("codes").type, _LISTS):
             raise ValueError(f"its type is {table.schema.field('codes').type}")
-        rows = [_rows(chunk, grid) for chunk in table["codes"].chunks]
-    except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{file}: expected Parquet with a column 'codes' of lists of integers: {reason}") from error
-    if not rows:
-        raise InputError(f"{file}: expected one image or more, found none")
-    arrays = {"codes": np.concatenate(rows)}
-    return Split(**arrays, **{name: table[name].to_numpy() for name in names if name == "label"}), meta
+        rows = [_rows(chunk, layout) for chunk in table["codes"].chunks if len(chunk)]
+        if not rows:
+            raise InputError(f"{file}: expected one image or more, found none")
+        arrays = from_tokens(layout, np.concatenate(rows))
+        if "label" in names:
+            arrays["label"] = _labels(table["label"])
+    return Split(**arrays), meta
 
 
-def _rows(lists: pa.Array, grid: tuple[int, ...]) -> np.ndarray:
-    """Lists of h w codes -> (N, h, w). ValueError if they have another length, or are missing."""
+def _rows(lists: pa.Array, layout: CodeLayout) -> np.ndarray:
+    """Return lists of L tokens as an array (N, L). Raises ValueError if they have another length, or are missing."""
     values = lists.flatten()
     if lists.null_count or values.null_count:
         raise ValueError("some are missing")
-    if any(pc.list_value_length(lists).unique().to_numpy() != np.prod(grid)):
-        raise ValueError(f"not all have {' x '.join(map(str, grid))} codes")
-    codes: np.ndarray = values.to_numpy().reshape(-1, *grid)
-    return codes
+    if any(pc.list_value_length(lists).unique().to_numpy() != layout.length):
+        expected = " x ".join(map(str, layout.single.grid)) if layout.single else f"{layout.length:,}"
+        raise ValueError(f"not all have {expected} codes")
+    tokens: np.ndarray = values.to_numpy().reshape(-1, layout.length)
+    if tokens.dtype.kind not in "iu":
+        raise ValueError(f"they are of {tokens.dtype}")
+    return tokens
+
+
+def _labels(column: pa.ChunkedArray) -> np.ndarray:
+    label: np.ndarray = column.to_numpy()
+    if label.dtype.kind not in "iu":
+        raise ValueError(f"its labels are of {column.type}, expected integers")
+    return label
+
+
+def read_files(file: Path) -> list[str] | None:
+    """Return the paths of a file's images, in the order of its codes; None if it has none. InputError if damaged."""
+    with refuse_damage(file, "Parquet"):
+        source = pq.ParquetFile(file)
+        if "file" not in source.schema_arrow.names:
+            return None
+        return [unescape_path(path) for path in source.read(["file"])["file"].to_pylist()]
 
 
 def read_fingerprint(directory: Path) -> str | None:
-    """Of the stage 1 whose codes these are; None if not all that is there is of one, in this format."""
+    """Fingerprint of the stage 1 whose codes are there; None if not all files are of one, in this format."""
     try:
-        found = {_meta(pq.ParquetFile(path)).get("fingerprint") for path in directory.iterdir()}
-    except (pa.ArrowException, OSError, ValueError, TypeError):
+        fingerprints = {_read_meta(pq.ParquetFile(path)).get("fingerprint") for path in directory.iterdir()}
+    except Exception:  # damaged and hostile files fail in any way
         return None
-    return found.pop() if len(found) == 1 else None
+    return fingerprints.pop() if len(fingerprints) == 1 else None
 
 
-def _meta(source: pq.ParquetFile) -> dict[str, Any]:
-    """What the file says of its codes; {} if it is another program's."""
-    return dict(json.loads((source.schema_arrow.metadata or {}).get(_KEY, b"{}")))
+def _read_meta(source: pq.ParquetFile) -> dict[str, Any]:
+    """Return the description of a file's codes, with their `layout`; {} if it is another program's."""
+    text = (source.schema_arrow.metadata or {}).get(_KEY)
+    return {} if text is None else from_json(dict(json.loads(text)))
