@@ -11,7 +11,7 @@ from vqjax.config.flags import parse_flags
 from vqjax.system import process, signals
 from vqjax.system.cluster import cluster_spec
 from vqjax.system.errors import InputError, did_you_mean
-from vqjax.system.terminal import timed
+from vqjax.system.terminal import starting_jax
 
 COMMANDS = {  # name -> what it does; each but `train` is a module of that name
     "train": "train what a config describes, or go on training it",
@@ -61,7 +61,7 @@ def train(arguments: Sequence[str]) -> int:
     where = cluster_spec(*(options[name] for name in PROCESSES))
 
     # The flags are right. Of several processes the first one says so, or each that a cluster has yet to number.
-    with timed("starting JAX" if where is None or where.process < 1 else ""):
+    with starting_jax(where is None or where.process < 1):
         from vqjax.runs import processes
         from vqjax.training import loop, trials
 

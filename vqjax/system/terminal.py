@@ -1,69 +1,128 @@
-"""What a run tells a person while it trains: on a terminal a bar, in a file a line now and then."""
+"""Output for a person: safe text, progress as a bar on a terminal and as lines in a file, and the end of a run."""
 
 import contextlib
+import io
 import os
+import re
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
+FIRST_METRICS_SECONDS = 1.0  # between looks at the metrics of the first steps, until some are logged
 _WIDTH = 100  # columns
-_SOON = 1.0  # seconds between looks at the first figures
-_SHOWN = 2  # figures beside the bar
+_METRICS_IN_BAR = 2
 _NAMES = {"psnr": "PSNR", "ssim": "SSIM", "codes_used": "codes used", "top5": "top-5 accuracy"}
 _UNITS = {"psnr": " dB"}
+# Control characters, line separators, marks that turn the direction of the line, and bytes that are no text, which
+# Python has as lone surrogates.
+_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Return a text in which characters that would not show, or act on a terminal, are escaped.
+
+    All text from a user's data, such as names of classes and files, goes through here on its way to a terminal. Letters
+    of any script stay as they are; a byte that is no text becomes \\xff.
+    """
+    return _UNPRINTABLE.sub(lambda match: _escape(match[0]), text)
+
+
+def _escape(character: str) -> str:
+    byte = ord(character) - 0xDC00  # of a byte that is no text, see `os.fsdecode`
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
+
+
+def printable_lines(text: str) -> str:
+    """Return `printable` of each line of a text."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def escape_unencodable() -> None:
+    """Let stdout and stderr escape characters that their encoding lacks, instead of raising UnicodeEncodeError."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Says what is being done that may take long, and then how long it took; nothing of ""."""
-    if not what:
+def timed(action: str, stream: TextIO | None = None) -> Iterator[None]:
+    """Print `action` before a block that may take long, and its seconds after it; nothing for "".
+
+    It goes to stdout, unless another stream is given.
+    """
+    if not action:
         yield
         return
-    since = time.perf_counter()
-    print(f"{what} …", end=" ", flush=True)
+    stream, started = stream or sys.stdout, time.perf_counter()
+    line = f"{printable(action)} … "
+    print(line, end="", file=stream, flush=True)
     try:
         yield
     except BaseException:
-        print()
+        print(file=stream)
         raise
-    again = f"\r{what} … " if sys.stdout.isatty() else ""  # a bar may have taken its place
-    print(f"{again}{time.perf_counter() - since:.1f} s", flush=True)
+    again = f"\r{line}" if stream.isatty() else ""  # a bar may have taken its place
+    print(f"{again}{time.perf_counter() - started:.1f} s", file=stream, flush=True)
+
+
+def starting_jax(shown: bool = True, stream: TextIO | None = None) -> contextlib.AbstractContextManager[None]:
+    """Print the line "starting JAX …" around a command's imports of modules that need JAX, if it has not started.
+
+    A command that prints its result to stdout gives stderr as the stream.
+    """
+    return timed("starting JAX" if shown and "jax" not in sys.modules else "", stream)
 
 
 def wrap(text: str, indent: str = "  ") -> str:
-    """A text in lines of at most 100 characters; paths and other long words stay whole."""
+    """Break a text into lines of at most 100 characters. Paths and other long words stay whole."""
+    text = printable_lines(text)
     return textwrap.fill(text, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def display_path(path: Path) -> str:
-    """A path for a person: from the current directory if it lies below that."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    """Return a path for a person, relative if it lies below the current directory."""
+    return printable(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
 
 
-def format_metrics(figures: Mapping[str, Any], names: Sequence[str] = ()) -> str:
-    """Figures for a person in one line: those of the names, or all that are numbers."""
-    chosen = [name for name in names or figures if isinstance(figures.get(name, ""), int | float | None)]
-    return ", ".join(f"{_NAMES.get(name, name.replace('_', ' '))} {_number(name, figures[name])}" for name in chosen)
+def format_metrics(metrics: Mapping[str, Any], names: Sequence[str] = ()) -> str:
+    """Return metrics in one line: those named, or all that are numbers."""
+    chosen = [name for name in names or metrics if isinstance(metrics.get(name, ""), int | float | None)]
+    return ", ".join(f"{_NAMES.get(name, name.replace('_', ' '))} {_number(name, metrics[name])}" for name in chosen)
 
 
 def _number(name: str, value: float | None) -> str:
-    if value is None:  # as JSON has what is not finite
+    if value is None:  # null, as JSON has a number that is not finite
         return "not finite"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}{_UNITS.get(name, '')}"
 
 
+def _has_width(stream: Any) -> bool:
+    """Return False for a terminal of 0 columns, as in some containers: a bar would not show."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except (AttributeError, OSError, ValueError):  # no terminal, or one of Python's own
+        return True
+
+
 class Progress:
-    """How far a run is: a bar with its rate, the time left and the latest figures; in a file, lines."""
+    """Progress of a run: on a terminal a bar with rate, time left and latest metrics; elsewhere a line per log."""
 
     def __init__(self, first: int, steps: int, batch_size: int, names: Sequence[str]):
-        """`names` are those of the figures that are shown, the bar's first."""
-        self._steps, self._size, self._names = steps, batch_size, names
-        self._soon = time.perf_counter()
+        """Start the progress.
+
+        Args:
+          first: number of steps done before.
+          steps: number of steps of the whole run.
+          batch_size: images per step.
+          names: metrics to show; the bar has the first of them.
+        """
+        self._steps, self._batch_size, self._names = steps, batch_size, names
+        self._last_look: float | None = time.perf_counter()  # None once metrics have been logged
         self._bar = tqdm(
             total=steps * batch_size,
             initial=first * batch_size,
@@ -71,54 +130,55 @@ class Progress:
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,
-            disable=None,
+            disable=None if _has_width(sys.stderr) else True,
             bar_format="{desc} |{bar}| {rate_noinv_fmt}, {remaining} left{postfix}",
         )
-        self._lines = self._bar.disable or not sys.stdout.isatty()
+        self._prints_lines = self._bar.disable or not sys.stdout.isatty()
 
     def _at(self, done: int) -> str:
         return f"step {done:,}/{self._steps:,}"
 
     @contextlib.contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        """As the function, above the bar, whose rate and time left do not count it."""
+    def timed(self, action: str) -> Iterator[None]:
+        """Print `action` and its seconds above the bar, like the function `timed`. The rate does not count them."""
         self._bar.clear()
-        with timed(what):
+        with timed(action):
             yield
         self._bar.unpause()
 
     @contextlib.contextmanager
-    def beside(self, done: int, what: str) -> Iterator[None]:
-        """While something else is done after so many steps, the bar says so; its rate does not count it."""
-        self._bar.set_description_str(f"{self._at(done)}, {what}")
+    def beside(self, done: int, action: str) -> Iterator[None]:
+        """Show `action` in the bar, after `done` steps. The rate does not count its time."""
+        self._bar.set_description_str(f"{self._at(done)}, {printable(action)}")
         yield
         self._bar.set_description_str(self._at(done), refresh=False)
         self._bar.unpause()
 
-    def step(self, done: int, taken: int, latest: Callable[[], Mapping[str, float]]) -> None:
-        """So many steps are done, `taken` of them now.
+    def step(self, done: int, count: int, latest: Callable[[], Mapping[str, float]]) -> None:
+        """Advance to `done` steps, the last `count` of them new.
 
-        Until figures have been logged, those of `latest` are shown every second.
+        The bar shows the metrics that `latest` returns every second, until some have been logged.
         """
         if not self._bar.disable:
             self._bar.set_description_str(self._at(done), refresh=False)
-            if self._soon and time.perf_counter() - self._soon > _SOON and (figures := latest()):
-                self._show(figures)
-                self._soon = time.perf_counter()
-        self._bar.update(taken * self._size)
+            waited = self._last_look is not None and time.perf_counter() - self._last_look > FIRST_METRICS_SECONDS
+            if waited and (metrics := latest()):
+                self._show(metrics)
+                self._last_look = time.perf_counter()
+        self._bar.update(count * self._batch_size)
 
-    def log(self, done: int, figures: Mapping[str, float], rate: float) -> None:
-        """The figures since the last time, with the images per second."""
-        self._soon = 0.0
-        self._show(figures)
-        if self._lines:
-            self.line(f"step {done:,}: {format_metrics(figures, self._names)}, {rate:,.0f} images/s")
+    def log(self, done: int, metrics: Mapping[str, float], rate: float) -> None:
+        """Show the metrics since the last log, and the rate in images per second."""
+        self._last_look = None
+        self._show(metrics)
+        if self._prints_lines:
+            self.line(f"step {done:,}: {format_metrics(metrics, self._names)}, {rate:,.0f} images/s")
 
-    def _show(self, figures: Mapping[str, float]) -> None:
-        self._bar.set_postfix_str(format_metrics(figures, self._names[:_SHOWN]), refresh=False)
+    def _show(self, metrics: Mapping[str, float]) -> None:
+        self._bar.set_postfix_str(format_metrics(metrics, self._names[:_METRICS_IN_BAR]), refresh=False)
 
     def line(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self._bar.write(wrap(text))
 
     def __enter__(self) -> "Progress":
@@ -128,14 +188,15 @@ class Progress:
         self._bar.close()
 
 
-def summary(workdir: Path, result: str, following: Sequence[str], seconds: Mapping[str, float]) -> str:
-    """The end of a run: its figures, its pictures, the seconds of each phase, and the commands that may come next."""
+def summary(workdir: Path, result: str, next_commands: Sequence[str], seconds: Mapping[str, float]) -> str:
+    """Return the last lines of a run: its result, its files, the seconds of each phase, and commands to type next."""
     pictures = sorted(path.name for path in workdir.iterdir() if path.suffix in (".png", ".gif"))
+    phases = ", ".join(f"{phase} {duration:,.1f} s" for phase, duration in seconds.items())
     lines = [
         result,
         f"in {display_path(workdir)}:",
         wrap(f"  pictures  {', '.join(pictures)}", " " * 12),
         "  figures   report.md, eval.json, metrics.jsonl",
-        wrap(f"  time      {', '.join(f'{phase} {took:,.1f} s' for phase, took in seconds.items())}", " " * 12),
+        wrap(f"  time      {phases}", " " * 12),
     ]
-    return "\n".join(lines + [f"{'next:' if not i else '':<6}{line}" for i, line in enumerate(following)])
+    return "\n".join(lines + [f"{'next:' if not i else '':<6}{line}" for i, line in enumerate(next_commands)])
