@@ -58,11 +58,7 @@ def test_every_argument_does_something(prior, stage1, tmp_path):
 
     taller, with_neighbours = draw(neighbours=True)
     assert 0 <= taller[0] - size[0] < 56 and taller[1] > 1.5 * size[1]  # as many columns, pairs further apart
-    real = (
-        datasets.load_splits(dataset_of_prior, ("train",))["train"]
-        .arrays["image"]
-        .astype(float)
-    )
+    real = datasets.load_splits(dataset_of_prior, ("train",))["train"].arrays["image"].astype(float)
     assert len(real) == 1293  # without the validation share, which the prior has not seen
     distances = ((with_neighbours["images"][:, None] - real) ** 2).sum((2, 3, 4))
     np.testing.assert_array_equal(with_neighbours["neighbours"], real[distances.argmin(1)])

@@ -96,17 +96,30 @@ class Stage1:
         stage1._build(config, f"config.stage1={path}")
         return stage1
 
+    @classmethod
+    def of_checkpoint(cls, workdir: Workdir, task: AutoencoderTask, step: int, variables: dict[str, Any]) -> "Stage1":
+        """Return a checkpoint that is loaded already, of a run that may have steps to do. InputError without codes."""
+        stage1 = cls.__new__(cls)
+        stage1.path, stage1.facts, stage1._workdir = workdir.path, task.facts, workdir
+        stage1.step, stage1.variables = step, variables
+        stage1._use(task, f"--workdir={workdir.path}")
+        return stage1
+
     def _build(self, config: ConfigDict, where: str) -> None:
         """Set the attributes that follow from the config and the facts."""
         try:
-            self.settings = Settings.of(config, False)
-            self.task = AutoencoderTask(self.settings, self.facts)
+            task = AutoencoderTask(Settings.of(config, False), self.facts)
         except InputError as error:
             raise InputError(f"{where} cannot be built: {error}") from error
-        if self.task.layout is None:
-            quantizer = self.settings.model.values["quantizer"]
+        self._use(task, where)
+
+    def _use(self, task: AutoencoderTask, where: str) -> None:
+        """Set the attributes that follow from the task. Raises InputError if it has no codes."""
+        self.task, self.settings = task, task.settings
+        if task.layout is None:
+            quantizer = task.settings.model.values["quantizer"]
             raise InputError(f"{where} has no codes: it was trained with config.model.quantizer={quantizer!r}")
-        self.layout, self.kept = self.task.layout, self.path / "codes"
+        self.layout, self.kept = task.layout, self.path / "codes"
 
     def _find(self, facts: Mapping[str, Any], steps: Sequence[int], where: str) -> None:
         """Take the checkpoint, pinned or among the `steps`, that a second stage of these facts was trained on."""

@@ -69,6 +69,13 @@ class Dataset:
         """The labels (N,) int32 of a split of which `source` has the images; 0 where there are none."""
         return np.zeros(self.sizes[name], np.int32)
 
+    def files(self, name: str) -> list[str] | None:
+        """Return where each image of `read(name)` comes from, in that order; None where that has no name.
+
+        That is its path relative to `config.data.path`, or its row number in a file of arrays.
+        """
+        return None
+
     def listing(self, name: str) -> str:
         """What tells the images of such a split from others, without decoding them."""
         return f"{self.identity} {name}"

@@ -135,6 +135,9 @@ class ImageFiles(Dataset):
     def labels(self, name: str) -> np.ndarray:
         return np.array([label for _, label in self._files[name]], np.int32)
 
+    def files(self, name: str) -> list[str]:
+        return [path for path, _ in self._files[name]]
+
     def source(self, name: str) -> "FileSource":
         return self._source(name, self.size)
 
