@@ -1,13 +1,14 @@
 """Trains what a config describes: `vqjax train --help`."""
 
 import gc
+import shlex
 from typing import Any
 
 from vqjax.config.annotations import Natural
 from vqjax.config.check import check_value
 from vqjax.config.flags import ConfigParser
 from vqjax.system import signals
-from vqjax.system.arguments import add_output_flags
+from vqjax.system.arguments import add_output_flags, program
 from vqjax.system.cluster import cluster_spec
 from vqjax.system.errors import InputError
 from vqjax.system.terminal import starting_jax
@@ -57,7 +58,9 @@ def _train(given: Any) -> int:
     if signals.exit_allowed():
         gc.freeze()  # imported modules live to the end: they need not be collected again and again
     if given.smoke:
-        return trials.smoke(given.config, given.workdir, given.debug_nans)
+        words = [word for word in given.typed if word != "--smoke"]
+        command = f"{program('train')} {shlex.join(words)}"
+        return trials.smoke(given.config, given.workdir, given.debug_nans, command)
     if given.overfit:
         return trials.overfit(given.config, given.workdir, given.overfit, given.debug_nans)
     return loop.train(given.config, given.workdir, given.debug_nans, given.profile)

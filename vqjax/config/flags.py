@@ -28,7 +28,7 @@ class _Setting(NamedTuple):
 class ConfigParser(Parser):
     """Parser of a command that takes the config of a run, or of `rows` of runs.
 
-    The arguments that it parses have `config`, its fields set by the flags, and `workdir`, a Path.
+    The arguments that it parses have `config`, its fields set by the flags, `workdir`, a Path, and `typed`, the words.
     """
 
     def __init__(self, command: str, description: str, example: str, rows: bool = False):
@@ -51,6 +51,7 @@ class ConfigParser(Parser):
         """Parse the words of a command line. Raises InputError if anything is wrong; SystemExit after --help."""
         settings, words = _split(underscored(args))
         given, unknown = self.parse_known_args([word for word in words if word not in _HELP], namespace)
+        given.typed = tuple(args)
         wants_help = any(word in _HELP for word in words)
         if not given.config:
             self._refuse_missing(wants_help, unknown)

@@ -38,6 +38,13 @@ def _underscored(word: str) -> str:
     return f"--{flag[2:].replace('-', '_')}{equals}{value}" if flag.startswith("--") else word
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Formatter of --help, with lines of at most 100 characters."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, width=100)
+
+
 class Parser(argparse.ArgumentParser):
     """Argument parser of a command, whose errors are InputErrors.
 
@@ -51,8 +58,8 @@ class Parser(argparse.ArgumentParser):
         """Create the parser of a command by its name, with an example for --help: its arguments."""
         if command:
             typed = program(command)
-            layout = argparse.RawDescriptionHelpFormatter
-            settings.update(prog=typed, epilog=f"example:\n  {typed} {example}", formatter_class=layout)
+            settings.update(prog=typed, epilog=f"example:\n  {typed} {example}")
+        settings.setdefault("formatter_class", _HelpFormatter)
         super().__init__(allow_abbrev=False, **settings)
 
     def add_workdir(self, description: str, files: str = "") -> None:
@@ -94,8 +101,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise InputError with the message, and a suggestion if it is about an unknown flag."""
         message = re.sub(r"^argument (?=-)", "", message)
-        flag = message.removeprefix("unrecognized arguments: ").partition(" ")[0].partition("=")[0]
-        hint = did_you_mean(flag, self._option_string_actions) if flag.startswith("-") else ""
+        flag = re.split("[ =:]", message.removeprefix("unrecognized arguments: "), maxsplit=1)[0]
+        unknown = flag.startswith("-") and flag not in self._option_string_actions
+        hint = did_you_mean(flag, self._option_string_actions) if unknown else ""
         raise InputError(f"{message}{'.' * bool(hint)}{hint}\n{self.prog} --help lists all arguments")
 
 

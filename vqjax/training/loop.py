@@ -1,6 +1,7 @@
 """The training loop, the same for every task: (config, workdir) -> a workdir that describes itself."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -22,7 +23,13 @@ from vqjax.training.setup import Plan, Session, plan, setup
 from vqjax.training.stepping import training_steps
 
 
-def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False, profile: int = 0) -> int:
+def train(
+    config: ConfigDict,
+    workdir: str | Path,
+    debug_nans: bool = False,
+    profile: int = 0,
+    next_commands: Sequence[str] | None = None,
+) -> int:
     """Train, or go on training, the run that `config` describes in `workdir`.
 
     Args:
@@ -30,6 +37,7 @@ def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False, pro
       workdir: its place.
       debug_nans: the first step that is not finite ends the run, and it is said which operation was the first.
       profile: a trace of so many steps is written, to `profile/` in the workdir.
+      next_commands: to show at the end; None: those of the task.
 
     Returns:
       The exit status: 0; 3 if the run diverged; or 128 + the signal that stopped it after it had saved its last
@@ -47,14 +55,16 @@ def train(config: ConfigDict, workdir: str | Path, debug_nans: bool = False, pro
             return 0
         introduce(planned)
         try:
-            stop = _train(planned, signals, debug_nans, profile)
+            stop = _train(planned, signals, debug_nans, profile, next_commands)
         except finite.Diverged as error:
             print(f"error: {error}", file=sys.stderr)
             return 3
         return 128 + stop if stop else 0  # also after one that came in the last step
 
 
-def _train(planned: Plan, signals: SignalHandler, debug_nans: bool, profile: int) -> int:
+def _train(
+    planned: Plan, signals: SignalHandler, debug_nans: bool, profile: int, next_commands: Sequence[str] | None
+) -> int:
     """Train a run to its last step or a signal, whose number is returned; 0 if none came."""
     workdir, task = planned.workdir, planned.task
     assert workdir
@@ -74,7 +84,7 @@ def _train(planned: Plan, signals: SignalHandler, debug_nans: bool, profile: int
             stop, finished = _take_steps(session, run, recorder, signals)
     signals.has_unsaved_steps = False
     if finished:
-        finish(session, workdir, recorder.evaluator)
+        finish(session, workdir, recorder.evaluator, next_commands)
     else:
         print(stop_message(stop))
     return stop
