@@ -43,6 +43,19 @@ def perplexity(frequency: np.ndarray) -> float:
     return float(np.exp(entropy(frequency)))
 
 
+def code_usage(frequency: np.ndarray) -> dict[str, float]:
+    """Return `perplexity` and `codes_used` of code frequencies (K,).
+
+    Of those of several levels, (depth, K), there are `perplexity_1`, `perplexity_2`, … and as many `codes_used_…`.
+    """
+    levels = {f"_{number}": row for number, row in enumerate(frequency, 1)} if frequency.ndim > 1 else {"": frequency}
+    figures: dict[str, float] = {}
+    for level, row in levels.items():
+        figures[f"perplexity{level}"] = perplexity(row)
+        figures[f"codes_used{level}"] = int(np.sum(row > 0))
+    return figures
+
+
 def psnr(mse: float) -> float:
     """dB, from the mean squared error of pixels in [0, 1]."""
     return float(-10 * np.log10(max(mse, 1e-12)))
@@ -60,7 +73,7 @@ def recall(counts: np.ndarray) -> np.ndarray:
 def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The means of a window or a split -> the figures that are logged.
 
-    Scalars pass through; `mse` also gives `psnr`, `code_frequency` (K,) gives `perplexity` and `codes_used`, and
+    Scalars pass through; `mse` also gives `psnr`, `code_frequency` what `code_usage` says, and
     `nats_per_code` its own perplexity, of what comes next. What the codes cost and what the pixels cost given them is
     together `bits_per_dim_of_images`: at least as much as -log2 p(image), which is a sum over all codes.
     """
@@ -68,8 +81,7 @@ def summarize(means: Mapping[str, np.ndarray]) -> dict[str, float]:
     if "mse" in means:
         figures["psnr"] = psnr(figures["mse"])
     if "code_frequency" in means:
-        figures["perplexity"] = perplexity(means["code_frequency"])
-        figures["codes_used"] = int(np.sum(means["code_frequency"] > 0))
+        figures |= code_usage(means["code_frequency"])
     if "nats_per_code" in means:
         with np.errstate(over="ignore"):  # a model that is worse than useless
             figures["perplexity"] = float(np.exp(figures["nats_per_code"]))

@@ -174,19 +174,25 @@ def _log_axis(panel: plt.Axes) -> None:
 
 
 def save_usage(path: Path, frequency: np.ndarray) -> None:
-    """How often each of K codes is used, the most frequent first; frequency (K,) sums to 1."""
+    """How often each of K codes is used, the most frequent first; rows of frequency, (K,) or (depth, K), sum to 1."""
+    levels = np.atleast_2d(frequency)
+    count = levels.shape[1]
     figure, panel = plt.subplots(figsize=(8, 3.5), layout="constrained")
-    panel.fill_between(np.arange(1, len(frequency) + 1), 100 * np.sort(frequency)[::-1], step="mid")
-    panel.axhline(100 / len(frequency), label="all codes alike", **_REFERENCE)
-    used = np.count_nonzero(frequency)
-    panel.set_title(f"{used:,} of {len(frequency):,} codes used, perplexity {perplexity(frequency):.0f}")
+    for number, row in enumerate(levels, 1):
+        name = f"level {number}" if len(levels) > 1 else None
+        shares = 100 * np.sort(row)[::-1]
+        panel.fill_between(np.arange(1, count + 1), shares, step="mid", label=name, alpha=1 / len(levels))
+    panel.axhline(100 / count, label="all codes alike", **_REFERENCE)
+    used = ", ".join(f"{np.count_nonzero(row):,}" for row in levels)
+    perplexities = ", ".join(f"{perplexity(row):.0f}" for row in levels)
+    panel.set_title(f"{used} of {count:,} codes used, perplexity {perplexities}")
     panel.set(xlabel="code, most frequent first", ylabel="% of positions")
-    if len(frequency) > _MANY:
+    if count > _MANY:
         _log_axis(panel)
     else:
         panel.set_ylim(0, None)
     panel.xaxis.set_major_locator(_whole())
-    panel.set_xlim(0.5, len(frequency) + 0.5)
+    panel.set_xlim(0.5, count + 0.5)
     panel.grid(alpha=0.3)
     panel.legend()
     _save_figure(figure, path)

@@ -111,19 +111,24 @@ class Writer:
                 self._board.add(_tensorboard().summary.scalar(f"{split}/{name}", value), step)
 
     def pictures(self, step: int, split: str, files: Sequence[Path], code_frequency: np.ndarray | None) -> None:
-        """TensorBoard's images, of PNG files, and a histogram of the codes, by the share of each (K,), if there are."""
+        """TensorBoard's images, of PNG files, and a histogram of the codes, by their shares (K,) or (depth, K)."""
         for file in files:
             with Image.open(file) as picture:
                 pixels = np.asarray(picture.convert("RGB"))
             self._board.add(_tensorboard().summary.image(f"{split}/{file.stem}", pixels, dataformats="HWC"), step)
-        if code_frequency is not None:
-            self._codes(step, split, code_frequency)
+        if code_frequency is None:
+            return
+        if code_frequency.ndim == 1:
+            self._codes(step, f"{split}/codes", code_frequency)
+        else:
+            for number, row in enumerate(code_frequency, 1):
+                self._codes(step, f"{split}/codes_{number}", row)
 
-    def _codes(self, step: int, split: str, frequency: np.ndarray) -> None:
+    def _codes(self, step: int, name: str, frequency: np.ndarray) -> None:
         """A histogram with a bin for each code, of its number and its share."""
         codes = np.arange(len(frequency))
         histogram = _tensorboard().summary.histogram_raw(
-            f"{split}/codes",
+            name,
             min=-0.5,
             max=len(frequency) - 0.5,
             num=1,
