@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from vqjax.system.version import __version__
 
 if TYPE_CHECKING:
-    from vqjax.inference.models import Classifier, Prior, Tokenizer, config, load
+    from vqjax.inference.models import Classifier, Prior, Tokenizer, get_config, load
     from vqjax.inference.training import train
 
-__all__ = ["Classifier", "Prior", "Tokenizer", "__version__", "config", "load", "train"]
+__all__ = ["Classifier", "Prior", "Tokenizer", "__version__", "get_config", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

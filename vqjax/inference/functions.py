@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.codes import Codes
-from vqjax.inference.inputs import check_image_shape, to_pixel_levels
+from vqjax.inference.inputs import check_image_shape, check_size, to_pixel_levels
 from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderTask
 
@@ -50,6 +50,7 @@ def pure_functions(task: AutoencoderTask, variables: Mapping[str, Any]) -> Funct
 def _encode(task: AutoencoderTask, variables: Mapping, images: Any, vectors: bool = False) -> Any:
     check_image_shape(images.shape, task.image_shape)
     images = images[..., None] if images.ndim == 3 else images
+    check_size(*images.shape[-3:-1], max(task.module.strides))
     return encode_vectors(task, variables, images) if vectors else encode(task, variables, images)
 
 

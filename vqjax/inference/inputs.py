@@ -57,6 +57,12 @@ def check_image_shape(shape: tuple[int, ...], image_shape: Sequence[int]) -> Non
         raise InputError(f"images of shape {shape}: {expected}")
 
 
+def check_size(height: int, width: int, stride: int) -> None:
+    """Raise InputError unless a stride divides the sides of an image, in pixels."""
+    if height < 1 or width < 1 or height % stride or width % stride:
+        raise InputError(f"images of {height} x {width} pixels: expected multiples of the stride {stride}")
+
+
 def _refuse_values(array: np.ndarray, values: str) -> None:
     """Raise InputError for images that have values outside [0, 1] or NaN."""
     broken = np.flatnonzero(np.isnan(array).reshape(len(array), -1).any(1))

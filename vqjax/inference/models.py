@@ -39,7 +39,7 @@ def load(
     return MODELS[name].load(workdir, step, stage1)
 
 
-def config(name: str) -> ConfigDict:
+def get_config(name: str) -> ConfigDict:
     """Return a config that comes with vqjax, or of a file: "digits", "classifier:mnist", "my_config.py".
 
     Raises ValueError if there is none.

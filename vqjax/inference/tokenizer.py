@@ -13,7 +13,7 @@ from vqjax.codes import CodeLayout, Codes, require_single
 from vqjax.inference import functions
 from vqjax.inference.base import Model
 from vqjax.inference.functions import Functions
-from vqjax.inference.inputs import as_codes, as_images, to_pixel_levels
+from vqjax.inference.inputs import as_codes, as_images, check_size, to_pixel_levels
 from vqjax.runs.workdir import Workdir
 from vqjax.system.arguments import argument_names
 from vqjax.system.errors import InputError
@@ -53,9 +53,7 @@ class Tokenizer(Model):
         """
         trained = self._task.image_shape[-3:-1]
         height, width = (own if size is None else size for size, own in zip((height, width), trained))
-        stride = max(self._task.module.strides)
-        if height < 1 or width < 1 or height % stride or width % stride:
-            raise InputError(f"images of {height} x {width} pixels: expected multiples of the stride {stride}")
+        check_size(height, width, max(self._task.module.strides))
         return height // self.stride, width // self.stride
 
     @functools.cached_property
