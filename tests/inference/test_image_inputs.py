@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from trained import runs  # noqa: F401
 
 import vqjax
 from vqjax.inference.inputs import as_images, to_pixel_levels
+
+pytest_plugins = "inference_fixtures"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from helpers import command
-from trained import LAYOUTS, layered, tables  # noqa: F401
+from tiny import LAYOUTS
 
 import vqjax
 from vqjax.__main__ import main
@@ -100,8 +100,11 @@ def test_exported_codes_come_back(layered, form, tmp_path, capsys):
 RUN = """
 import sys, jax, numpy as np
 from pathlib import Path
+
+pytest_plugins = "inference_fixtures"
 directory = Path(sys.argv[1])
-encode, decode = (jax.export.deserialize((directory / f"{name}.stablehlo").read_bytes()) for name in ("encode", "decode"))
+files = [directory / f"{name}.stablehlo" for name in ("encode", "decode")]
+encode, decode = (jax.export.deserialize(file.read_bytes()) for file in files)
 codes = encode.call(np.load(directory / "given.npy"))
 codes = codes if isinstance(codes, tuple | list) else [codes]
 np.savez(directory / "result.npz", *codes, images=decode.call(*codes))

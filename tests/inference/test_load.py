@@ -10,12 +10,14 @@ import typing
 import numpy as np
 import pytest
 from helpers import rewrite
-from trained import runs, small_code_classifier, small_prior  # noqa: F401
+from tiny import small_code_classifier, small_prior
 
 import vqjax
 from vqjax.inference.models import MODELS
 from vqjax.tasks import TASKS
 from vqjax.training import loop
+
+pytest_plugins = "inference_fixtures"
 
 KINDS = {"tokenizer": vqjax.Tokenizer, "prior": vqjax.Prior, "classifier": vqjax.Classifier, "codes": vqjax.Classifier}
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from conftest import CODED, small_autoencoder
 from helpers import task_of
-from trained import runs  # noqa: F401
 
 import vqjax
+
+pytest_plugins = "inference_fixtures"
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,16 @@ import pytest
 from conftest import fake
 from helpers import dataset_of
 from PIL import Image
-from trained import runs, small_prior  # noqa: F401
+from tiny import small_prior
 
 import vqjax
 from vqjax.__main__ import main
 from vqjax.data import datasets
-from vqjax.runs import plots
 from vqjax.runs.devices import PARALLEL, Mapper, Pmap
 from vqjax.system.errors import InputError
 from vqjax.training import loop
+
+pytest_plugins = "inference_fixtures"
 
 
 @pytest.fixture(scope="module")

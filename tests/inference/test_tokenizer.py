@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from conftest import CODED
 from helpers import dataset_of, task_of
-from trained import runs  # noqa: F401
 
 import vqjax
 from vqjax.data import datasets
 from vqjax.runs.devices import PARALLEL, Mapper, Pmap
 from vqjax.runs.workdir import Workdir
 from vqjax.tasks.stage1 import Stage1
+
+pytest_plugins = "inference_fixtures"
 
 
 @pytest.fixture(scope="module")

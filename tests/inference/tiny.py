@@ -1,23 +1,19 @@
-"""Tiny trained runs of every kind for the tests of inference, and layouts of codes that no entry of the tables has."""
+"""Tiny configs of every kind of run, and layouts of codes that no entry of the tables has."""
 
 import dataclasses
-import shutil
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import pytest
-from conftest import small_autoencoder, small_classifier
 
 from configs import code_classifier, prior
 from vqjax.config.check import build
 from vqjax.networks.encoders import DECODERS, ENCODERS
-from vqjax.networks.priors import PRIORS, Prior
+from vqjax.networks.priors import Prior
 from vqjax.ops.matmul import Dense
 from vqjax.quantizers import QUANTIZERS, Quantized, Quantizer
-from vqjax.tasks.codecs import CODECS, Codec, Coded, over_frames
-from vqjax.training import loop
+from vqjax.tasks.codecs import Codec, Coded, over_frames
 
 SHORT = {"steps": 4, "batch_size": 16, "log_every": 2, "eval_every": 4, "save_every": 4}
 
@@ -42,29 +38,6 @@ def small_code_classifier(stage1):
     config = short(code_classifier.get_config("digits"), stage1=str(stage1))
     config.model.conv.update({"width": 4, "layers": 2})
     return config
-
-
-_made = {}  # by the root of all temporary directories: each run is trained once a process
-
-
-@pytest.fixture(scope="module")
-def runs(trained_stage1, tmp_path_factory):
-    """A directory with a tiny run of every kind, only to be read."""
-    root = tmp_path_factory.getbasetemp()
-    if root not in _made:
-        _made[root] = runs = tmp_path_factory.mktemp("runs")
-        shutil.copytree(trained_stage1, runs / "tokenizer")
-        none = short(small_autoencoder())
-        none.model.quantizer = "none"
-        configs = {
-            "none": none,
-            "classifier": short(small_classifier()),
-            "prior": small_prior(runs / "tokenizer"),
-            "codes": small_code_classifier(runs / "tokenizer"),
-        }
-        for name, config in configs.items():
-            assert loop.train(config, runs / name) == 0
-    return _made[root]
 
 
 class TwoLevels(Codec):
@@ -178,31 +151,3 @@ LAYOUTS = {
     ),
     "depth": Kind({"quantizer": "signs"}, "4 x 4 x 2 codes of 8", {"codes": (4, 4, 2)}),
 }
-
-
-@pytest.fixture
-def tables(monkeypatch):
-    """The tables with the entries above."""
-    monkeypatch.setitem(CODECS, "two", TwoLevels)
-    monkeypatch.setitem(QUANTIZERS, "signs", Signs)
-    monkeypatch.setitem(PRIORS, "places", Places)
-
-
-@pytest.fixture(params=LAYOUTS)
-def layered(request, tables, tmp_path_factory):
-    """The kind of a layout, and a directory with a tokenizer and a prior of it."""
-    key = tmp_path_factory.getbasetemp(), request.param
-    kind = LAYOUTS[request.param]
-    if key not in _made:
-        _made[key] = directory = tmp_path_factory.mktemp(request.param)
-        config = short(small_autoencoder())
-        with config.unlocked():
-            config.model.two, config.model.signs = {}, {}
-        config.model.update(kind.model)
-        assert loop.train(config, directory / "tokenizer") == 0
-        config = small_prior(directory / "tokenizer")
-        with config.unlocked():
-            config.model.places = {}
-        config.model.prior = "places"
-        assert loop.train(config, directory / "prior") == 0
-    return kind, _made[key]
