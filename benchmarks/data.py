@@ -77,7 +77,7 @@ def _before(end: float):
 
 def folder(path: Path):
     """The config of a folder that is streamed."""
-    config = vqjax.config("folder")
+    config = vqjax.get_config("folder")
     config.batch_size = BATCH
     config.data.update({"path": str(path), "size": str(SIZE), "memory": 0.0, "workers": WORKERS})
     return config
@@ -123,14 +123,14 @@ def memory(sizes: tuple[int, ...]) -> None:
 
 def in_memory(data_dir: str) -> None:
     for name, size in (("cifar10_ema", 32), ("cifar10_ema", 256), ("mnist", 256)):
-        config = vqjax.config(name)
+        config = vqjax.get_config(name)
         config.batch_size, config.data.data_dir = size, data_dir
         rates = [stream(config, 1.0) for _ in range(3)]
         print(f"{config.data.name}, batches of {size}: {max(rates):,.0f} images/s, {min(rates):,.0f} at least")
 
 
 def _start(name: str, data_dir: str, cache: bool) -> None:
-    config = vqjax.config(name)
+    config = vqjax.get_config(name)
     config.data.update({"data_dir": data_dir, "cache": cache})
     since = time.perf_counter()
     load(config, "train", "validation", "test")

@@ -34,7 +34,7 @@ def main():
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    config = vqjax.config(arguments.config)
+    config = vqjax.get_config(arguments.config)
     config.data.data_dir = arguments.data_dir
     completed = complete(config)
     task = completed.build()

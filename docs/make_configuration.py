@@ -34,7 +34,7 @@ python train.py --config configs/digits.py --config.steps=500 --config.model.ema
 ```
 
 ```python
-config = vqjax.config("digits")
+config = vqjax.get_config("digits")
 config.steps = 500
 config.model.ema.num_codes = 64
 ```

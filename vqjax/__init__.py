@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 from vqjax.system.version import __version__
 
 if TYPE_CHECKING:
-    from vqjax.inference.api import Classifier, Prior, Samples, Tokenizer, config, load
-    from vqjax.training.loop import train
+    from vqjax.inference.models import Classifier, Prior, Tokenizer, get_config, load
+    from vqjax.inference.training import train
 
-__all__ = ["Classifier", "Prior", "Samples", "Tokenizer", "__version__", "config", "load", "train"]
-
-_WHERE = {"train": "vqjax.training.loop"}  # the others are in vqjax.inference.api
+__all__ = ["Classifier", "Prior", "Tokenizer", "__version__", "get_config", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module(_WHERE.get(name, "vqjax.inference.api")), name)
+        module = "vqjax.inference.training" if name == "train" else "vqjax.inference.models"
+        return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -12,13 +12,13 @@ import pytest
 from conftest import fake
 from helpers import dataset_of, rewrite
 from PIL import Image
+from vqjax.inference.exploration import EXPLORED, colours, describe, explore, sheet, typical_patches
 
 import vqjax
 from vqjax import __main__
 from vqjax.data import datasets
 from vqjax.data.splits import Split
 from vqjax.inference import exploration, generation
-from vqjax.inference.exploration import EXPLORED, colours, describe, explore, sheet, typical_patches
 from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop

@@ -1,1 +1,1 @@
-"""The commands: arguments, one call of the Python API, and what is printed."""
+"""The commands. A module of each has `parser()`, its arguments, and `run(given)`, one call and what is printed."""

@@ -1,22 +1,28 @@
-"""Trains runs that are compared with each other, and makes their table: `python -m vqjax ablate --help`."""
+"""Trains runs to compare, and writes their table: `vqjax ablate --help`."""
 
-from collections.abc import Sequence
+from typing import Any
 
 from vqjax.config.annotations import Positive
 from vqjax.config.check import check_value
-from vqjax.config.flags import parse_flags
+from vqjax.config.flags import ConfigParser
+from vqjax.system.arguments import add_output_flags
+from vqjax.system.terminal import starting_jax
 
 
-def main(arguments: Sequence[str]) -> int:
-    given = parse_flags(
-        arguments,
-        "ablate",
-        "Train the rows of a config, each in its own workdir, and compare them. A row is the config of a run.",
-        "python -m vqjax ablate --config ablation/digits --config.codes.steps=1000",
-        {"seeds": (1, "train each row so many times, with seeds 0, 1, … (default: 1, the row's own seed)")},
-    )
+def parser() -> ConfigParser:
+    """Return the parser of the command's arguments."""
+    description = "Train the rows of a config, each in its own workdir, and compare them. A row is the config of a run."
+    arguments = ConfigParser("ablate", description, "--config ablation/digits --config.codes.steps=1000", rows=True)
+    text = "train each row N times, with seeds 0, 1, … (default: 1, the row's own seed)"
+    arguments.add_options({"seeds": (1, text)})
+    add_output_flags(arguments, json=False)
+    return arguments
 
-    from vqjax.training.ablation import ablate  # JAX starts here, after the flags are known to be right
 
-    check_value(given.options["seeds"], Positive, "--seeds")
-    return ablate(given.config, given.workdir, int(given.options["seeds"]))
+def run(given: Any) -> int:
+    """Train the rows, and return the exit status."""
+    check_value(given.seeds, Positive, "--seeds")
+    with starting_jax():
+        from vqjax.training.ablation import ablate
+
+    return ablate(given.config, given.workdir, given.seeds)

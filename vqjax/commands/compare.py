@@ -1,19 +1,27 @@
-"""Shows runs side by side: `python -m vqjax compare --help`."""
+"""Compares runs: `vqjax compare --help`."""
 
-from collections.abc import Sequence
+from typing import Any
 
-from vqjax.system.arguments import parser
+from vqjax.commands.report import Report
+from vqjax.system.arguments import Parser, add_output_flags
+from vqjax.system.terminal import starting_jax
 
 
-def main(arguments: Sequence[str]) -> None:
-    example = "python -m vqjax compare runs/digits runs/wide --out runs/comparison"
-    flags = parser("compare", "Show where the configs of runs differ, and their figures.", example)
-    flags.add_argument("runs", nargs="+", metavar="run", help="a workdir")
-    flags.add_argument("--out", default="comparison", help="a directory (default: comparison)")
-    given = flags.parse_args(arguments)
+def parser() -> Parser:
+    """Return the parser of the command's arguments."""
+    description = "Compare runs: where their configs differ, their metrics and their curves."
+    arguments = Parser("compare", "runs/digits runs/wide --out runs/comparison", description=description)
+    arguments.add_argument("workdirs", nargs="+", metavar="workdir", help="two evaluated runs or more")
+    arguments.add_argument("--out", default="comparison", metavar="DIR", help="default: comparison")
+    add_output_flags(arguments)
+    return arguments
 
-    from vqjax.runs.reports.comparison import (
-        compare_runs,  # pyplot starts here, after the arguments are known to be right
-    )
 
-    print(f"{compare_runs(given.runs, given.out)}\nin {given.out}: comparison.md, comparison.png")
+def run(given: Any) -> Report:
+    """Write the comparison."""
+    with starting_jax():
+        from vqjax.runs.reports.comparison import compare_runs
+
+    table = compare_runs(given.workdirs, given.out)
+    lines = [table, f"in {given.out}: comparison.md, comparison.png"]
+    return Report(lines, {"table": table, "written": [f"{given.out}/comparison.md", f"{given.out}/comparison.png"]})

@@ -1,19 +1,38 @@
-"""Makes images of codes: `python -m vqjax decode --help`."""
+"""Turns codes into images: `vqjax decode --help`."""
 
-from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from vqjax.system.arguments import parser
+from vqjax.commands.report import Report
+from vqjax.system import arguments
+from vqjax.system.arguments import Parser
+from vqjax.system.terminal import printable, starting_jax
 
 
-def main(arguments: Sequence[str]) -> None:
-    example = "python -m vqjax decode --workdir runs/digits --codes codes.npy --out pictures"
-    flags = parser("decode", "Make images of codes, by a trained autoencoder.", example)
-    flags.add_argument("--workdir", required=True, help="of a trained autoencoder")
-    flags.add_argument("--codes", required=True, help=".npy (N, h, w), or a .bin or .parquet of `export codes`")
-    flags.add_argument("--out", required=True, help="a directory: images.npy, and images.png of the first 64")
-    given = flags.parse_args(arguments)
+def parser() -> Parser:
+    """Return the parser of the command's arguments."""
+    description = "Turn codes in a file, from any program, into images, by a trained autoencoder."
+    flags = Parser("decode", "runs/digits --codes codes.npy --out pictures", description=description)
+    flags.add_workdir("an autoencoder's run")
+    text = ".npy (N, h, w), .npz, .bin or .parquet, or a directory of `export codes`"
+    flags.add_argument("--codes", required=True, metavar="PATH", help=text)
+    flags.add_argument("--out", required=True, metavar="DIR", help="new or empty")
+    text = "npy: images.npy, and images.png of the first 64 (default); png: a file per image"
+    flags.add_argument("--format", choices=("npy", "png"), default="npy", metavar="FORMAT", help=text)
+    arguments.add_split(flags, "the only one, of codes in a directory")
+    flags.set_defaults(split=None)
+    arguments.add_step(flags)
+    arguments.add_output_flags(flags)
+    return flags
 
-    from vqjax.inference.decoding import decode  # JAX starts here, after the arguments are known to be right
 
-    directory, count = decode(given.workdir, given.codes, given.out)
-    print(f"in {directory}: images.npy ({count:,}), images.png")
+def run(given: Any) -> Report:
+    """Decode and write the images."""
+    with starting_jax():
+        from vqjax import Tokenizer
+
+    tokenizer = Tokenizer.load(given.workdir, given.step)
+    count = tokenizer.decode_file(given.codes, given.out, given.split, given.format)
+    files = {"npy": f"images.npy ({count:,}), images.png", "png": f"{count:,} images"}[given.format]
+    line = f"in {printable(given.out)}: {files}"
+    return Report([line], {"images": count, "written": [str(Path(given.out))]})

@@ -1,23 +1,32 @@
-"""Evaluates a run on its test split again: `python -m vqjax evaluate --help`."""
+"""Evaluates a trained run again: `vqjax evaluate --help`."""
 
-from collections.abc import Sequence
+from typing import Any
 
-from vqjax.system.arguments import add_data_flags, parser
+from vqjax.commands.report import Report
+from vqjax.system.arguments import Parser, add_data_flags, add_output_flags, add_split, add_stage1, add_step
+from vqjax.system.terminal import format_metrics, starting_jax, wrap
 
 
-def main(arguments: Sequence[str]) -> None:
-    flags = parser("evaluate", "Evaluate a run on its test split.", "python -m vqjax evaluate --workdir runs/digits")
-    flags.add_argument("--workdir", required=True, help="the run's directory")
-    flags.add_argument("--step", type=int, help="of a checkpoint, for evaluations/STEP (default: the chosen one)")
-    flags.add_argument("--stage1", help="the autoencoder's run, if it is not where the run was trained on it")
-    add_data_flags(flags)
-    given = flags.parse_args(arguments)
+def parser() -> Parser:
+    """Return the parser of the command's arguments."""
+    arguments = Parser("evaluate", "runs/digits", description="Evaluate a checkpoint of a run on a split of its data.")
+    arguments.add_workdir("a run")
+    add_step(arguments)
+    add_split(arguments, "test")
+    add_stage1(arguments)
+    add_data_flags(arguments)
+    add_output_flags(arguments)
+    return arguments
 
-    from vqjax.runs.workdir import Workdir  # JAX starts here, after the arguments are known to be right
-    from vqjax.system.terminal import format_metrics, wrap
-    from vqjax.training.evaluation import evaluate, evaluation_dir
 
-    workdir = Workdir(given.workdir)
-    step, figures = evaluate(workdir, given.step, given.stage1, given.data_dir, given.data_path)
-    print(wrap(f"test, step {step:,}: {format_metrics(figures)}"))
-    print(f"written to {evaluation_dir(workdir, given.step) / 'eval.json'}")
+def run(given: Any) -> Report:
+    """Evaluate, and return the metrics."""
+    with starting_jax():
+        from vqjax.runs.workdir import Workdir
+        from vqjax.training.evaluation import evaluate, evaluation_dir
+
+    workdir, split = Workdir(given.workdir), given.split
+    step, metrics = evaluate(workdir, given.step, given.stage1, given.data_dir, given.data_path, split)
+    path = evaluation_dir(workdir, given.step, split) / "eval.json"
+    lines = [wrap(f"{split}, step {step:,}: {format_metrics(metrics)}"), f"written to {path}"]
+    return Report(lines, {"step": step, "split": split, **metrics, "written": [str(path)]})

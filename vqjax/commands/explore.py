@@ -1,22 +1,40 @@
-"""Writes a page on which the codes of a run can be looked at: `python -m vqjax explore --help`."""
+"""Writes a page that shows the codes of a run in a browser: `vqjax explore --help`."""
 
-from collections.abc import Sequence
+from typing import Any
 
-from vqjax.system.arguments import add_data_flags, parser
+from vqjax.commands.report import Report
+from vqjax.system import arguments
+from vqjax.system.arguments import Parser, whole_number
+from vqjax.system.errors import InputError
+from vqjax.system.terminal import printable, starting_jax
 
 
-def main(arguments: Sequence[str]) -> None:
-    example = "python -m vqjax explore --workdir runs/digits --out digits.html"
-    flags = parser("explore", "Write a page on which codes can be looked at, one file for any browser.", example)
-    flags.add_argument("--workdir", required=True, help="of a trained autoencoder, or of a prior")
-    flags.add_argument("--out", help="the page (default: explore.html in the workdir)")
-    flags.add_argument("--images", type=int, default=64, help="images, and samples of a prior (default: 64)")
-    flags.add_argument("--split", choices=("train", "validation", "test"), default="test", help="(default: test)")
-    flags.add_argument("--stage1", help="the autoencoder's run, if it is not where the prior was trained on it")
-    add_data_flags(flags)
-    given = flags.parse_args(arguments)
+def parser() -> Parser:
+    """Return the parser of the command's arguments."""
+    description = "Write a page that shows the codes of a run, one file for any browser."
+    flags = Parser("explore", "runs/digits --out digits.html", description=description)
+    flags.add_workdir("the run of an autoencoder or of a prior")
+    flags.add_argument("--out", metavar="FILE", help="the page (default: explore.html in the workdir)")
+    text = "of images, and of samples of a prior (default: 64)"
+    flags.add_argument("--num", type=whole_number, default=64, metavar="N", help=text)
+    arguments.add_split(flags, "test")
+    arguments.add_step(flags)
+    arguments.add_stage1(flags)
+    arguments.add_data_flags(flags)
+    arguments.add_output_flags(flags)
+    return flags
 
-    from vqjax.inference.exploration import explore  # JAX starts here, after the arguments are known to be right
 
-    page = explore(**vars(given))
-    print(f"written to {page} ({page.stat().st_size / 1e6:.1f} MB): open it in a browser")
+def run(given: Any) -> Report:
+    """Write the page."""
+    with starting_jax():
+        import vqjax
+
+    model = vqjax.load(given.workdir, given.step, given.stage1)
+    if isinstance(model, vqjax.Classifier):
+        name, expected = model.config.task, "'autoencoder' or 'prior'"
+        raise InputError(f"--workdir={given.workdir} holds a run of task {name!r}, expected {expected}")
+    page = model.explore(given.out, given.num, given.split, given.data_dir, given.data_path)
+    size = page.stat().st_size
+    line = f"written to {printable(str(page))} ({size / 1e6:.1f} MB): open it in a browser"
+    return Report([line], {"written": [str(page)], "bytes": size})

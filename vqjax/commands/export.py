@@ -1,48 +1,54 @@
-"""Writes what a trained model has made, for other programs: `python -m vqjax export --help`."""
+"""Writes codes, weights and programs for other software: `vqjax export --help`."""
 
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from vqjax.system.arguments import add_data_flags, parser
+from vqjax.commands.report import Report
+from vqjax.system import arguments
+from vqjax.system.arguments import Parser
+from vqjax.system.terminal import printable, starting_jax
 
 
-def main(arguments: Sequence[str]) -> None:
-    example = "python -m vqjax export codes --workdir runs/digits --split train --out digits_codes"
-    flags = parser("export", "Write what other programs can read.", example)
+def parser() -> Parser:
+    """Return the parser of the command's arguments."""
+    example = "codes runs/digits --split all --out digits_codes"
+    flags = Parser("export", example, description="Write what other software can read.")
     kinds = flags.add_subparsers(dest="kind", required=True, metavar="codes | tokenizer | classifier")
-    kind = kinds.add_parser("codes", help="the codes of a split, for NumPy, nanoGPT or `datasets`")
-    kind.set_defaults(write=_codes)
-    kind.add_argument("--workdir", required=True, help="of a trained autoencoder")
-    kind.add_argument("--format", choices=("numpy", "nanogpt", "parquet"), default="numpy", help="(default: numpy)")
-    kind.add_argument(
-        "--split", choices=("train", "validation", "test"), help="(default: train; nanogpt has its own two)"
-    )
-    kind.add_argument("--out", required=True, help="a directory")
-    add_data_flags(kind)
-    for name, what in (("tokenizer", "an autoencoder"), ("classifier", "a classifier")):
-        kind = kinds.add_parser(name, help=f"{what}: its weights, and programs that run without vqjax")
-        kind.set_defaults(write=_programs, stage1=None)
-        kind.add_argument("--workdir", required=True, help=f"of {what} that was trained")
-        kind.add_argument("--step", type=int, help="of the checkpoint (default: the best, or else the last)")
-        kind.add_argument("--out", required=True, help="a directory, new or empty")
-    kinds.choices["classifier"].add_argument(
-        "--stage1", help="the autoencoder's run, if it is not where the classifier was trained on it"
-    )
-    given = flags.parse_args(arguments)
-    given.write(given)
+    codes = kinds.add_parser("codes", help="the codes of a split, for NumPy, nanoGPT or `datasets`")
+    codes.add_workdir("an autoencoder's run")
+    text = "numpy, parquet or nanogpt (default: numpy)"
+    formats = ("numpy", "parquet", "nanogpt")
+    codes.add_argument("--format", choices=formats, default="numpy", metavar="FORMAT", help=text)
+    arguments.add_split(codes, "train; nanogpt has its own two", "all")
+    codes.set_defaults(split=None)
+    codes.add_argument("--out", required=True, metavar="DIR", help="new, empty, or with other splits of the same run")
+    arguments.add_step(codes)
+    arguments.add_data_flags(codes)
+    arguments.add_output_flags(codes)
+    for name, whose in (("tokenizer", "an autoencoder"), ("classifier", "a classifier")):
+        kind = kinds.add_parser(name, help=f"{whose}: its weights, and programs that run without vqjax")
+        kind.add_workdir(f"{whose}'s run")
+        kind.add_argument("--out", required=True, metavar="DIR", help="new or empty")
+        arguments.add_step(kind)
+        arguments.add_output_flags(kind)
+    arguments.add_stage1(kinds.choices["classifier"])
+    return flags
 
 
-def _codes(given: argparse.Namespace) -> None:
-    from vqjax.inference.export_codes import export_codes  # JAX starts here, after the arguments are known to be right
+def run(given: Any) -> Report:
+    """Write the files."""
+    with starting_jax():
+        from vqjax import Classifier, Tokenizer
 
-    directory = export_codes(given.workdir, given.split, given.out, given.format, given.data_dir, given.data_path)
-    print(f"in {directory}: {', '.join(sorted(path.name for path in directory.iterdir()))}")
+    if given.kind == "codes":
+        tokenizer = Tokenizer.load(given.workdir, given.step)
+        return _report(tokenizer.export_codes(given.out, given.split, given.format, given.data_dir, given.data_path))
+    if given.kind == "classifier":
+        return _report(Classifier.load(given.workdir, given.step, given.stage1).export(given.out))
+    return _report(Tokenizer.load(given.workdir, given.step).export(given.out))
 
 
-def _programs(given: argparse.Namespace) -> None:
-    from vqjax.inference.export_programs import export_programs
-
-    directory: Path = export_programs(given.kind, given.workdir, given.out, given.step, given.stage1)
-    for path in sorted(directory.iterdir()):
-        print(f"{path}: {path.stat().st_size:,} bytes")
+def _report(directory: Path) -> Report:
+    """Return the files of a directory with their sizes."""
+    sizes = {str(path): path.stat().st_size for path in sorted(directory.iterdir())}
+    return Report([f"{printable(path)}: {size:,} bytes" for path, size in sizes.items()], {"written": sizes})

@@ -1,21 +1,23 @@
-"""Shows the data that a config describes, before anything is trained: `python -m vqjax inspect --help`."""
+"""Summarizes the data set of a config, before anything is trained: `vqjax inspect --help`."""
 
-from collections.abc import Sequence
+from typing import Any
 
-from vqjax.config.flags import parse_flags
+from vqjax.config.flags import ConfigParser
+from vqjax.system.terminal import printable, starting_jax
 
 
-def main(arguments: Sequence[str]) -> None:
-    given = parse_flags(
-        arguments,
-        "inspect",
-        "Show the data of a config: how much, of what, how fast, and what is odd. Nothing is trained.",
-        "python -m vqjax inspect --config folder --config.data.path=photos",
-    )
+def parser() -> ConfigParser:
+    """Return the parser of the command's arguments."""
+    description = "Summarize the data set of a config: size, classes, speed, problems. Nothing is trained."
+    return ConfigParser("inspect", description, "--config folder --config.data.path=photos")
 
-    from vqjax.training.inspection import inspect_data  # JAX starts here, after the flags are known to be right
+
+def run(given: Any) -> None:
+    """Print the summary line by line."""
+    with starting_jax():
+        from vqjax.training.inspection import inspect_data
 
     picture = given.workdir.with_name(f"{given.workdir.name}-data.png")
     for line in inspect_data(given.config, picture):
-        print(line, flush=True)
-    print(f"written to {picture}")
+        print(printable(line), flush=True)
+    print(f"written to {printable(str(picture))}")

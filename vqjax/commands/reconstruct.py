@@ -1,25 +1,38 @@
-"""Photographs through a trained autoencoder, whole: `python -m vqjax reconstruct --help`."""
+"""Encodes and decodes images of any size: `vqjax reconstruct --help`."""
 
-from collections.abc import Sequence
+from typing import Any
 
-from vqjax.system.arguments import parser
+from vqjax.commands.report import Report
+from vqjax.system import arguments
+from vqjax.system.arguments import Parser
+from vqjax.system.terminal import printable, starting_jax
 
 
-def main(arguments: Sequence[str]) -> None:
-    example = "python -m vqjax reconstruct --workdir runs/photos photo.jpg --out both.png"
-    flags = parser("reconstruct", "Encode and decode photographs of any size by a trained autoencoder.", example)
-    flags.add_argument("--workdir", required=True, help="of a trained autoencoder")
-    flags.add_argument("--out", help="the picture of both (default: reconstructed.png in the workdir)")
-    flags.add_argument("images", nargs="+", metavar="image", help="a file")
-    given = flags.parse_args(arguments)
+def parser() -> Parser:
+    """Return the parser of the command's arguments."""
+    description = "Encode and decode images of any size by a trained autoencoder."
+    flags = Parser("reconstruct", "runs/photos photo.jpg --out both.png", description=description)
+    flags.add_workdir("an autoencoder's run", files="image")
+    text = "a picture of originals and results (default: reconstructed.png in the workdir), or a table, .csv"
+    flags.add_argument("--out", metavar="PATH", help=text)
+    text = "png: a file per image, in the directory --out (default: reconstructed in the workdir)"
+    flags.add_argument("--format", choices=("png",), default="", metavar="FORMAT", help=text)
+    arguments.add_step(flags)
+    arguments.add_output_flags(flags)
+    return flags
 
-    from vqjax.inference.reconstruction import reconstruct  # JAX starts here, after the arguments are known to be right
 
-    out, found = reconstruct(given.workdir, given.images, given.out)
-    for file, each in zip(given.images, found):
-        height, width, _ = each.image.shape
-        print(
-            f"{file}: {width} x {height} pixels, {each.bits_per_pixel:.3f} bits per pixel, "
-            f"PSNR {each.psnr:.2f} dB, SSIM {each.ssim:.3f}"
-        )
-    print(f"written to {out}")
+def run(given: Any) -> Report:
+    """Reconstruct the images and write them."""
+    with starting_jax():
+        from vqjax import Tokenizer
+
+    tokenizer = Tokenizer.load(given.workdir, given.step)
+    path, rows = tokenizer.reconstruct_files(given.images, given.out, given.format)
+    lines = [
+        f"{row.file}: {row.width} x {row.height} pixels, {row.bits_per_pixel:.3f} bits per pixel, "
+        f"PSNR {row.psnr:.2f} dB, SSIM {row.ssim:.3f}"
+        for row in rows
+    ]
+    values = {"images": [row._asdict() for row in rows], "written": [str(path)]}
+    return Report([*map(printable, lines), f"written to {printable(str(path))}"], values)

@@ -1,28 +1,47 @@
-"""Draws images from a trained prior: `python -m vqjax sample --help`."""
+"""Draws images from a trained prior: `vqjax sample --help`."""
 
-from collections.abc import Sequence
+from typing import Any
 
-from vqjax.system.arguments import add_data_flags, parser
+from vqjax.commands.report import Report, written
+from vqjax.system import arguments
+from vqjax.system.arguments import Parser, number, whole_number
+from vqjax.system.terminal import starting_jax
 
 
-def main(arguments: Sequence[str]) -> None:
-    example = "python -m vqjax sample --workdir runs/digits_prior --num 20 --classes 3,8 --temperature 0.9"
-    flags = parser("sample", "Draw images from a trained prior.", example)
-    flags.add_argument("--workdir", required=True, help="the prior's run")
-    flags.add_argument("--num", type=int, default=80, help="images in all (default: 80); the picture shows up to 400")
+def parser() -> Parser:
+    """Return the parser of the command's arguments."""
+    example = "runs/digits_prior --num 20 --classes 3,8 --temperature 0.9"
+    flags = Parser("sample", example, description="Draw images from a trained prior.")
+    flags.add_workdir("a prior's run")
+    flags.add_argument("--num", type=whole_number, default=80, metavar="N", help="of images (default: 80)")
     flags.add_argument("--classes", help="names or numbers with commas between, to cycle over (default: all)")
-    flags.add_argument("--seed", type=int, default=0, help="of the noise: same seed, same images (default: 0)")
-    flags.add_argument("--batch", type=int, default=64, help="images that are drawn at a time (default: 64)")
-    flags.add_argument("--temperature", type=float, default=1.0, help="divides the logits (default: 1)")
-    flags.add_argument("--top_k", type=int, default=0, help="draw among so many codes, the most probable")
-    flags.add_argument("--top_p", type=float, default=1.0, help="draw among the codes with this probability together")
-    flags.add_argument("--neighbours", action="store_true", help="put the nearest training image under each sample")
-    flags.add_argument("--stage1", help="the autoencoder's run, if it is not where the prior was trained on it")
-    flags.add_argument("--step", type=int, help="of the checkpoint (default: the best, or else the last)")
-    flags.add_argument("--out", help="the picture (default: samples.png in the workdir); arrays go beside it, as .npz")
-    add_data_flags(flags)
-    given = flags.parse_args(arguments)
+    flags.add_argument("--seed", type=whole_number, default=0, metavar="N", help="same seed, same images (default: 0)")
+    flags.add_argument("--batch", type=whole_number, default=64, metavar="N", help="images at a time (default: 64)")
+    flags.add_argument("--temperature", type=number, default=1.0, metavar="X", help="divides the logits (default: 1)")
+    flags.add_argument("--top_k", type=whole_number, default=0, metavar="N", help="draw among the N likeliest codes")
+    text = "draw among the codes with this probability together"
+    flags.add_argument("--top_p", type=number, default=1.0, metavar="X", help=text)
+    flags.add_argument("--neighbors", action="store_true", help="put the nearest training image below each sample")
+    text = "grid: a picture, and an .npz beside it (default); png: a file per image"
+    flags.add_argument("--format", choices=("grid", "png"), default="grid", metavar="FORMAT", help=text)
+    text = "the picture, or the directory of png (default: samples.png, or samples, in the workdir)"
+    flags.add_argument("--out", metavar="PATH", help=text)
+    arguments.add_step(flags)
+    arguments.add_stage1(flags)
+    arguments.add_data_flags(flags)
+    arguments.add_output_flags(flags)
+    return flags
 
-    from vqjax.inference.generation import sample  # JAX starts here, after the arguments are known to be right
 
-    print("written to " + " and ".join(map(str, sample(**vars(given)))))
+def run(given: Any) -> Report:
+    """Draw and write the images."""
+    with starting_jax():
+        from vqjax import Prior
+        from vqjax.runs.devices import set_cpu_device_count
+
+    set_cpu_device_count()
+    options = {name: getattr(given, name) for name in ("seed", "batch", "temperature", "top_k", "top_p")}
+    options["classes"] = given.classes.split(",") if given.classes else None
+    data = {"data_dir": given.data_dir, "data_path": given.data_path}
+    prior = Prior.load(given.workdir, given.step, given.stage1)
+    return written(prior.sample_files(given.num, given.out, given.format, given.neighbors, **data, **options))

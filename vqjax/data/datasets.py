@@ -199,3 +199,10 @@ def load_splits(
     if "test" in names:
         splits["test"] = read(dataset, "test")
     return {name: split for name, split in splits.items() if name in names}
+
+
+def load_split(dataset: Dataset, name: str, read: Callable[[Dataset, str], Split] = read_split) -> Split:
+    """Load the split of a name, as `load_splits` does. Raises InputError if there is none."""
+    if name not in (splits := load_splits(dataset, (name,), read)):
+        raise InputError(f"--split={name}: the run was trained with config.data.validation={dataset.data.validation}")
+    return splits[name]

@@ -1,1 +1,1 @@
-"""Trained models in Python: loading one, and everything that can be done with it."""
+"""Trained models, and everything that can be done with one: the Python API."""

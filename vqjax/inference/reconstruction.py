@@ -1,8 +1,8 @@
-"""Photographs of any size through a trained autoencoder, tile by tile."""
+"""Images of any size through a trained autoencoder, tile by tile."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,20 +11,24 @@ from PIL import Image
 
 from vqjax.codes import require_single
 from vqjax.data.images import open_image, to_array
+from vqjax.inference import functions
+from vqjax.inference.image_files import find_images, save_numbered
+from vqjax.inference.tables import table_path, write_table
 from vqjax.runs import metrics
 from vqjax.system.errors import InputError
-from vqjax.system.files import atomic_write
+from vqjax.system.files import atomic_directory, atomic_write, require_empty_directory
 from vqjax.system.paths import absolute_path
 from vqjax.tasks.stage1 import Stage1
 
 TILE = 64  # positions of the latent grid that are kept of a tile, either way
 BORDER = 16  # positions around them, of which those that are kept see something
-_STRIP = 512  # rows at a time whose SSIM is found
+_STRIP = 512  # rows at a time whose SSIM is computed
 _GAP = 4  # white pixels between pictures
+_IN_PICTURE = 64  # images of a picture of several
 
 
 class Reconstruction(NamedTuple):
-    """What came of a photograph.
+    """An image and its reconstruction.
 
     Attributes:
       original: (H, W, C) uint8.
@@ -43,6 +47,17 @@ class Reconstruction(NamedTuple):
     ssim: float
 
 
+class FileMetrics(NamedTuple):
+    """Metrics of a reconstructed image file: its sides in pixels, bits per pixel, PSNR in dB, and SSIM."""
+
+    file: str
+    width: int
+    height: int
+    bits_per_pixel: float
+    psnr: float
+    ssim: float
+
+
 class Reconstructor:
     """A trained autoencoder for images of any size.
 
@@ -51,32 +66,27 @@ class Reconstructor:
     """
 
     def __init__(self, stage1: Stage1, tile: int = TILE):
-        self._stage1, self._tile = stage1, tile
+        """Create the reconstructor of a stage 1 with single codes, with tiles of so many positions."""
+        task, self._variables, self._tile = stage1.task, stage1.variables, tile
         self._num_codes = require_single(stage1.layout, "--workdir").num_codes
         self.channels = stage1.facts["image_shape"][-1]
-        self.stride = stage1.task.stride
-        self._encode, self._decode = jax.jit(stage1.encode), jax.jit(stage1.decode)
+        self.stride = task.stride
+        self._encode = jax.jit(lambda variables, x: functions.encode(task, variables, x))
+        self._decode = jax.jit(lambda variables, x: functions.to_uint8(functions.decode(task, variables, x)))
 
     def __call__(self, original: np.ndarray) -> Reconstruction:
-        """The image (H, W, C) uint8, H and W at least the stride, encoded and decoded."""
+        """Encode and decode an image (H, W, C) uint8, H and W at least the stride."""
         height, width, _ = original.shape
-        stride, variables = self.stride, self._stage1.variables
+        stride, variables = self.stride, self._variables
         padded = np.pad(original, ((0, -height % stride), (0, -width % stride), (0, 0)), "reflect")
         codes = _tiled(padded, stride, 1, self._tile, lambda x: self._encode(variables, x))
-        image = _tiled(codes, 1, stride, self._tile, lambda x: np.round(255 * self._decode(variables, x)))
-        image = image[:height, :width].astype(np.uint8)
-        return Reconstruction(
-            original,
-            image,
-            codes,
-            codes.size * float(np.log2(self._num_codes)) / (height * width),
-            psnr(original, image),
-            ssim(original, image),
-        )
+        image = _tiled(codes, 1, stride, self._tile, lambda x: self._decode(variables, x))[:height, :width]
+        bits_per_pixel = codes.size * float(np.log2(self._num_codes)) / (height * width)
+        return Reconstruction(original, image, codes, bits_per_pixel, psnr(original, image), ssim(original, image))
 
 
 def _tiled(x: np.ndarray, scale: int, to: int, tile: int, function: Callable) -> np.ndarray:
-    """`function`, (1, scale h, scale w, ...) -> (1, to h, to w, ...), of x (scale h, scale w, ...), tile by tile."""
+    """Apply a function (1, scale h, scale w, ...) -> (1, to h, to w, ...) to x (scale h, scale w, ...) by tiles."""
     rows, columns = (side // scale for side in x.shape[:2])
     around = [(BORDER * scale, (BORDER + -count % tile) * scale) for count in (rows, columns)]
     x = np.pad(x, around + [(0, 0)] * (x.ndim - 2), "reflect")
@@ -90,13 +100,13 @@ def _tiled(x: np.ndarray, scale: int, to: int, tile: int, function: Callable) ->
 
 
 def psnr(x: np.ndarray, y: np.ndarray) -> float:
-    """In dB, of images (H, W, C) uint8."""
+    """Return the PSNR in dB of images (H, W, C) uint8."""
     difference = x.astype(np.float32) - y
     return metrics.psnr(float(np.mean(difference**2, dtype=np.float64)) / 255**2)
 
 
 def ssim(x: np.ndarray, y: np.ndarray) -> float:
-    """As of `metrics.ssim`, of images (H, W, C) uint8 of any size: in strips, which share the rows of a window."""
+    """Return `metrics.ssim` of images (H, W, C) uint8 of any size: in strips, which share the rows of a window."""
     window = min(7, *x.shape[:2])
     count = len(x) - window + 1  # of windows below each other
     total = 0.0
@@ -107,49 +117,94 @@ def ssim(x: np.ndarray, y: np.ndarray) -> float:
     return total / count
 
 
-def reconstruct(workdir: str, files: Sequence[str], out: str | None = None) -> tuple[Path, list[Reconstruction]]:
-    """Encodes and decodes image files, and writes a picture of the originals and, beside them, what came of them.
-
-    Args:
-      workdir: of a trained autoencoder with codes.
-      files: images that Pillow can read, of any size.
-      out: the picture; by default reconstructed.png in the workdir.
+def reconstruct_files(
+    stage1: Stage1, files: Sequence[str | Path], out: str | Path | None = None, format: str = ""
+) -> tuple[Path, list[FileMetrics]]:
+    """Encode and decode image files; the arguments are those of `Tokenizer.reconstruct_files`.
 
     Returns:
-      The picture's path, and what came of each file.
+      The path that was written, and the metrics of each file.
 
     Raises:
-      InputError: no such autoencoder, a file is no image or smaller than the stride, or `out` cannot be written.
+      InputError: a file is no image or smaller than the stride, `out` cannot be written, or the model's codes are not
+        single. Nothing is written then.
     """
-    stage1 = Stage1(workdir, "--workdir")
-    picture = absolute_path(out, "--out") if out else stage1.path / "reconstructed.png"
-    if not picture.parent.is_dir() or picture.suffix.lower() not in Image.registered_extensions():
-        raise InputError(f"--out={picture}: expected a picture, as PNG, in a directory that is there")
-    reconstructor = Reconstructor(stage1)
-    originals = [_read(file, reconstructor) for file in files]
-    found = [reconstructor(original) for original in originals]
-    with atomic_write(picture) as temporary:
-        side_by_side(found).save(temporary, quality=95)  # of a JPEG
-    return picture, found
+    if format not in ("", "png"):
+        raise InputError(f"--format={format}: expected png, or none")
+    write, path = _destination(stage1, out, format)
+    reconstructor, found = Reconstructor(stage1), find_images(files)
+    _check_sizes(found, reconstructor)
+    rows: list[FileMetrics] = []
+
+    def reconstructions() -> Iterator[Reconstruction]:
+        for file in found:
+            made = reconstructor(to_array(open_image(file, reconstructor.channels)[0]))
+            height, width, _ = made.image.shape
+            rows.append(FileMetrics(file, width, height, made.bits_per_pixel, made.psnr, made.ssim))
+            yield made
+
+    write(path, reconstructions(), rows)
+    return path, rows
 
 
-def _read(file: str, reconstructor: Reconstructor) -> np.ndarray:
-    image, _ = open_image(file, reconstructor.channels)
-    if min(image.size) < reconstructor.stride:
-        raise InputError(
-            f"{file}: {image.width} x {image.height} pixels, expected at least the stride of the run's networks, "
-            f"{reconstructor.stride}, either way"
-        )
-    return to_array(image)
+Write = Callable[[Path, Iterator[Reconstruction], list[FileMetrics]], Any]
 
 
-def side_by_side(found: Sequence[Reconstruction]) -> Image.Image:
-    """Originals on the left, reconstructions on the right, a line each."""
-    width = max(2 * each.image.shape[1] + _GAP for each in found)
-    height = sum(len(each.image) + _GAP for each in found) - _GAP
-    sheet, top = Image.new("L" if found[0].image.shape[-1] == 1 else "RGB", (width, height), "white"), 0
-    for each in found:
-        for left, image in ((0, each.original), (each.image.shape[1] + _GAP, each.image)):
+def _destination(stage1: Stage1, out: str | Path | None, format: str) -> tuple[Write, Path]:
+    """Return the way to write, and the path. Raises InputError if it is in use or cannot be written."""
+    if format == "png":
+        return _write_directory, require_empty_directory(out or stage1.path / "reconstructed")
+    path = absolute_path(out, "--out") if out else stage1.path / "reconstructed.png"
+    if path.suffix == ".csv":
+        return _write_table, table_path(path)
+    if not path.parent.is_dir() or path.suffix.lower() not in Image.registered_extensions():
+        expected = "a picture, as PNG, or a table, as CSV, in a directory that exists"
+        raise InputError(f"--out={path}: expected {expected}")
+    return _write_picture, path
+
+
+def _check_sizes(files: Sequence[str], reconstructor: Reconstructor) -> None:
+    """Raise InputError for a file that is no image or smaller than the stride."""
+    for file in files:
+        image, _ = open_image(file, reconstructor.channels)
+        if min(image.size) < reconstructor.stride:
+            raise InputError(
+                f"{file}: {image.width} x {image.height} pixels, expected at least the stride of the run's networks, "
+                f"{reconstructor.stride}, either way"
+            )
+
+
+def _write_picture(path: Path, reconstructions: Iterator[Reconstruction], rows: list[FileMetrics]) -> None:
+    """Write the first images beside their reconstructions, a line each."""
+    shown = []
+    for number, made in enumerate(reconstructions):
+        if number < _IN_PICTURE:
+            shown.append(made)
+    with atomic_write(path) as temporary:
+        side_by_side(shown).save(temporary, quality=95)  # of a JPEG
+
+
+def _write_directory(directory: Path, reconstructions: Iterator[Reconstruction], rows: list[FileMetrics]) -> None:
+    """Write a numbered file per reconstruction, and a table of the metrics."""
+    with atomic_directory(directory) as temporary:
+        names = [save_numbered(temporary, made.image[None], first=i)[0] for i, made in enumerate(reconstructions)]
+        table = ([name, *row] for name, row in zip(names, rows))
+        write_table(temporary / "reconstructed.csv", ["reconstruction", *FileMetrics._fields], table)
+
+
+def _write_table(path: Path, reconstructions: Iterator[Reconstruction], rows: list[FileMetrics]) -> None:
+    """Write a table of the metrics, a row as each image is done."""
+    write_table(path, FileMetrics._fields, (rows[i] for i, _ in enumerate(reconstructions)))
+
+
+def side_by_side(reconstructions: Sequence[Reconstruction]) -> Image.Image:
+    """Return a picture of originals on the left and reconstructions on the right, a line each."""
+    width = max(2 * made.image.shape[1] + _GAP for made in reconstructions)
+    height = sum(len(made.image) + _GAP for made in reconstructions) - _GAP
+    sheet = Image.new("L" if reconstructions[0].image.shape[-1] == 1 else "RGB", (width, height), "white")
+    top = 0
+    for made in reconstructions:
+        for left, image in ((0, made.original), (made.image.shape[1] + _GAP, made.image)):
             sheet.paste(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), (left, top))
-        top += len(each.image) + _GAP
+        top += len(made.image) + _GAP
     return sheet

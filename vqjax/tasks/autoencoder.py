@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import jax
@@ -144,6 +144,14 @@ class AutoencoderTask(QuantizedTask):
     def decode(self, variables: Mapping, codes: Codes) -> jax.Array:
         """Return the images (B, H, W, C) in [0, 1] of codes."""
         return self.likelihood.mean(self._apply("decode", variables, codes))
+
+    def decode_vectors(self, variables: Mapping, vectors: Any) -> jax.Array:
+        """Return the images (B, H, W, C) in [0, 1] of quantized vectors, as `by_level` has them."""
+        return self.likelihood.mean(self._apply("decode_vectors", variables, vectors))
+
+    def by_level(self, arrays: Sequence[Any]) -> Any:
+        """Return the arrays of the levels as users see them: one by itself, several as {level's name: array}."""
+        return dict(zip(self.module.level_names, arrays)) if len(arrays) > 1 else arrays[0]
 
     def reconstruct(self, variables: Mapping, images: jax.Array) -> jax.Array:
         """Return the reconstructions, (B, H, W, C) in [0, 1], of images as for `encode`; also without codes."""

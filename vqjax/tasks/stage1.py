@@ -76,9 +76,8 @@ class Stage1:
             raise InputError(f"{where}: expected a trained autoencoder, found no checkpoint in it")
         self.step = best
         with _building(where):
-            self.settings = Settings.of(config, False)
-            self.task = AutoencoderTask(self.settings, self.facts)
-        self._require_codes(where)
+            task = AutoencoderTask(Settings.of(config, False), self.facts)
+        self._use(task, where)
         if steps[0] < self.settings.steps and not standing:
             raise InputError(
                 f"{where} has {steps[0]:,} of its {self.settings.steps:,} steps: finish it first, or make it shorter "
@@ -98,16 +97,26 @@ class Stage1:
         _require_autoencoder(settings.task, f"{where}:")
         stage1.facts = facts or datasets.dataset_facts(datasets.open_dataset(settings.data))
         with _building(where):
-            stage1.settings, stage1.task = settings, AutoencoderTask(settings, stage1.facts)
-        stage1._require_codes(where)
+            task = AutoencoderTask(settings, stage1.facts)
+        stage1._use(task, where)
         return stage1
 
-    def _require_codes(self, where: str) -> None:
-        """Set what follows from the codes. Raises InputError if there are none."""
-        if self.task.layout is None:
-            quantizer = self.settings.model.values["quantizer"]
+    @classmethod
+    def of_checkpoint(cls, workdir: Workdir, task: AutoencoderTask, step: int, variables: dict[str, Any]) -> "Stage1":
+        """Return a checkpoint that is loaded already, of a run that may have steps to do. InputError without codes."""
+        stage1 = cls.__new__(cls)
+        stage1.path, stage1.facts, stage1._workdir = workdir.path, task.facts, workdir
+        stage1.step, stage1.variables = step, variables
+        stage1._use(task, f"--workdir={workdir.path}")
+        return stage1
+
+    def _use(self, task: AutoencoderTask, where: str) -> None:
+        """Set the attributes that follow from the task. Raises InputError if it has no codes."""
+        self.task, self.settings = task, task.settings
+        if task.layout is None:
+            quantizer = task.settings.model.values["quantizer"]
             raise InputError(f"{where} has no codes: it was trained with config.model.quantizer={quantizer!r}")
-        self.layout, self.kept = self.task.layout, self.path / "codes"
+        self.layout, self.kept = task.layout, self.path / "codes"
 
     def _find(self, facts: Mapping[str, Any], steps: Sequence[int], where: str) -> None:
         """Take the checkpoint, pinned or among the `steps`, that a second stage of these facts was trained on."""

@@ -36,8 +36,13 @@ def is_finished(planned: Plan) -> bool:
     return True
 
 
-def finish(session: Session, workdir: Workdir, evaluator: Evaluator) -> None:
-    """End a finished run: the best checkpoint's metrics on test, if they are missing, the report and the summary."""
+def finish(
+    session: Session, workdir: Workdir, evaluator: Evaluator, next_commands: Sequence[str] | None = None
+) -> None:
+    """End a finished run: the best checkpoint's metrics on test, if they are missing, the report and the summary.
+
+    The summary shows the next commands that are given, or else those of the task.
+    """
     with SharedCheckpoints(workdir) as checkpoints:
         step = checkpoints.best_or_latest
     if not _is_tested(workdir, step):
@@ -48,7 +53,9 @@ def finish(session: Session, workdir: Workdir, evaluator: Evaluator) -> None:
         _, variables = workdir.restore_variables(session.task.abstract_variables, step)
         add_pixel_bits(session.task, variables, workdir.path, workdir.path, session.splits.__getitem__)
     write_report(workdir)
-    commands = session.task.next_commands(shlex.quote(display_path(workdir.path)))
+    commands = next_commands
+    if commands is None:
+        commands = session.task.next_commands(shlex.quote(display_path(workdir.path)))
     result = _result(workdir, session.task.headline)
     print(summary(workdir.path, result, commands, phase_seconds(workdir.path)))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from vqjax import tasks
 from vqjax.data.batches import evaluation_batches
-from vqjax.data.datasets import check_same_dataset, load_splits, open_dataset, with_data_paths
+from vqjax.data.datasets import check_same_dataset, load_split, open_dataset, with_data_paths
 from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.runs import devices
@@ -125,9 +125,10 @@ def session_evaluator(session: Session, directory: Path, between: Callable[[], N
     return Evaluator(session.task, session.dataset, session.layout, size, directory, session.frozen, between)
 
 
-def evaluation_dir(workdir: Workdir, step: int | None = None) -> Path:
-    """Directory of an evaluation: that of a checkpoint which was named lies beside the run's own."""
-    return workdir.path if step is None else workdir.path / "evaluations" / str(step)
+def evaluation_dir(workdir: Workdir, step: int | None = None, split: str = "test") -> Path:
+    """Directory of an evaluation: one of a named checkpoint, or of another split than test, lies beside the run's."""
+    parts = [str(step)] * (step is not None) + [split] * (split != "test")
+    return workdir.path / "evaluations" / "-".join(parts) if parts else workdir.path
 
 
 def evaluate(
@@ -136,8 +137,9 @@ def evaluate(
     stage1: str | None = None,
     data_dir: str | None = None,
     data_path: str | None = None,
+    split: str = "test",
 ) -> tuple[int, dict[str, float]]:
-    """Evaluate a checkpoint of a trained run on its test split; writes eval.json and the pictures.
+    """Evaluate a checkpoint of a trained run on a split of its data; writes eval.json and the pictures.
 
     Args:
       workdir: of the run.
@@ -145,23 +147,24 @@ def evaluate(
         written again too.
       stage1: as of `tasks.load_task`.
       data_dir, data_path: as of `datasets.with_data_paths`.
+      split: name of the split.
 
     Returns:
-      The step and the metrics. Raises InputError if there is no such run or checkpoint.
+      The step and the metrics. Raises InputError if there is no such run, checkpoint or split.
     """
     task = tasks.load_task(workdir, stage1)
-    directory = evaluation_dir(workdir, step)
+    directory = evaluation_dir(workdir, step, split)
     step, variables = workdir.restore_variables(task.abstract_variables, step)
     dataset = open_dataset(with_data_paths(task.settings.data, data_dir, data_path))
     check_same_dataset(dataset, task.facts)
-    test = load_splits(dataset, ("test",), task.read)["test"]
+    examples = load_split(dataset, split, task.read)
     layout = devices.PARALLEL[task.settings.parallel]()
     # There may be another number of devices than in training; the last batch is padded anyway.
     batch_size, frozen = devices.round_up_to_devices(task.settings.batch_size), layout.replicate(task.frozen)
     directory.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator(task, dataset, layout, batch_size, directory, frozen)
-    metrics = evaluator.evaluate(step, "test", test, layout.replicate(variables))
-    read = lambda name: test if name == "test" else load_splits(dataset, (name,), task.read)[name]  # noqa: E731
+    metrics = evaluator.evaluate(step, split, examples, layout.replicate(variables))
+    read = lambda name: examples if name == split else load_split(dataset, name, task.read)  # noqa: E731
     metrics |= add_pixel_bits(task, variables, workdir.path, directory, read)
     if directory == workdir.path:
         write_report(workdir)

@@ -1,7 +1,7 @@
 """The training loop, the same for every task: (config, workdir) -> a workdir that describes itself."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def train(
     workdir: str | Path,
     debug_nans: bool = False,
     profile: int = 0,
+    next_commands: Sequence[str] | None = None,
     on_step: Callable[[int], Any] = lambda step: None,
 ) -> int:
     """Train, or go on training, the run that `config` describes in `workdir`.
@@ -39,6 +40,7 @@ def train(
       workdir: its place.
       debug_nans: the first step that is not finite ends the run, and it is said which operation was the first.
       profile: a trace of so many steps is written, to `profile/` in the workdir.
+      next_commands: to show at the end; None: those of the task.
       on_step: called with the number of steps so far whenever steps were taken: after each or, on an accelerator,
         after several.
 
@@ -58,14 +60,21 @@ def train(
             return 0
         introduce(planned)
         try:
-            stop = _train(planned, signals, debug_nans, profile, on_step)
+            stop = _train(planned, signals, debug_nans, profile, next_commands, on_step)
         except finite.Diverged as error:
             print(f"error: {error}", file=sys.stderr)
             return 3
         return 128 + stop if stop else 0  # also after one that came in the last step
 
 
-def _train(planned: Plan, signals: SignalHandler, debug_nans: bool, profile: int, on_step: Callable) -> int:
+def _train(
+    planned: Plan,
+    signals: SignalHandler,
+    debug_nans: bool,
+    profile: int,
+    next_commands: Sequence[str] | None,
+    on_step: Callable,
+) -> int:
     """Train a run to its last step or a signal, whose number is returned; 0 if none came."""
     workdir, task = planned.workdir, planned.task
     assert workdir
@@ -85,7 +94,7 @@ def _train(planned: Plan, signals: SignalHandler, debug_nans: bool, profile: int
             stop, finished = _take_steps(session, run, recorder, signals, on_step)
     signals.has_unsaved_steps = False
     if finished:
-        finish(session, workdir, recorder.evaluator)
+        finish(session, workdir, recorder.evaluator, next_commands)
     else:
         print(stop_message(stop))
     return stop

@@ -69,17 +69,22 @@ def describe_loss_change(workdir: Path) -> str:
     return text if after < before else f"{text}: it did not fall; see docs/troubleshooting.md"
 
 
-def smoke(config: ConfigDict | Mapping[str, Any], workdir: Path, debug_nans: bool = False) -> int:
-    """Take every phase of a run on a small scale, in a workdir beside the run's that is removed; arguments as above.
+def smoke(config: ConfigDict | Mapping[str, Any], workdir: Path, debug_nans: bool, command: str) -> int:
+    """Take every phase of a run on a small scale, in a workdir beside the run's that is removed.
+
+    Args:
+      config, workdir, debug_nans: see `overfit`.
+      command: of the run itself, to show at the end.
 
     Returns:
       The exit status of `loop.train`. Raises InputError as that does.
     """
     since, settings = time.perf_counter(), check_config(config)
     with _scratch(Workdir(workdir).path, settings.stage1) as path:
-        status = loop.train(with_fields(settings.plain, smoke_changes(settings)), path, debug_nans)
+        status = loop.train(with_fields(settings.plain, smoke_changes(settings)), path, debug_nans, next_commands=())
     if not status:
         print(f"smoke test passed in {time.perf_counter() - since:.1f} s; its workdir is removed")
+        print(f"next: {command}")
     return status
 
 

@@ -107,6 +107,10 @@ class Codec(nn.Module):
         """Return the decoder's output (B, H, W, C p) for codes."""
         raise NotImplementedError
 
+    def decode_vectors(self, vectors: Any) -> jax.Array:
+        """Return the decoder's output (B, H, W, C p) for quantized vectors, of several levels {name: vectors}."""
+        raise NotImplementedError
+
     def layout(self, image_shape: tuple[int, ...]) -> CodeLayout | None:
         """Layout of the codes of an image (H, W, C) or a clip (T, H, W, C), whose sides the strides divide."""
         *frames, height, width, _ = image_shape

@@ -155,6 +155,9 @@ class Hierarchical(Codec):
     def decode(self, codes: Codes) -> jax.Array:
         return self._decode(self.lookup(codes), False)
 
+    def decode_vectors(self, vectors: Any) -> jax.Array:
+        return self._decode(self._joined(vectors["top"], vectors["bottom"]), False)
+
 
 def _with_stages(section: Section, choice: str, stages: int) -> Section:
     """The model's section in which the chosen network has so many stages. Raises InputError if it has no such field."""

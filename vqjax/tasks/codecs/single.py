@@ -75,4 +75,7 @@ class SingleLevel(Codec):
         return self.quantizer.lookup(codes)
 
     def decode(self, codes: Codes) -> jax.Array:
-        return self._decode(self.lookup(codes), False)
+        return self.decode_vectors(self.lookup(codes))
+
+    def decode_vectors(self, vectors: jax.Array) -> jax.Array:
+        return self._decode(vectors, False)

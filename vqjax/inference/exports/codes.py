@@ -1,29 +1,29 @@
-"""What a trained model has made, for other programs."""
+"""Codes of a run's own images, in formats of other programs."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from vqjax.config.check import check_name
 from vqjax.data import datasets
 from vqjax.data.formats import nanogpt, npy, parquet
 from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
+from vqjax.system.arguments import SPLITS
 from vqjax.system.errors import InputError
 from vqjax.system.files import wrap_write_errors
 from vqjax.system.paths import absolute_path
 from vqjax.tasks.stage1 import Stage1
 
 
-@dataclasses.dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """A row of FORMATS.
 
     Attributes:
       write: adds a split to a directory, see `npy.write_codes`.
       fingerprint: directory -> that of the stage 1 whose codes are there in this format; None if there are none.
       check: of a description, raises InputError if the format has no room for such codes.
-      pair: the format holds "train" and "validation", or else "test", not one split.
+      pair: whether the format holds "train" and "validation", or else "test", not one split.
     """
 
     write: Callable[..., None]
@@ -40,32 +40,27 @@ FORMATS = {
 
 
 def export_codes(
-    workdir: str,
-    split: str | None,
-    out: str,
-    form: str = "numpy",
+    stage1: Stage1,
+    out: str | Path,
+    split: str | None = None,
+    format: str = "numpy",
     data_dir: str | None = None,
     data_path: str | None = None,
 ) -> Path:
-    """Writes codes and labels as described in `vqjax.data.formats.npy`, `.nanogpt` and `.parquet`.
-
-    Args:
-      workdir: of a trained autoencoder.
-      split: train, test, or validation, the share that the run held out of train; None: train, or what the format has.
-      out: a directory; other splits of the same stage 1 may be there already, in the same format.
-      form: an entry of FORMATS.
-      data_dir, data_path: as of `datasets.located`.
+    """Write codes, labels and paths of images; the arguments are those of `Tokenizer.export_codes`.
 
     Returns:
       The directory.
 
     Raises:
-      InputError: no trained autoencoder, no such split, the directory holds something else, or the format has no room.
+      InputError: no such split, the directory holds something else, or the format has no room.
     """
-    kind = FORMATS[form]
-    if kind.pair and split:
-        raise InputError(f"--split={split}: --format={form} writes train, and validation or else test; leave it out")
-    stage1, directory = Stage1(workdir, "--workdir"), absolute_path(out, "--out")
+    check_name(FORMATS, format, "--format")
+    kind, directory = FORMATS[format], absolute_path(out, "--out")
+    if split is not None:
+        check_name(dict.fromkeys((*SPLITS, "all")), split, "--split")
+        if kind.pair:
+            raise InputError(f"--split={split}: --format={format} writes train, and validation or else test; leave it")
     if directory.resolve() == stage1.kept.resolve():
         raise InputError(f"--out={out} is where stage 1 keeps its own codes: expected another directory")
     if directory.exists() and not _usable(directory, kind, stage1.fingerprint):
@@ -73,29 +68,39 @@ def export_codes(
     kind.check(stage1.description)
     dataset = datasets.open_dataset(datasets.with_data_paths(stage1.settings.data, data_dir, data_path))
     datasets.check_same_dataset(dataset, stage1.facts)
-    splits = _pair(stage1, dataset) if kind.pair else _single(stage1, dataset, split or "train")
+    splits = _pair(stage1, dataset) if kind.pair else _splits(stage1, dataset, split or "train")
     with wrap_write_errors(directory):
-        for name, part in splits.items():
-            codes = {array: part.arrays[array] for array in stage1.description["layout"].names}
-            kind.write(directory, stage1.description, name, [codes], part.arrays["label"])
+        for name, rows in splits.items():
+            codes = {array: rows.arrays[array] for array in stage1.layout.names}
+            files = _files(dataset, name, len(rows))
+            kind.write(directory, stage1.description, name, [codes], rows.arrays["label"], files=files)
     return directory
 
 
-def _single(stage1: Stage1, dataset: Dataset, name: str) -> dict[str, Split]:
-    splits = datasets.load_splits(dataset, (name,), stage1.read)
-    if not splits:
-        raise InputError(f"--split={name}: {stage1.path} was trained with config.data.validation=0.0")
-    return splits
+def _files(dataset: Dataset, name: str, count: int) -> list[str] | None:
+    """Return the paths of the `count` images of a split, in its order; None where they have none."""
+    files = dataset.files("test" if name == "test" else "train")
+    if files is None:
+        return None
+    start = dataset.sizes["train"] - datasets.num_validation(dataset) if name == "validation" else 0
+    return files[start : start + count]
+
+
+def _splits(stage1: Stage1, dataset: Dataset, name: str) -> dict[str, Split]:
+    """Return the split of a name, or all that there are."""
+    if name == "all":
+        return datasets.load_splits(dataset, read=stage1.read)
+    return {name: datasets.load_split(dataset, name, stage1.read)}
 
 
 def _pair(stage1: Stage1, dataset: Dataset) -> dict[str, Split]:
-    """What a model of the codes is trained on, and what it is watched on."""
+    """Return the split that a model of the codes is trained on, and the one that it is watched on."""
     splits = datasets.load_splits(dataset, ("train", "validation"), stage1.read)
-    return splits if len(splits) == 2 else {**splits, **_single(stage1, dataset, "test")}
+    return splits if len(splits) == 2 else {**splits, **_splits(stage1, dataset, "test")}
 
 
 def _usable(directory: Path, kind: Format, fingerprint: str) -> bool:
-    """Whether a directory is empty or has codes of the stage 1 with that fingerprint, in that format."""
+    """Return whether a directory is empty or has codes of the stage 1 with that fingerprint, in that format."""
     if not directory.is_dir():
         return False
     try:

@@ -47,8 +47,8 @@ function patchPicture(index, alt) { // the code's own position is the middle one
   return canvas;
 }
 function outline(context, x, y, width, height, line) {
-  for (const [colour, thickness] of [["#000c", 2 * line], ["#ffcf33", line]]) {
-    context.strokeStyle = colour;
+  for (const [color, thickness] of [["#000c", 2 * line], ["#ffcf33", line]]) {
+    context.strokeStyle = color;
     context.lineWidth = thickness;
     context.strokeRect(x, y, width, height);
   }
@@ -59,10 +59,10 @@ function outline(context, x, y, width, height, line) {
 const SIDE = 168, GAP = 8;
 const fromSheet = name => (context, item, x, width, height) =>
   paint(context, item.from[name], item.index, x, 0, width, height);
-function cells(context, x, width, height, colour) {
+function cells(context, x, width, height, color) {
   for (let i = 0; i < ROWS * COLUMNS; i++) {
     const [left, top, w, h] = cell(i, x, width, height);
-    context.fillStyle = colour(i);
+    context.fillStyle = color(i);
     context.fillRect(left, top, w, h);
   }
 }
@@ -73,7 +73,7 @@ function cell(i, x, width, height) { // whole pixels, without seams
   return [x + left, top, right - left, bottom - top];
 }
 const codeMap = (context, item, x, width, height) =>
-  cells(context, x, width, height, i => CODES.colours[item.codes[i]]);
+  cells(context, x, width, height, i => CODES.colors[item.codes[i]]);
 const heat = p => { // from 0.1 % to 100 %, on a log scale
   const t = Math.min(1, Math.max(0, 1 + Math.log10(Math.max(p, 1e-9)) / 3));
   return `oklch(${0.25 + 0.65 * t} ${0.08 + 0.09 * t} ${290 - 200 * t})`;
@@ -133,12 +133,12 @@ function bars(rows) { // [name, share of the bar, figure, whether it is the one 
       make("span", {class: "figure"}, figure));
   return list;
 }
-function nameOf(code) { // with its colour and what it decodes to
+function nameOf(code) { // with its color and what it decodes to
   const mini = picture(CODES.alone, code, "");
   mini.className = "mini";
   return [swatch(code), mini, `${code}`];
 }
-const swatch = code => make("span", {class: "swatch", style: `background:${CODES.colours[code]}`});
+const swatch = code => make("span", {class: "swatch", style: `background:${CODES.colors[code]}`});
 
 function show() {
   const {code, item, position} = state, uses = CODES.uses[code];
@@ -246,7 +246,7 @@ function listen(item, own) {
       const [down, right] = moves[event.key];
       const row = Math.floor(position / COLUMNS) + down, next = column + right;
       if (row >= 0 && row < ROWS && next >= 0 && next < COLUMNS) return visit(row * COLUMNS + next, true);
-      const there = neighbour(own.filter(each => !each.figure.hidden), item, event.key, each => each.figure);
+      const there = neighbor(own.filter(each => !each.figure.hidden), item, event.key, each => each.figure);
       if (!there) return;
       focusOn(own.map(each => each.canvas), there.canvas);
       const entered = (row + ROWS) % ROWS * COLUMNS + (next + COLUMNS) % COLUMNS;
@@ -254,7 +254,7 @@ function listen(item, own) {
     }
   };
 }
-function neighbour(list, item, key, element) { // the next one in the direction of the arrow, as they are laid out
+function neighbor(list, item, key, element) { // the next one in the direction of the arrow, as they are laid out
   const i = list.indexOf(item), box = element(item).getBoundingClientRect();
   if (key === "ArrowLeft") return list[i - 1];
   if (key === "ArrowRight") return list[i + 1];
@@ -306,7 +306,7 @@ function codebook() {
       const ends = {Home: tiles[0], End: tiles[tiles.length - 1]};
       if (!event.key.startsWith("Arrow") && !(event.key in ends)) return;
       event.preventDefault();
-      const next = ends[event.key] || neighbour(tiles, tile, event.key, each => each);
+      const next = ends[event.key] || neighbor(tiles, tile, event.key, each => each);
       if (next) { focusOn(tiles, next); look(next.code, null, null, true); }
     };
     return tile;
@@ -315,7 +315,7 @@ function codebook() {
     "most used": code => -CODES.uses[code],
     "least used": code => CODES.uses[code],
     "by number": code => code,
-    "by lightness of colour": code => parseFloat(CODES.colours[code].slice(6)),
+    "by lightness of color": code => parseFloat(CODES.colors[code].slice(6)),
   };
   const uses = (code, label) => (CODES.classes[code].find(([each]) => each === label) || [label, 0])[1];
   if (CODES.classes) DATA.class_names.forEach((name, label) => {

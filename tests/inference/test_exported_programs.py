@@ -2,25 +2,23 @@
 
 import json
 import re
-import shutil
 
 import jax
 import numpy as np
 import pytest
-from conftest import REPOSITORY, small_autoencoder, small_classifier
-from helpers import command, rewrite
+from conftest import REPOSITORY, small_autoencoder
+from helpers import command
 from safetensors.numpy import load_file
+from tiny import SHORT
 
 import vqjax
-from configs import code_classifier
-from vqjax.commands.export import main
-from vqjax.inference import export_programs
+from vqjax.__main__ import main
+from vqjax.inference.exports import programs
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.files import WriteError
 from vqjax.training import loop
 
-SHORT = {"steps": 4, "batch_size": 16, "log_every": 2, "eval_every": 4, "save_every": 4}
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), np.uint8)
 # Argument 1: the directory. Runs each program on the array of its name, where only JAX and NumPy can be imported.
 RUN = """
@@ -28,6 +26,8 @@ import sys
 sys.modules.update(dict.fromkeys(("vqjax", "flax", "configs", "optax", "orbax", "ml_collections", "safetensors")))
 import jax, numpy as np
 from pathlib import Path
+
+pytest_plugins = "inference_fixtures"
 directory = Path(sys.argv[1])
 for file in directory.glob("*.stablehlo"):
     program = jax.export.deserialize(file.read_bytes())
@@ -38,19 +38,9 @@ for file in directory.glob("*.stablehlo"):
 """
 
 
-@pytest.fixture(scope="module")
-def runs(trained_stage1, tmp_path_factory):
-    """A directory with a tiny run of every kind, only to be read."""
-    runs = tmp_path_factory.mktemp("runs")
-    shutil.copytree(trained_stage1, runs / "tokenizer")
-    configs = {"classifier": small_classifier(), "code_classifier": code_classifier.get_config("digits")}
-    configs["code_classifier"].model.conv.update({"width": 4, "layers": 2})
-    configs["code_classifier"].stage1 = str(runs / "tokenizer")
-    for name, config in configs.items():
-        config.update(SHORT)
-        config.optimizer.warmup = 2
-        assert loop.train(config, runs / name) == 0
-    return runs
+def export(kind, workdir, out, *words):
+    """The command."""
+    return main(["export", kind, str(workdir), "--out", str(out), *map(str, words)])
 
 
 def elsewhere(directory, **given):
@@ -64,7 +54,7 @@ def elsewhere(directory, **given):
 
 def test_a_tokenizer_runs_elsewhere(runs, tmp_path, capsys):
     directory, tokenizer = tmp_path / "new" / "out", vqjax.load(runs / "tokenizer")
-    main(["tokenizer", "--workdir", str(runs / "tokenizer"), "--out", str(directory)])
+    export("tokenizer", runs / "tokenizer", directory)
     names = ["config.json", "decode.stablehlo", "encode.stablehlo", "weights.safetensors"]
     sizes = [f"{directory / name}: {(directory / name).stat().st_size:,} bytes" for name in names]
     assert capsys.readouterr().out.splitlines() == sizes
@@ -89,9 +79,9 @@ def test_a_tokenizer_runs_elsewhere(runs, tmp_path, capsys):
     }
 
 
-@pytest.mark.parametrize("name", ["classifier", "code_classifier"])
+@pytest.mark.parametrize("name", ["classifier", "codes"])
 def test_a_classifier_runs_elsewhere(runs, tmp_path, name):
-    export_programs.export_programs("classifier", str(runs / name), str(tmp_path / "out"))
+    export("classifier", runs / name, tmp_path / "out")
     classifier = vqjax.load(runs / name)
     ((found, first),) = elsewhere(tmp_path / "out", classify=IMAGES)
     assert found.dtype == np.float32 and found.shape == (7, 10)
@@ -99,12 +89,12 @@ def test_a_classifier_runs_elsewhere(runs, tmp_path, name):
     np.testing.assert_allclose(first, found[:1], atol=1e-5)
     assert np.ptp(found, axis=0).max() > 1e-4  # the images matter
     weights = load_file(tmp_path / "out" / "weights.safetensors")
-    assert any(name.startswith("stage1/params/encoder/") for name in weights) == (name == "code_classifier")
-    assert ("stage1" in json.loads((tmp_path / "out" / "config.json").read_text())) == (name == "code_classifier")
+    assert any(name.startswith("stage1/params/encoder/") for name in weights) == (name == "codes")
+    assert ("stage1" in json.loads((tmp_path / "out" / "config.json").read_text())) == (name == "codes")
 
 
 def test_the_weights_are_those_of_the_checkpoint(runs, tmp_path):
-    export_programs.export_programs("tokenizer", str(runs / "tokenizer"), str(tmp_path / "out"), step=4)
+    export("tokenizer", runs / "tokenizer", tmp_path / "out", "--step", 4)
     weights = load_file(tmp_path / "out" / "weights.safetensors")
     task = vqjax.load(runs / "tokenizer")._task
     _, variables = Workdir(runs / "tokenizer").restore_variables(task.abstract_variables, 4)
@@ -121,22 +111,25 @@ def test_bad_input_is_refused_and_nothing_is_written(runs, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
     (tmp_path / "file").write_text("")
-    shutil.copytree(runs / "tokenizer", tmp_path / "none")
-    config = json.loads((tmp_path / "none" / "config.json").read_text())
-    rewrite(tmp_path / "none" / "config.json", model={**config["model"], "quantizer": "none"})
     before = sorted(tmp_path.iterdir())
     for kind, workdir, out, step, message in (
-        ("tokenizer", runs / "classifier", "out", None, "run of task 'classifier', expected an autoencoder's"),
-        ("classifier", runs / "tokenizer", "out", None, "run of task 'autoencoder', expected a classifier's"),
-        ("tokenizer", runs, "out", None, "expected a run, found no config.json"),
-        ("tokenizer", tmp_path / "none", "out", None, "has no codes, .*config.model.quantizer='none'"),
+        ("tokenizer", runs / "classifier", "out", None, "run of task 'classifier', expected 'autoencoder'"),
+        (
+            "classifier",
+            runs / "tokenizer",
+            "out",
+            None,
+            "run of task 'autoencoder', expected 'classifier' or 'code",
+        ),
+        ("tokenizer", runs, "out", None, "expected the workdir of a trained model, found no config.json in it"),
+        ("tokenizer", runs / "none", "out", None, "has no codes, .*config.model.quantizer='none'"),
         ("tokenizer", runs / "tokenizer", "full", None, "--out=.*full is in use: expected an empty directory or none"),
         ("tokenizer", runs / "tokenizer", "file", None, "--out=.*file is in use"),
         ("tokenizer", runs / "tokenizer", "file/out", None, "file/out cannot be written to"),
         ("tokenizer", runs / "tokenizer", "out", 3, "--step=3"),
     ):
         with pytest.raises((InputError, WriteError), match=message):
-            export_programs.export_programs(kind, str(workdir), str(tmp_path / out), step)
+            export(kind, workdir, tmp_path / out, *([] if step is None else ["--step", step]))
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -145,12 +138,12 @@ def test_a_directory_appears_whole_or_not_at_all(runs, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched, pytest.raises(WriteError, match="cannot be written to: No space left"):
-        patched.setattr(export_programs, "write_json", fail)
-        export_programs.export_programs("tokenizer", str(runs / "tokenizer"), str(tmp_path / "out"))
+        patched.setattr(programs, "write_json", fail)
+        export("tokenizer", runs / "tokenizer", tmp_path / "out")
     assert not any(tmp_path.iterdir())
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path / "out")  # empty: it is taken, as it is
-    assert len(list(export_programs.export_programs("tokenizer", str(runs / "tokenizer"), ".").iterdir())) == 4
+    assert len(list(vqjax.Tokenizer.load(runs / "tokenizer").export(".").iterdir())) == 4
 
 
 def test_pytorch_finds_the_same_codes(runs, tmp_path, monkeypatch):
@@ -164,7 +157,7 @@ def test_pytorch_finds_the_same_codes(runs, tmp_path, monkeypatch):
     config.model.deepmind.update({"weight_norm": True, "blocks": 2, "stages": 2})
     assert loop.train(config, tmp_path / "vq") == 0
     for run, shape in ((runs / "tokenizer", (7, 4, 4)), (tmp_path / "vq", (7, 2, 2))):  # the first is of "ema"
-        directory = export_programs.export_programs("tokenizer", str(run), str(tmp_path / f"{run.name}_out"))
+        directory = vqjax.Tokenizer.load(run).export(tmp_path / f"{run.name}_out")
         codes = Tokenizer(directory)(torch.from_numpy(IMAGES)).numpy()
         assert codes.shape == shape and len(np.unique(codes)) > 1
         np.testing.assert_array_equal(codes, vqjax.load(run).encode(IMAGES))
@@ -172,7 +165,7 @@ def test_pytorch_finds_the_same_codes(runs, tmp_path, monkeypatch):
 
 def test_the_page_loads_a_program_and_the_weights(runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    export_programs.export_programs("tokenizer", str(runs / "tokenizer"), "digits_tokenizer")
+    export("tokenizer", runs / "tokenizer", "digits_tokenizer")
     np.save("images.npy", IMAGES)
     page = (REPOSITORY / "docs" / "export.md").read_text()
     names = {}

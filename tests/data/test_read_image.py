@@ -1,56 +1,11 @@
-"""Classes of image files."""
-
-import os
+"""Image files as the arrays that a model takes."""
 
 import numpy as np
 import pytest
-from conftest import slow_but
-from helpers import dataset_of, rewrite
 from PIL import Image
 
-from vqjax import tasks
-from vqjax.data import datasets
 from vqjax.data.images import read_image
-from vqjax.inference.prediction import predict
-from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
-from vqjax.training import loop
-
-
-def probabilities(workdir, images):
-    """Of images (N, H, W, C), by the task itself."""
-    run = Workdir(workdir)
-    task = tasks.load_task(run)
-    return task.probabilities(run.restore_variables(task.abstract_variables)[1], task.frozen, {"image": images})
-
-
-@pytest.mark.parametrize("kind", slow_but("classifier_config", ["classifier_config", "code_classifier_config"]))
-def test_files_get_the_probabilities_of_their_pixels(kind, request, tmp_path):
-    config = request.getfixturevalue(kind)
-    config.steps = 4
-    config.optimizer.warmup = 1
-    assert loop.train(config, tmp_path / "run") == 0
-    config.data.name = "digits"
-    images = datasets.load_splits(dataset_of(config), ("test",))["test"].arrays["image"][:5]
-    files = []
-    for i, image in enumerate(images):
-        files.append(tmp_path / f"{i}.png")
-        Image.fromarray(image[..., 0]).save(files[-1])
-    shown = [f"digit {i}" for i in range(10)]  # the names in the workdir, whatever the table calls them by now
-    rewrite(tmp_path / "run" / "run.json", class_names=shown)
-    found, names, notes = predict(str(tmp_path / "run"), files)
-    assert found.shape == (5, 10) and names == tuple(shown) and notes == [[]] * 5
-    np.testing.assert_allclose(found, probabilities(tmp_path / "run", images), atol=1e-6)
-    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
-    if kind == "code_classifier_config":
-        os.rename(config.stage1, tmp_path / "elsewhere")
-        again = predict(str(tmp_path / "run"), files, stage1=str(tmp_path / "elsewhere"))[0]
-        np.testing.assert_array_equal(again, found)
-
-
-def test_an_autoencoder_is_no_classifier(trained_stage1):
-    with pytest.raises(InputError, match="holds a run of task 'autoencoder', expected a classifier's"):
-        predict(str(trained_stage1), ["image.png"])
 
 
 @pytest.mark.parametrize(

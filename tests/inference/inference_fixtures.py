@@ -1,0 +1,57 @@
+"""Fixtures of the tests of inference: a tiny trained run of every kind, and runs of other layouts of codes."""
+
+import shutil
+
+import pytest
+from conftest import small_autoencoder, small_classifier
+from tiny import LAYOUTS, Places, Signs, TwoLevels, short, small_code_classifier, small_prior
+
+from vqjax.networks.priors import PRIORS
+from vqjax.quantizers import QUANTIZERS
+from vqjax.tasks.codecs import CODECS
+from vqjax.training import loop
+
+
+@pytest.fixture(scope="session")
+def runs(trained_stage1, tmp_path_factory):
+    """A directory with a tiny run of every kind, only to be read."""
+    runs = tmp_path_factory.mktemp("runs")
+    shutil.copytree(trained_stage1, runs / "tokenizer")
+    none = short(small_autoencoder())
+    none.model.quantizer = "none"
+    configs = {
+        "none": none,
+        "classifier": short(small_classifier()),
+        "prior": small_prior(runs / "tokenizer"),
+        "codes": small_code_classifier(runs / "tokenizer"),
+    }
+    for name, config in configs.items():
+        assert loop.train(config, runs / name) == 0
+    return runs
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """The tables with entries whose codes have several levels, or several per position."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CODECS, "two", TwoLevels)
+        patch.setitem(QUANTIZERS, "signs", Signs)
+        patch.setitem(PRIORS, "places", Places)
+        yield
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def layered(request, tables, tmp_path_factory):
+    """The kind of a layout, and a directory with a tokenizer and a prior of it."""
+    kind, directory = LAYOUTS[request.param], tmp_path_factory.mktemp(request.param)
+    config = short(small_autoencoder())
+    with config.unlocked():
+        config.model.two, config.model.signs = {}, {}
+    config.model.update(kind.model)
+    assert loop.train(config, directory / "tokenizer") == 0
+    config = small_prior(directory / "tokenizer")
+    with config.unlocked():
+        config.model.places = {}
+    config.model.prior = "places"
+    assert loop.train(config, directory / "prior") == 0
+    return kind, directory

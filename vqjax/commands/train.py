@@ -1,0 +1,66 @@
+"""Trains what a config describes: `vqjax train --help`."""
+
+import gc
+import shlex
+from typing import Any
+
+from vqjax.config.annotations import Natural
+from vqjax.config.check import check_value
+from vqjax.config.flags import ConfigParser
+from vqjax.system import signals
+from vqjax.system.arguments import add_output_flags, program
+from vqjax.system.cluster import cluster_spec
+from vqjax.system.errors import InputError
+from vqjax.system.terminal import starting_jax
+
+_TRIALS: dict[str, tuple[int | bool | str, str]] = {
+    "smoke": (False, "take every phase of the run in seconds, small, in a workdir that is removed"),
+    "overfit": (0, "train on the first N images only, over and over: the loss must fall"),
+    "profile": (0, "write a trace of N steps to the workdir, for Perfetto or TensorBoard"),
+    "debug_nans": (False, "stop at the first step that is not finite, and name the operation"),
+}
+_PROCESSES: dict[str, tuple[int | bool | str, str]] = {
+    "coordinator": ("", "HOST:PORT of the first of several processes that train together (docs/devices.md)"),
+    "processes": (0, "number of these processes"),
+    "process": (-1, "number of this one, from 0"),
+    "distributed": (False, "take all three from SLURM, Open MPI or Kubernetes"),
+}
+
+
+def parser() -> ConfigParser:
+    """Return the parser of the command's arguments."""
+    description = "Train what a config describes. The same command again resumes from the latest checkpoint."
+    example = "--config digits --workdir runs/wide --config.model.deepmind.width=128"
+    arguments = ConfigParser("train", description, example)
+    arguments.add_options({**_TRIALS, **_PROCESSES})
+    add_output_flags(arguments, json=False)
+    return arguments
+
+
+def run(given: Any) -> int:
+    """Train, and return the exit status."""
+    trials = [f"--{name}" for name in ("smoke", "overfit", "profile") if getattr(given, name)]
+    if len(trials) > 1:
+        raise InputError(f"{' and '.join(trials)}: expected one of them")
+    check_value(given.profile, Natural, "--profile")
+    spec = cluster_spec(*(getattr(given, name) for name in _PROCESSES))
+
+    # Of several processes the first one says it, or each that a cluster has yet to number.
+    with starting_jax(spec is None or spec.process < 1):
+        from vqjax.runs.devices import processes
+
+    return processes.run(spec, lambda: _train(given))
+
+
+def _train(given: Any) -> int:
+    from vqjax.training import loop, trials
+
+    if signals.exit_allowed():
+        gc.freeze()  # imported modules live to the end: they need not be collected again and again
+    if given.smoke:
+        words = [word for word in given.typed if word != "--smoke"]
+        command = f"{program('train')} {shlex.join(words)}"
+        return trials.smoke(given.config, given.workdir, given.debug_nans, command)
+    if given.overfit:
+        return trials.overfit(given.config, given.workdir, given.overfit, given.debug_nans)
+    return loop.train(given.config, given.workdir, given.debug_nans, given.profile)

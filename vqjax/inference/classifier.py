@@ -1,0 +1,126 @@
+"""Trained classifiers."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from vqjax.data.images import read_image
+from vqjax.inference.base import Model
+from vqjax.inference.image_files import find_images
+from vqjax.inference.inputs import as_images, to_pixel_levels
+from vqjax.inference.tables import table_path, write_table
+from vqjax.system.arguments import argument_names
+from vqjax.system.errors import InputError
+
+_FILES = 256  # image files that are read before they are classified
+
+
+class Prediction(NamedTuple):
+    """Classes of an image file.
+
+    Attributes:
+      file: its path.
+      probabilities: (classes,) float32.
+      notes: on how the image was made to fit, "converted from RGB to L" for example.
+    """
+
+    file: str
+    probabilities: np.ndarray
+    notes: Sequence[str]
+
+    @property
+    def label(self) -> int:
+        """Number of the most probable class."""
+        return int(self.probabilities.argmax())
+
+
+class Classifier(Model):
+    """A trained classifier, end to end or on a frozen autoencoder. `class_names` are in the order of its columns."""
+
+    tasks = ("classifier", "code_classifier")
+
+    def _fixed(self, task: Any, variables: dict[str, Any]) -> Mapping[str, Any]:
+        return {"variables": variables, "frozen": task.frozen}
+
+    def predict(self, images: Any) -> np.ndarray:
+        """Return the probabilities of the classes, (N, classes) float32, of images of the size in training.
+
+        Images and errors are those of `Tokenizer`; images of another size are a ValueError.
+        """
+        height, width, _ = self._task.image_shape
+        images = as_images(images, self._task.image_shape)
+        if images.shape[1:3] != (height, width):
+            found = " x ".join(map(str, images.shape[1:3]))
+            raise InputError(f"images of {found} pixels: expected {height} x {width}, as in training")
+        probabilities: np.ndarray = self._map(self._predict, height * width, image=images)
+        return probabilities
+
+    def _predict(self, fixed: Mapping, batch: Mapping) -> jax.Array:
+        batch = {**batch, "image": to_pixel_levels(batch["image"])}
+        probabilities: jax.Array = self._task.probabilities(fixed["variables"], fixed["frozen"], batch)
+        return probabilities
+
+    @argument_names()
+    def predict_files(self, files: Sequence[str | Path], out: str | Path | None = None) -> list[Prediction]:
+        """Classify image files, which are converted and resized to what the model takes.
+
+        Args:
+          files: images, or directories of them, which are walked with all directories in them. An image in a directory
+            that cannot be read is left out, with a line that says why.
+          out: a table to write, as .csv: a header and a row per file.
+
+        Returns:
+          The predictions, in the order of the files.
+
+        Raises:
+          ValueError: a file is no image, there are none in a directory, or the table cannot be written.
+        """
+        table = table_path(out) if out else None
+        predictions = [*self._predictions(files)]
+        if table:
+            header = ["file", "class", "probability", *(f"p({name})" for name in self.class_names)]
+            write_table(table, header, (self._row(prediction) for prediction in predictions))
+        return predictions
+
+    def _row(self, prediction: Prediction) -> list[Any]:
+        label, p = prediction.label, prediction.probabilities.tolist()
+        return [prediction.file, self.class_names[label], *(f"{x:.6g}" for x in (p[label], *p))]
+
+    def _predictions(self, files: Sequence[str | Path]) -> Iterator[Prediction]:
+        named = {str(file) for file in files}
+        found = find_images(files)
+        for start in range(0, len(found), _FILES):
+            opened = []
+            for file in found[start : start + _FILES]:
+                with _left_out() if file not in named else contextlib.nullcontext():
+                    opened.append((file, *read_image(file, self._task.image_shape)))
+            if opened:
+                probabilities = self.predict(np.stack([image for _, image, _ in opened]))
+                yield from (Prediction(file, row, notes) for (file, _, notes), row in zip(opened, probabilities))
+
+    @argument_names()
+    def export(self, out: str | Path) -> Path:
+        """Write weights, and the program classify, for other software; see docs/export.md.
+
+        Args:
+          out: a directory, new or empty.
+
+        Returns:
+          The directory.
+        """
+        from vqjax.inference.exports.programs import export_classifier
+
+        return export_classifier(self._task, self._variables, self.step, out)
+
+
+@contextlib.contextmanager
+def _left_out() -> Iterator[None]:
+    """Say that a file is left out, instead of raising InputError."""
+    try:
+        yield
+    except InputError as error:
+        print(f"left out: {error}")

@@ -1,0 +1,1 @@
+"""Codes, weights and programs for other software, and codes from there."""
