@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from helpers import assert_same, dataset_of, task_of
 from PIL import Image
-
-from vqjax.data import datasets
 from vqjax.inference.export_codes import export_codes
 from vqjax.inference.generation import sample
+
+from vqjax.data import datasets
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1

@@ -8,9 +8,9 @@ import pytest
 from conftest import CODED
 from helpers import split_of, task_of
 from PIL import Image
+from vqjax.inference.export_codes import export_codes
 
 from vqjax.data.augmentation import augment
-from vqjax.inference.export_codes import export_codes
 from vqjax.networks.likelihoods import to_signed
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError

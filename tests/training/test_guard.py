@@ -9,10 +9,10 @@ import pytest
 from conftest import slow_but
 from helpers import assert_same, run, saved, session_of, stop_after
 from PIL import Image
+from vqjax.inference.export_programs import export_programs
 
 import vqjax
 from vqjax.inference import generation, prediction
-from vqjax.inference.export_programs import export_programs
 from vqjax.runs import finite
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
