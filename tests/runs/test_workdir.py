@@ -7,8 +7,9 @@ import optax
 import pytest
 from helpers import rewrite
 
+from vqjax.config.plain import to_plain
 from vqjax.runs.state import initial_state
-from vqjax.runs.workdir import Workdir, to_plain
+from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.files import WriteError
 from vqjax.training import loop
