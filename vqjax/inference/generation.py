@@ -14,13 +14,13 @@ from vqjax.config.annotations import Positive, Seed
 from vqjax.config.check import check_value
 from vqjax.data import datasets
 from vqjax.data.splits import Split
+from vqjax.networks.priors.sampling import ANCESTRAL, Sampling
 from vqjax.runs import devices, plots
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError, did_you_mean
 from vqjax.system.files import atomic_write
 from vqjax.system.paths import absolute_path
 from vqjax.tasks.prior import PriorTask
-from vqjax.tasks.sampling import ANCESTRAL, Sampling
 
 _SHOWN = 400  # samples in the picture; the arrays have all
 _CHUNK = 10_000  # training images that are compared with the samples at a time

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from vqjax.codes import single_level
 from vqjax.config.annotations import Decay, OneOf
 from vqjax.config.check import build, section_fields
 from vqjax.config.schema import SecondStage
@@ -18,9 +19,9 @@ from vqjax.data import datasets
 from vqjax.data.splits import Split
 from vqjax.networks.layers import DTYPES
 from vqjax.networks.priors import PRIORS, Prior
+from vqjax.networks.priors.sampling import ANCESTRAL, Sampling, sample
 from vqjax.runs import metrics
 from vqjax.tasks.base import Pictures, Task, example_keys
-from vqjax.tasks.sampling import ANCESTRAL, Sampling, sample
 from vqjax.tasks.stage1 import Stage1
 
 
@@ -53,9 +54,10 @@ class PriorTask(Task):
         fields = section_fields(PriorFields, config.model, "config.model", PRIORS)
         self.grid = stage1.grid
         self.conditional = fields.class_conditional and bool(self.class_names)
-        given = {"num_codes": self.stage1.num_codes, "grid": self.grid, "dtype": DTYPES[fields.dtype]}
+        given = {"layout": single_level(self.grid, self.stage1.num_codes), "dtype": DTYPES[fields.dtype]}
         classes = len(self.class_names) if self.conditional else 0
         self.module = build(PRIORS, config, "model.prior", **given, num_classes=classes)
+        self.module.check(f"config.model.{fields.prior}")
         self._average = fields.ema_decay
         self._bits_per_dim = math.prod(self.grid) / (math.log(2) * math.prod(self.image_shape))  # of one nat per code
         self._given_codes = dict[str, float]()  # of the splits that were evaluated
@@ -93,7 +95,7 @@ class PriorTask(Task):
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh variables {"params"} and, if the weights are averaged, {"average"}; traceable."""
-        codes = jnp.zeros((1, *self.grid), jnp.int32)
+        codes = jnp.zeros((1, math.prod(self.grid)), jnp.int32)
         variables: Any = self.module.init(key, codes, jnp.zeros((1,), jnp.int32))
         return {**variables, "average": variables["params"]} if self._average else variables
 
@@ -111,7 +113,8 @@ class PriorTask(Task):
     ) -> tuple[jax.Array, dict[str, Any]]:
         """The logits of a batch in training, and the collections other than params, which `refresh` moves."""
         keys = example_keys(batch, key)
-        logits: Any = self.module.apply({"params": variables["params"]}, _codes(batch), batch["label"], keys)
+        order = self.module.training_order(keys, step / self.config.steps)
+        logits = self._logits({"params": variables["params"]}, batch, keys, order)
         return logits, {name: value for name, value in variables.items() if name != "params"}
 
     def after_update(
@@ -133,8 +136,14 @@ class PriorTask(Task):
 
     def apply_eval(self, variables: Mapping, batch: Mapping) -> jax.Array:
         """The logits of a batch in evaluation."""
-        logits: Any = self.module.apply(self.weights(variables), _codes(batch), batch["label"])
-        return logits
+        return self._logits(self.weights(variables), batch)
+
+    def _logits(
+        self, weights: Mapping, batch: Mapping, keys: jax.Array | None = None, order: jax.Array | None = None
+    ) -> jax.Array:
+        codes = _codes(batch)
+        logits: Any = self.module.apply(weights, codes.reshape(len(codes), -1), batch["label"], keys, order)
+        return logits.reshape(*codes.shape, -1)
 
     def loss(self, output: jax.Array, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The negative log-likelihood in nats per code, and the metrics of a batch, means over its examples."""
@@ -153,8 +162,8 @@ class PriorTask(Task):
         8-bit pixels, what those cost given the codes.
         """
         codes = split.arrays["codes"].reshape(len(split), -1).astype(np.int64)
-        at = codes + self.module.num_codes * np.arange(codes.shape[1])  # tells the positions apart
-        counts = np.bincount(at.reshape(-1), minlength=codes.shape[1] * self.module.num_codes)
+        at = codes + self.stage1.num_codes * np.arange(codes.shape[1])  # tells the positions apart
+        counts = np.bincount(at.reshape(-1), minlength=codes.shape[1] * self.stage1.num_codes)
         frequency = counts.reshape(codes.shape[1], -1) / len(split)
         over_all = frequency.mean(0)
         nats = -np.log(np.where(over_all, over_all, 1))  # of a code; one that is never used costs nothing
@@ -173,7 +182,8 @@ class PriorTask(Task):
         self, variables: Mapping, batch: Mapping, seed: int | jax.Array, sampling: Sampling = ANCESTRAL
     ) -> jax.Array:
         """Codes (B, h, w) of the classes `label` (B,), drawn with the noise of the sample numbers `example` (B,)."""
-        return sample(self.module, self.weights(variables), batch["label"], batch["example"], seed, sampling)
+        codes = sample(self.module, self.weights(variables), batch["label"], batch["example"], seed, sampling)
+        return codes.reshape(len(codes), *self.grid)
 
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
         """Samples of the classes of a batch, and the batch's own codes decoded: what no prior over them can exceed."""

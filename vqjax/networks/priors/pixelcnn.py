@@ -1,20 +1,23 @@
 """The gated PixelCNN over codes (van den Oord et al. 2016, arXiv 1606.05328), and its exact cached sampler."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vqjax.codes import require_single
 from vqjax.config.annotations import Depth, Rate, Width
 from vqjax.networks.layers import dropout, get_or_create_param
-from vqjax.networks.priors.base import Prior
+from vqjax.networks.priors import orders
+from vqjax.networks.priors.base import Draw, Prior, draw_group
 from vqjax.ops.matmul import Dense, dense
 from vqjax.ops.platforms import by_platform
 from vqjax.ops.winograd import is_faster, winograd_conv
+from vqjax.system.errors import InputError
 
-_REACH = 3  # of the first layer, 7 x 7 under mask A: rows above, columns to either side, itself left out
+_REACH = 3  # rows above and columns to either side that the first layer sees: 7 x 7 under mask A
 
 
 def _pad(x: jax.Array, top: int, left: int, right: int) -> jax.Array:
@@ -22,11 +25,15 @@ def _pad(x: jax.Array, top: int, left: int, right: int) -> jax.Array:
 
 
 class _Window(nn.Module):
-    """A convolution without padding: (B, h + rows - 1, w + columns - 1, C) -> (B, h, w, features).
+    """Convolution without padding: (B, h + rows - 1, w + columns - 1, C) -> (B, h, w, features).
 
-    The masks of a PixelCNN are in what the caller gives it: a window that ends above, or left of, a position. On
-    CPU it is a matrix product over the shifted copies side by side, or done by minimal filtering: the same sum on
-    quicker paths.
+    The caller applies a PixelCNN's mask by where its window ends: above a position, or left of it. On a CPU the
+    convolution is a matrix product over shifted copies side by side, or done by Winograd: the same sum, faster.
+
+    Attributes:
+      features: output channels.
+      rows, columns: size of the kernel.
+      dtype: of the computation.
     """
 
     features: int
@@ -57,19 +64,19 @@ class _Window(nn.Module):
 
 
 def _gate(x: jax.Array) -> jax.Array:
-    """tanh(a) sigmoid(b) of the two halves of the channels (eq. 2)."""
+    """Return tanh(a) sigmoid(b) of the two halves of the channels (eq. 2)."""
     a, b = jnp.split(x, 2, axis=-1)
     return jnp.tanh(a) * nn.sigmoid(b)
 
 
 class _Layer(nn.Module):
-    """Both stacks of one layer (fig. 2). The vertical one sees the rows above, the horizontal one also what is left.
+    """Both stacks of one layer (fig. 2): the vertical one sees rows above, the horizontal one also codes to the left.
 
     Attributes:
       width: F, channels of each stack.
-      first: mask A, 7 x 7: the position itself is not seen; otherwise mask B, 3 x 3.
-      num_classes: that condition both stacks (eq. 4); 0 for none.
-      dropout: share of the horizontal stack's gated activations.
+      first: whether it is the first: mask A, 7 x 7, without the position itself; otherwise mask B, 3 x 3.
+      num_classes: number of classes that condition both stacks (eq. 4); 0 for none.
+      dropout: share of the horizontal stack's gated activations that is dropped.
       dtype: of the computation.
     """
 
@@ -89,32 +96,40 @@ class _Layer(nn.Module):
             self.classes = nn.Embed(self.num_classes, 2 * self.width, dtype=self.dtype)
 
     def condition(self, labels: jax.Array) -> jax.Array:
-        """Labels (B,) -> what they add to both stacks before the gate, (B, 1, 1, 2 F) or a 0."""
+        """Return the labels' summand in both stacks before the gate, (B, 1, 1, 2 F), or 0 without classes."""
         return self.classes(labels)[:, None, None] if self.num_classes else jnp.zeros((), self.dtype)
 
     def vertical(self, window: jax.Array, condition: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """A window of the layer's vertical input -> its output (B, h, w, F) and what goes across, (B, h, w, 2 F)."""
+        """Return the vertical output (B, h, w, F) and its summand in the horizontal stack, (B, h, w, 2 F)."""
         x = self.above(window)
         return _gate(x + condition), self.across(x) + condition
 
     def horizontal(
         self, window: jax.Array, here: jax.Array, across: jax.Array, keys: jax.Array | None = None
     ) -> jax.Array:
-        """A window and its last column `here` (B, h, w, F) of the horizontal input -> its output (B, h, w, F)."""
+        """Return the horizontal output (B, h, w, F).
+
+        Args:
+          window: of the input, (B, h, w + columns - 1, F).
+          here: last columns of the window, (B, h, w, F).
+          across: summand from the vertical stack.
+          keys: PRNG keys (B,), for dropout.
+        """
         x = self.residual(dropout(_gate(self.left(window) + across), self.dropout, keys))
         return x if self.first else here + x
 
 
 class PixelCNN(Prior):
-    """p(codes | class) as a product over positions in raster order, each by all the codes before it.
+    """p(codes | class) as a product over positions in raster order, each given all the codes before it.
 
     Attributes:
-      num_codes, grid, dtype: see Prior.
-      num_classes: that condition every layer (eq. 4); 0 for an unconditional model.
+      layout: one level of depth 1.
+      num_classes: number of classes that condition every layer (eq. 4); 0 for an unconditional model.
+      dtype: of the computation.
       width: F, channels of each stack.
       layers: the first with mask A, 7 x 7, the others with mask B, 3 x 3.
       head_width: channels between the last layer and the logits.
-      dropout: share of the horizontal stacks' activations in training.
+      dropout: share of the horizontal stacks' activations that is dropped in training.
     """
 
     width: Width
@@ -122,20 +137,37 @@ class PixelCNN(Prior):
     head_width: Width
     dropout: Rate
 
+    @nn.nowrap
+    def check(self, key: str) -> None:
+        """Raise InputError, naming the config's `key`, unless the layout is a grid with one code per position."""
+        if len(require_single(self.layout, key).grid) != 2:
+            raise InputError(f"{key}: expected the codes of images, found {self.layout}")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the codes."""
+        height, width = self.layout.levels[0].grid
+        return height, width
+
     def setup(self):
-        self.embedding = nn.Embed(self.num_codes, self.width, dtype=self.dtype)
+        self.embedding = nn.Embed(self.layout.max_codes, self.width, dtype=self.dtype)
         self.stack = [
             _Layer(self.width, i == 0, self.num_classes, self.dropout, self.dtype) for i in range(self.layers)
         ]
         self.hidden = Dense(self.head_width, dtype=self.dtype)
-        self.logits = Dense(self.num_codes, dtype=self.dtype)
+        self.logits = Dense(self.layout.max_codes, dtype=self.dtype)
 
-    def embed(self, codes: jax.Array) -> jax.Array:
-        """Codes (B, h, w) -> (B, h, w, F)."""
-        return self.embedding(codes)
-
-    def predict(self, x: jax.Array, labels: jax.Array, keys: jax.Array | None = None) -> jax.Array:
-        """Embedded codes (B, h, w, F) -> logits (B, h, w, K), each of the positions before it alone."""
+    def __call__(
+        self,
+        codes: jax.Array,
+        labels: jax.Array,
+        keys: jax.Array | None = None,
+        order: jax.Array | None = None,
+        groups: Sequence[int] | None = None,
+    ) -> jax.Array:
+        """Return the logits of each place's code given those before it, (B, L, K) float32; see Prior."""
+        self._require_raster(order, groups)
+        x = self._embed(codes.reshape(-1, *self.grid))  # (B, h, w, F)
         v_window = _pad(x[:, :-1], _REACH, _REACH, _REACH)
         h, h_window = x, _pad(x[:, :, :-1], 0, _REACH, 0)
         for i, layer in enumerate(self.stack):
@@ -143,20 +175,33 @@ class PixelCNN(Prior):
             v, across = layer.vertical(v_window, layer.condition(labels))
             h = layer.horizontal(h_window, h, across, own)
             v_window, h_window = _pad(v, 1, 1, 1), _pad(h, 0, 1, 0)
-        return self._predict(h)
+        return self._predict(h).reshape(*codes.shape, -1)
+
+    def _require_raster(self, order: jax.Array | None, groups: Sequence[int] | None) -> None:
+        if order is not None or max(orders.complete_groups(groups, self.layout.length)) > 1:
+            raise InputError("a PixelCNN takes codes one by one in raster order: expected no other order or groups")
+
+    def _embed(self, codes: jax.Array) -> jax.Array:
+        return self.embedding(codes)
 
     def _predict(self, h: jax.Array) -> jax.Array:
         return self.logits(nn.relu(self.hidden(nn.relu(h)))).astype(jnp.float32)
 
-    def sample(self, labels: jax.Array, draw: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
-        """Codes (B, h, w) drawn position by position, from cached activations (Ramachandran et al. 2017).
+    def sample(
+        self,
+        labels: jax.Array,
+        draw: Draw,
+        known: jax.Array | None = None,
+        groups: Sequence[int] | None = None,
+        order: jax.Array | None = None,
+        num_known: int = 0,
+    ) -> jax.Array:
+        """Return codes (B, L), drawn one by one from cached activations (Ramachandran et al. 2017); see Prior.
 
         The vertical stack is computed once per row, the horizontal one once per position.
-
-        Args:
-          labels: (B,).
-          draw: logits (B, K) and the position's number in raster order -> codes (B,).
         """
+        self._require_raster(order, groups)
+        known, places = self._known_and_places(labels, known, None)
         module, variables = self.unbind()
         conditions = [layer.condition(labels) for layer in self.stack]
         height, width = self.grid
@@ -169,36 +214,36 @@ class PixelCNN(Prior):
 
         def position(cache, inputs):
             left, columns = cache
-            number, across = inputs
+            place, across = inputs
             logits, columns = call(PixelCNN._position, left, columns, across)
-            codes = draw(logits, number)
-            here = call(PixelCNN.embed, codes[:, None, None])
-            return (jnp.concatenate([left[:, :, 1:], here], axis=2), columns), (codes, here[:, 0, 0])
+            codes = draw_group(draw, logits[:, None], place[:, None], known)
+            here = call(PixelCNN._embed, codes[:, None])
+            return (jnp.concatenate([left[:, :, 1:], here], axis=2), columns), (codes[:, 0], here[:, 0, 0])
 
-        def row(cache, numbers):
+        def row(cache, places):
             above, rows = cache
             across, rows = call(PixelCNN._row, above, rows, conditions)
             cache = zeros(1, _REACH), [zeros(1, 1) for _ in rows]
-            _, (codes, here) = jax.lax.scan(position, cache, (numbers, across))  # (w, B), (w, B, F)
+            _, (codes, here) = jax.lax.scan(position, cache, (places, across))  # (w, B), (w, B, F)
             above = jnp.concatenate([above[:, 1:], here.swapaxes(0, 1)[:, None]], axis=1)
             return (above, rows), codes
 
         cache = zeros(_REACH, width), [zeros(1, width) for _ in self.stack[1:]]
-        codes = jax.lax.scan(row, cache, jnp.arange(height * width).reshape(height, width))[1]  # (h, w, B)
-        return codes.transpose(2, 0, 1)
+        codes = jax.lax.scan(row, cache, places.T.reshape(height, width, -1))[1]  # (h, w, B)
+        return codes.reshape(height * width, -1).T
 
     def _row(
         self, above: jax.Array, rows: list[jax.Array], conditions: list[jax.Array]
     ) -> tuple[jax.Array, list[jax.Array]]:
-        """The vertical stack at one row.
+        """Compute the vertical stack at one row.
 
         Args:
           above: embedded codes of the three rows before, (B, 3, w, F).
-          rows: the vertical inputs of the layers after the first at the row before, (B, 1, w, F) each.
-          conditions: what the labels add, of each layer.
+          rows: vertical inputs of the layers after the first at the row before, (B, 1, w, F) each.
+          conditions: summands of the labels in each layer.
 
         Returns:
-          What each position gets across, (w, layers, B, 1, 1, 2 F), and `rows` of this row.
+          Summands in the horizontal stack at each position, (w, layers, B, 1, 1, 2 F), and `rows` of this row.
         """
         window, acrosses, new = _pad(above, 0, _REACH, _REACH), [], []
         for i, layer in enumerate(self.stack):
@@ -212,17 +257,17 @@ class PixelCNN(Prior):
     def _position(
         self, left: jax.Array, columns: list[jax.Array], across: jax.Array
     ) -> tuple[jax.Array, list[jax.Array]]:
-        """The horizontal stack at one position.
+        """Compute the horizontal stack at one position.
 
         Args:
           left: embedded codes of the three columns before, (B, 1, 3, F).
-          columns: the horizontal inputs of the layers after the first at the column before, (B, 1, 1, F) each.
-          across: from the vertical stack, (layers, B, 1, 1, 2 F).
+          columns: horizontal inputs of the layers after the first at the column before, (B, 1, 1, F) each.
+          across: summands from the vertical stack, (layers, B, 1, 1, 2 F).
 
         Returns:
           The logits (B, K), and `columns` of this position.
         """
-        window, h, new = left, left, []  # the first layer does not look at h
+        window, h, new = left, left, []  # the first layer does not use h
         for i, layer in enumerate(self.stack):
             h = layer.horizontal(window, h, across[i])
             if i + 1 < self.layers:
