@@ -22,6 +22,7 @@ from torch import nn
 from benchmarks.torch_autoencoders import DeepMind, OpenAI
 from benchmarks.torch_pixelcnn import PixelCNN
 from benchmarks.torch_resnet import ResNet18
+from benchmarks.torch_transformer import Transformer
 from configs import cifar10_dalle, cifar10_ema, classifier, mnist, prior
 from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.devices import PARALLEL
@@ -85,17 +86,22 @@ def _on_noise(config: ConfigDict, place: Path, size: int, channels: int) -> Conf
     return config
 
 
-def _prior(place: Path) -> ConfigDict:
-    """On the codes of an autoencoder that has hardly begun."""
-    stage1 = place / "stage1"
-    if not stage1.exists():
-        config = _on_noise(cifar10_ema.get_config(), place, 32, 3)
-        config.steps = 1
-        with contextlib.redirect_stdout(io.StringIO()):
-            loop.train(config, stage1)
-        jax.clear_caches()
-    config = prior.get_config()
-    config.stage1, config.data.validation = str(stage1), 0.0
+def _prior(name: str, **fields: Any) -> Callable[[Path], ConfigDict]:
+    """Return a prior's config on the codes of an autoencoder that has hardly begun."""
+
+    def config(place: Path) -> ConfigDict:
+        stage1 = place / "stage1"
+        if not stage1.exists():
+            first = _on_noise(cifar10_ema.get_config(), place, 32, 3)
+            first.steps = 1
+            with contextlib.redirect_stdout(io.StringIO()):
+                loop.train(first, stage1)
+            jax.clear_caches()
+        made = prior.get_config()
+        made.stage1, made.data.validation, made.model.prior = str(stage1), 0.0, name
+        made.model[name].update(fields)
+        return made
+
     return config
 
 
@@ -127,7 +133,13 @@ ROWS = {
         _logit_laplace,
         (32,),
     ),
-    "cifar10_prior": Row(_prior, lambda: PixelCNN(512, CLASSES, 64, 15, 512), _of_codes, (64,)),
+    "cifar10_prior": Row(_prior("pixelcnn"), lambda: PixelCNN(512, CLASSES, 64, 15, 512), _of_codes, (64,)),
+    "cifar10_transformer": Row(
+        _prior("transformer", order="raster"),
+        lambda: Transformer((8, 8), 512, CLASSES, 128, 8, 4, 0.1),
+        _of_codes,
+        (64,),
+    ),
     "classifier_narrow": Row(_classifier(8), lambda: ResNet18(3, 8, 512, CLASSES), _of_labels, (128,)),
     "classifier_wide": Row(_classifier(64), lambda: ResNet18(3, 64, 512, CLASSES), _of_labels, (128,)),
 }
@@ -149,6 +161,11 @@ TINY = {
     "cifar10_dalle": _narrow("cifar10_dalle", lambda: OpenAI(3, 8, 3, 64, 512), openai={"width": 8}),
     "cifar10_prior": _narrow(
         "cifar10_prior", lambda: PixelCNN(512, CLASSES, 8, 2, 16), pixelcnn={"width": 8, "layers": 2, "head_width": 16}
+    ),
+    "cifar10_transformer": _narrow(
+        "cifar10_transformer",
+        lambda: Transformer((8, 8), 512, CLASSES, 16, 2, 2, 0.1),
+        transformer={"width": 16, "layers": 2, "heads": 2},
     ),
     "classifier_wide": _narrow("classifier_wide", lambda: ResNet18(3, 4, 512, CLASSES), resnet18={"width": 4}),
 }

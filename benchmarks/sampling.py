@@ -1,8 +1,8 @@
-"""Sampling from the PixelCNN against PyTorch's way, over grids and batches, on one device and on one for each core.
+"""Sampling from the priors against PyTorch's way, over grids and batches, on one device and on one for each core.
 
 pip install -r requirements.txt -r benchmarks/requirements.txt && python -m benchmarks.sampling
 
-PyTorch's way is pytorch-vqvae's: the whole network once for each code. A pass takes as long wherever in the grid it is
+PyTorch's way is pytorch-vqvae's: the whole PixelCNN once for each code. A pass takes as long wherever in the grid it is
 asked for, so that a few passes are measured, and counted as often as there are codes. All are measured in turn.
 """
 
@@ -21,13 +21,17 @@ from tqdm import tqdm
 
 from benchmarks.rows import described
 from benchmarks.torch_pixelcnn import PixelCNN as Twin
-from vqjax.codes.layout import single_level
-from vqjax.networks.priors.pixelcnn import PixelCNN
+from vqjax.codes import CodeLayout, single_level
+from vqjax.networks.priors import PixelCNN, Prior, Transformer
+from vqjax.networks.priors.sampling import ANCESTRAL, sample
 from vqjax.runs import devices
 from vqjax.runs.devices import PARALLEL
-from vqjax.tasks.sampling import ANCESTRAL, sample
 
 K, CLASSES, WIDTH, LAYERS, HEAD = 512, 10, 64, 15, 512
+PRIORS: dict[str, Callable[[CodeLayout], Prior]] = {
+    "pixelcnn": lambda layout: PixelCNN(layout, CLASSES, jnp.float32, WIDTH, LAYERS, HEAD, 0.0),
+    "transformer": lambda layout: Transformer(layout, CLASSES, jnp.float32, 128, 8, 4, 0.0, "any", 0.5),
+}
 GRIDS = (4, 8, 16)
 BATCHES = (4, 16, 64, 256)
 PASSES = 2  # of PyTorch's network in a round
@@ -36,12 +40,11 @@ CODES = 2**14  # of a batch, at most: a round stays short
 Runner = Callable[[], float]  # -> seconds of a batch
 
 
-def vqjax_runner(side: int, batch: int, count: int) -> Runner:
-    """Draws a batch on so many devices."""
-    layout, labels = single_level((side, side), K), np.arange(batch, dtype=np.int32) % CLASSES
-    prior = PixelCNN(layout, CLASSES, jnp.float32, WIDTH, LAYERS, HEAD, 0.0)
-    codes, label = jnp.zeros((1, layout.length), jnp.int32), jnp.zeros(1, jnp.int32)
-    variables = jax.jit(prior.init)(jax.random.key(1), codes, label)
+def vqjax_runner(name: str, side: int, batch: int, count: int) -> Runner:
+    """Return what draws a batch from a prior of PRIORS on so many devices."""
+    labels = np.arange(batch, dtype=np.int32) % CLASSES
+    prior = PRIORS[name](single_level((side, side), K))
+    variables = jax.jit(prior.init)(jax.random.key(1), jnp.zeros((1, side * side), jnp.int32), jnp.zeros(1, jnp.int32))
     program = PARALLEL["shard_map"](jax.devices()[:count])
 
     def draw(variables, batch):
@@ -70,9 +73,9 @@ def torch_runner(side: int, batch: int) -> Runner:
     return run
 
 
-def measure(side: int, batch: int, counts: tuple[int, ...], rounds: int) -> dict[str, list[float]]:
+def measure(side: int, batch: int, names: dict[str, tuple[str, int]], rounds: int) -> dict[str, list[float]]:
     """{who: codes per second, round by round}."""
-    runners = {f"{count} x cpu": vqjax_runner(side, batch, count) for count in counts}
+    runners = {who: vqjax_runner(name, side, batch, count) for who, (name, count) in names.items()}
     runners["torch"] = torch_runner(side, batch)
     for run in runners.values():
         run()  # compile, warm up
@@ -106,16 +109,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--grids", type=int, nargs="+", default=GRIDS)
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
+    parser.add_argument("--priors", nargs="+", choices=PRIORS, default=list(PRIORS))
     parser.add_argument("--out", type=Path, default=Path("docs/images/sampling.png"))
     given = parser.parse_args()
     devices.set_cpu_device_count(*given.batches)
     counts = tuple(sorted({1, jax.device_count()}))
-    print(f"{described()}; width {WIDTH}, {LAYERS} layers, K {K}")
-    names = [f"{count} x cpu" for count in counts]
+    print(f"{described()}; K {K}")
+    names = {f"{name}, {count} x cpu": (name, count) for name in given.priors for count in counts}
     print(f"| codes, batch | {', '.join(names)}, codes/s | torch | times as fast (range) |\n| --- | --- | --- | --- |")
     found = {}
     for side, batch in tqdm([(s, b) for s in given.grids for b in given.batches if s * s * b <= CODES], disable=None):
-        rates = found[side, batch] = measure(side, batch, counts, given.rounds)
+        rates = found[side, batch] = measure(side, batch, names, given.rounds)
         ratios = {name: [a / b for a, b in zip(rates[name], rates["torch"])] for name in names}
         shown = ", ".join(f"{statistics.median(r):.0f} ({min(r):.0f} to {max(r):.0f})" for r in ratios.values())
         ours = ", ".join(f"{statistics.median(rates[name]):,.0f}" for name in names)

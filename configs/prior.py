@@ -41,12 +41,20 @@ def get_config() -> ConfigDict:
                 dtype="float32",  # of the network's computation; logits and loss are always float32
                 ema_decay=0.999,  # decay of the average of the weights that is evaluated and sampled from; 0: none
                 class_conditional=True,  # every layer sees the label
-                prior="pixelcnn",  # the network
+                prior="pixelcnn",  # or transformer
                 pixelcnn=dict(
                     width=64,  # channels of each stack
                     layers=15,  # the first 7 x 7 under mask A, the others 3 x 3 under mask B
                     head_width=512,  # channels before the logits
                     dropout=0.1,  # share of the horizontal stack's activations
+                ),
+                transformer=dict(
+                    width=128,  # numbers per code
+                    layers=8,  # even: half of them read the codes that are known, half predict the others
+                    heads=4,  # of width / heads numbers each, a multiple of 4
+                    dropout=0.1,  # share of what each layer adds
+                    order="any",  # or raster, which can neither fill in codes nor draw several at once
+                    random_share=0.5,  # of random orders, in the last third of the run; 0 is best in raster order
                 ),
             ),
             optimizer=optimizer,

@@ -39,7 +39,10 @@ pytest.register_assert_rewrite("helpers")
 _decoded = tempfile.TemporaryDirectory()  # of decoded sets, in place of the user's own
 os.environ["VQJAX_CACHE"] = _decoded.name
 
-SMALL_PRIORS = {"pixelcnn": {"width": 8, "layers": 2, "head_width": 16}}
+SMALL_PRIORS = {
+    "pixelcnn": {"width": 8, "layers": 2, "head_width": 16},
+    "transformer": {"width": 16, "layers": 2, "heads": 2},
+}
 REPOSITORY = Path(__file__).parent.parent
 
 

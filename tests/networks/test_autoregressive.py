@@ -1,63 +1,85 @@
-"""Every prior of the table: what it may see, and that cached sampling is the whole network's."""
+"""Every prior of the table: what it may see, that cached sampling is the whole network's, and what it keeps."""
+
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SMALL_PRIORS, slow_but
+from conftest import slow_but
 from helpers import as_on
+from priors import CLASSES, LAYOUTS, K, built, by_hand, cases, inputs, logits_of, noisy, samples_of, sees, shuffled
+from priors import prior as made
 
-from configs import prior as base
-from vqjax.config.check import Section, build
+from vqjax.codes import CodeLayout, Level, single_level
 from vqjax.networks.priors import PRIORS
 from vqjax.networks.priors.base import Prior
 from vqjax.networks.priors.pixelcnn import _Layer
+from vqjax.networks.priors.sampling import ANCESTRAL, sample
 from vqjax.ops.winograd import is_faster
-from vqjax.tasks.sampling import ANCESTRAL, noise, sample
+from vqjax.system.errors import InputError
 
-K, CLASSES = 11, 3
 WINOGRAD_WIDTH = 80  # so wide that a CPU convolves by Winograd's way
+CASES = list(cases())
+ANY = [(name, title) for name, title in CASES if made(name, LAYOUTS[title]).any_order]
 
 
-def built(name, grid, dtype=jnp.float32, num_classes=CLASSES, **fields):
-    """An entry of PRIORS, small, and variables for it with nothing left at 0."""
-    config = base.get_config()
-    config.model.prior = name
-    config.model[name].update({**SMALL_PRIORS.get(name, {}), "layers": 4, "dropout": 0.0, **fields})
-    given = {"num_codes": K, "num_classes": num_classes, "grid": grid, "dtype": dtype}
-    prior = build(PRIORS, Section.of(config, "config.model"), "prior", **given)
-    variables = prior.init(jax.random.key(0), jnp.zeros((1, *grid), jnp.int32), jnp.zeros((1,), jnp.int32))
-    leaves, tree = jax.tree.flatten(variables)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    return prior, jax.tree.unflatten(tree, [x + 0.1 * jax.random.normal(key, x.shape) for key, x in zip(keys, leaves)])
+def influence(prior, variables, order=None, groups=None):
+    """(L, L) bool: whether the logits at the row's place depend on the embedding of the code at the column's.
 
+    The codes of a codebook are all different, so that the gradient of each row of the table is that of one place. They
+    are dealt out in three ways: in one, all ReLUs on a path may be 0.
+    """
+    layout = prior.layout
+    level, depth, *_ = layout.coordinates.T
+    books = np.unique(99 * level + depth, return_inverse=True)[1]
+    sizes = [each.num_codes for each in layout.levels for _ in range(each.depth)]
+    offsets = (np.cumsum(sizes) - sizes)[books]
+    weights = jax.random.normal(jax.random.key(3), (layout.length, layout.max_codes))
 
-def inputs(grid, batch=2):
-    codes = jax.random.randint(jax.random.key(2), (batch, *grid), 0, K)
-    return codes, jnp.arange(batch) % CLASSES
+    def logit(table, codes, place):
+        params = {**variables["params"], "embedding": {"embedding": table}}
+        labels = jnp.zeros(1, jnp.int32)
+        logits = prior.apply({"params": params}, codes[None], labels, order=order, groups=groups)[0]
+        return jnp.sum(jnp.where(jnp.isneginf(logits), 0, weights * logits), axis=-1)[place]
 
-
-def influence(prior, variables, grid):
-    """(h w, h w) bool: whether the logits at the row's position depend on the embedding at the column's."""
-    codes, labels = inputs(grid, 1)
-    x = prior.apply(variables, codes, method="embed")
-    weights = jax.random.normal(jax.random.key(3), (1, *grid, K))
-
-    def logit(x, position):
-        logits = prior.apply(variables, x, labels, method="predict")
-        return jnp.sum((weights * logits).reshape(-1, K)[position])
-
-    positions = jnp.arange(grid[0] * grid[1])
-    gradients = jax.jit(jax.vmap(jax.grad(logit), (None, 0)))(x, positions)  # (h w, 1, h, w, F)
-    return np.asarray(jnp.any(gradients.reshape(len(positions), len(positions), -1) != 0, axis=-1))
+    table = variables["params"]["embedding"]["embedding"]
+    gradients = jax.jit(jax.vmap(jax.grad(logit), (None, None, 0)))
+    seen = np.zeros((layout.length, layout.length), bool)
+    for rng in map(np.random.default_rng, range(3)):
+        codes = np.zeros(layout.length, np.int32)
+        for book in np.unique(books):
+            codes[books == book] = rng.permutation(np.sum(books == book))
+        found = gradients(table, codes, np.arange(layout.length))  # (L, table, F)
+        seen |= np.asarray(jnp.any(found != 0, axis=-1))[:, codes + offsets]
+    return seen
 
 
 @pytest.mark.parametrize("grid", slow_but((3, 6), [(5, 5), (3, 6), (6, 2), (1, 5)]))
 @pytest.mark.parametrize("name", PRIORS)
-def test_logits_depend_on_every_earlier_position_and_on_no_other(name, grid):
+def test_logits_depend_on_every_earlier_place_and_on_no_other(name, grid):
     """On grids that the receptive field of four layers covers: exactly 0 from j on, not 0 before."""
     count = grid[0] * grid[1]
-    np.testing.assert_array_equal(influence(*built(name, grid), grid), np.tri(count, count, -1, bool))
+    seen = influence(*built(name, single_level(grid, count), layers=4))
+    np.testing.assert_array_equal(seen, np.tri(count, count, -1, bool))
+
+
+WIDE = {
+    "single": single_level((3, 3), 9),
+    "depth": single_level((2, 2), 4, 2),
+    "levels": CodeLayout((Level("top", (1, 2), 2), Level("bottom", (2, 2), 4, 2))),
+}
+
+
+@pytest.mark.parametrize("groups", [None, (2, 1, 3)])
+@pytest.mark.parametrize("raster", [True, False])
+@pytest.mark.parametrize("name, title", ANY)
+def test_logits_depend_on_the_groups_before_in_every_order(name, title, raster, groups):
+    layout = WIDE[title]
+    groups = groups and (*groups, layout.length - sum(groups))
+    order = None if raster else shuffled(layout, 1)
+    seen = influence(*built(name, layout, layers=4), order, groups)
+    np.testing.assert_array_equal(seen, sees(None if raster else order[0], groups, layout.length))
 
 
 @pytest.mark.parametrize("width", [8, WINOGRAD_WIDTH])
@@ -70,7 +92,108 @@ def test_the_receptive_field_of_a_pixelcnn_has_no_blind_spot(layers, width):
     above, aside = i[:, None] - i, j[:, None] - j
     expected = (above > 0) & (above <= reach) & (np.abs(aside) <= reach)
     expected |= (above == 0) & (aside > 0) & (aside <= reach)
-    np.testing.assert_array_equal(influence(*built("pixelcnn", grid, layers=layers, width=width), grid), expected)
+    network = built("pixelcnn", single_level(grid, 99), layers=layers, width=width)
+    np.testing.assert_array_equal(influence(*network), expected)
+
+
+THREE = {
+    "single": single_level((2, 3), 3),
+    "depth": single_level((1, 3), 3, 2),
+    "levels": CodeLayout((Level("top", (1, 2), 2), Level("bottom", (2, 2), 3))),
+}
+SQUARE = {"single": single_level((3, 3), 3)}
+
+
+@pytest.mark.parametrize(
+    "name, layout",
+    [
+        *((name, THREE[title]) for name, title in CASES),
+        *(pytest.param(name, layout, marks=pytest.mark.slow) for name in PRIORS for layout in SQUARE.values()),
+    ],
+)
+def test_the_probabilities_of_all_sequences_sum_to_1(name, layout):
+    """In every order and grouping; and each is above 0."""
+    prior, variables = built(name, layout)
+    sequences = np.array(list(itertools.product(*(range(k) for k in layout.num_codes))), np.int32)
+    labels = np.full(len(sequences), CLASSES - 1, np.int32)
+    tried = [(None, None)]
+    if prior.any_order:
+        some = (2, 1, layout.length - 3)
+        tried += itertools.product((None, shuffled(layout, 1)), (None, some, (layout.length,)))
+    for order, groups in tried:
+        order = None if order is None else np.repeat(order, len(sequences), axis=0)
+        logits = logits_of(prior, variables, sequences, labels, order=order, groups=groups)
+        p = np.take_along_axis(jax.nn.softmax(logits), sequences[..., None], axis=-1)[..., 0].astype(float).prod(1)
+        assert p.min() > 0
+        np.testing.assert_allclose(p.sum(), 1, rtol=1e-5)
+
+
+def known_codes(layout, kind, batch=3):
+    """(B, L) codes, -1 where unknown."""
+    codes, _ = inputs(layout, batch, seed=5)
+    place = np.arange(layout.length)
+    kept = {
+        "nothing": np.zeros_like(codes, bool),
+        "a prefix": np.broadcast_to(place < layout.length // 3, codes.shape),
+        "prefixes": place < np.array([0, 2, layout.length - 1])[:, None],
+        "holes": np.random.default_rng(6).random(codes.shape) < 0.5,
+        "all": np.ones_like(codes, bool),
+    }[kind]
+    return np.where(kept, codes, -1).astype(np.int32)
+
+
+KINDS = ("nothing", "a prefix", "prefixes", "holes", "all")
+GROUPS = (None, (1, 2, 2), (3, 1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name, title", CASES)
+def test_cached_sampling_is_that_of_the_whole_network(name, title, kind):
+    """Code for code, for any known codes, groups and order: the prior's own way, the contract's, and by hand."""
+    layout = LAYOUTS[title]
+    prior, variables = built(name, layout, layers=4 if kind == "holes" else 2)
+    known, labels, examples = known_codes(layout, kind), np.array([0, 1, 2]), np.array([4, 0, 9])
+    draw = noisy(7, examples, layout.max_codes)
+    plans = [(None, None)]
+    if prior.any_order:
+        plans += [(groups and (*groups, layout.length - sum(groups)), shuffled(layout, 3)) for groups in GROUPS]
+    for groups, order in plans:
+        expected = by_hand(prior, variables, labels, draw, known, groups, order)
+        for method in (type(prior).sample, Prior.sample):
+            codes = samples_of(prior, variables, labels, draw, known, groups, order, method=method)
+            np.testing.assert_array_equal(codes, expected)
+        np.testing.assert_array_equal(expected[known >= 0], known[known >= 0])
+    assert kind == "all" or len(np.unique(expected)) > 3
+
+
+@pytest.mark.parametrize("name, title", ANY)
+def test_groups_that_are_known_in_every_row_are_read_at_once(name, title):
+    """The codes are the same, and those groups are not drawn."""
+    layout = LAYOUTS[title]
+    prior, variables = built(name, layout)
+    codes, labels = inputs(layout, 3)
+    order, groups = shuffled(layout, 3), (2, 3, 1, layout.length - 6)
+    known = np.full_like(codes, -1)
+    for row in range(3):
+        known[row, order[row, :5]] = codes[row, order[row, :5]]
+    plain = noisy(7, labels, layout.max_codes)
+    counted = []
+
+    def draw(logits, places):
+        counted.append(logits.shape)
+        return plain(logits, places)
+
+    for method in (type(prior).sample, Prior.sample):
+        results, draws = [], []
+        for num_known in (0, 4, 5):
+            counted.clear()
+            results.append(samples_of(prior, variables, labels, draw, known, groups, order, num_known, method=method))
+            draws.append(len(counted))
+        np.testing.assert_array_equal(results[1], results[0])
+        np.testing.assert_array_equal(results[2], results[0])
+        assert draws == [4, 3, 2]
+    whole = samples_of(prior, variables, labels, draw, codes, groups, order, layout.length)
+    np.testing.assert_array_equal(whole, codes)
 
 
 @pytest.mark.parametrize(
@@ -81,92 +204,105 @@ def test_the_receptive_field_of_a_pixelcnn_has_no_blind_spot(layers, width):
     ],
 )
 @pytest.mark.parametrize("name", PRIORS)
-def test_cached_sampling_is_that_of_the_whole_network(name, fields, grid):
-    """The same codes from the same noise, and the same logits, as running the network for every position.
-
-    The contract's own `sample`, which does that, gives them too.
-    """
-    prior, variables = built(name, grid, **fields)
-    labels, examples, count = jnp.array([0, 1, 2]), jnp.array([4, 0, 9]), grid[0] * grid[1]
-    network = jax.jit(prior.apply)
-    codes = np.zeros((3, count), np.int32)
-    for position in range(count):
-        logits = network(variables, codes.reshape(3, *grid), labels).reshape(3, count, K)[:, position]
-        codes[:, position] = np.argmax(logits + noise(7, examples, position, K), axis=-1)
-    cached = jax.jit(lambda v, y, n: sample(prior, v, y, n, 7, ANCESTRAL))(variables, labels, examples)
-    np.testing.assert_array_equal(cached, codes.reshape(3, *grid))
-    assert len(np.unique(codes)) > 3
-
-    def draw(logits, position):
-        return jnp.argmax(logits + noise(7, examples, position, K), axis=-1)
-
-    plain = jax.jit(lambda v, y: prior.apply(v, y, draw, method=Prior.sample))(variables, labels)
-    np.testing.assert_array_equal(plain, codes.reshape(3, *grid))
-
+def test_the_logits_of_cached_sampling_are_the_whole_networks(name, fields, grid):
+    layout = single_level(grid, K)
+    prior, variables = built(name, layout, layers=4, **fields)
+    codes, labels = inputs(layout, 3)
     seen = {}
 
-    def force(logits, position):
-        jax.debug.callback(lambda n, x: seen.update({int(n): np.asarray(x)}), position, logits)
-        return jnp.asarray(codes)[:, position]
+    def force(logits, places):
+        jax.debug.callback(lambda place, x: seen.update({int(place[0]): np.asarray(x)}), places, logits)
+        return jnp.take_along_axis(jnp.asarray(codes), places[:, None], axis=1)[:, 0]
 
-    prior.apply(variables, labels, force, method="sample")
+    forced = samples_of(prior, variables, labels, force)
     jax.effects_barrier()
-    whole = np.asarray(network(variables, codes.reshape(3, *grid), labels)).reshape(3, count, K)
-    stepwise = np.stack([seen[position] for position in range(count)], axis=1)
+    np.testing.assert_array_equal(forced, codes)
+    whole = np.asarray(logits_of(prior, variables, codes, labels))
+    stepwise = np.stack([seen[place] for place in range(layout.length)], axis=1)
     np.testing.assert_allclose(stepwise, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
 
 
 @pytest.mark.parametrize("name", PRIORS)
+def test_a_sample_is_the_same_in_any_batch(name):
+    layout = LAYOUTS["single"]
+    prior, variables = built(name, layout)
+    draw = jax.jit(lambda labels, examples: sample(prior, variables, labels, examples, 7, ANCESTRAL))
+    codes = draw(np.array([0, 1, 2]), np.array([4, 0, 9]))
+    np.testing.assert_array_equal(draw(np.array([2, 0]), np.array([9, 4])), codes[np.array([2, 0])])
+
+
+@pytest.mark.parametrize("name", PRIORS)
 def test_the_class_matters_only_to_a_conditional_prior(name):
-    grid = (3, 4)
-    codes, labels = inputs(grid)
+    layout = LAYOUTS["single"]
+    codes, labels = inputs(layout)
     for classes in (CLASSES, 0):
-        prior, variables = built(name, grid, num_classes=classes)
-        logits = [prior.apply(variables, codes, (labels + shift) % CLASSES) for shift in (0, 1)]
+        prior, variables = built(name, layout, num_classes=classes)
+        logits = [logits_of(prior, variables, codes, (labels + shift) % CLASSES) for shift in (0, 1)]
         changed = np.any(logits[0] != logits[1], axis=-1)
         assert np.all(changed == bool(classes))
-        assert sample(prior, variables, labels, labels, 0, ANCESTRAL).shape == (2, *grid)
+        drawn = jax.jit(lambda v, prior=prior: sample(prior, v, labels, labels, 0, ANCESTRAL))(variables)
+        assert drawn.shape == (2, layout.length)
 
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_dropout_belongs_to_the_example(name):
     """Its share of the activations, the same whatever else is in the batch; none without keys."""
-    grid = (3, 4)
-    prior, variables = built(name, grid, dropout=0.5)
-    codes, labels = inputs(grid, 4)
+    layout = LAYOUTS["single"]
+    prior, variables = built(name, layout, dropout=0.5, num_classes=0)
+    codes, labels = inputs(layout, 4)
     keys = jax.random.split(jax.random.key(5), 4)
     network = jax.jit(prior.apply)
     dropped = network(variables, codes, labels, keys)
     np.testing.assert_allclose(dropped[1:2], network(variables, codes[1:2], labels[1:2], keys[1:2]), atol=1e-5)
-    assert np.all(np.any(dropped != network(variables, codes, labels, keys[::-1]), axis=(1, 2, 3)))
+    assert np.all(np.any(dropped != network(variables, codes, labels, keys[::-1]), axis=(1, 2)))
     without = network(variables, codes, labels)
-    np.testing.assert_array_equal(without, prior.copy(dropout=0.0).apply(variables, codes, labels, keys))
-    assert np.all(np.any(dropped != without, axis=(1, 2, 3)))
+    np.testing.assert_array_equal(without, jax.jit(prior.copy(dropout=0.0).apply)(variables, codes, labels, keys))
+    assert np.all(np.any(dropped != without, axis=(1, 2)))
 
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_half_precision(name):
     """bfloat16 inside, float32 parameters and logits, near those of float32; sampling runs."""
-    grid = (3, 4)
-    codes, labels = inputs(grid)
-    prior, variables = built(name, grid)
-    half, _ = built(name, grid, jnp.bfloat16)
-    logits, expected = half.apply(variables, codes, labels), prior.apply(variables, codes, labels)
+    layout = LAYOUTS["single"]
+    codes, labels = inputs(layout)
+    prior, variables = built(name, layout)
+    half, _ = built(name, layout, jnp.bfloat16)
+    logits, expected = (logits_of(each, variables, codes, labels) for each in (half, prior))
     assert logits.dtype == jnp.float32
     np.testing.assert_allclose(logits, expected, atol=0.1 * np.abs(expected).max())
     assert np.any(logits != expected)
-    assert {leaf.dtype for leaf in jax.tree.leaves(half.init(jax.random.key(0), codes, labels))} == {
-        jnp.dtype("float32")
-    }
-    assert sample(half, variables, labels, labels, 0, ANCESTRAL).dtype == jnp.int32
+    fresh = jax.eval_shape(half.init, jax.random.key(0), codes, labels)
+    assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} == {jnp.dtype("float32")}
+    drawn = jax.jit(lambda v: sample(half, v, labels, labels, 0, ANCESTRAL))(variables)
+    assert drawn.dtype == jnp.int32 and np.all((drawn >= 0) & (drawn < K))
+
+
+def test_a_pixelcnn_refuses_what_it_cannot_do():
+    """In one line each: other layouts, orders and groups."""
+    with pytest.raises(InputError, match="^config.model.pixelcnn: expected codes on one grid, one per position; found"):
+        made("pixelcnn", LAYOUTS["depth"])
+    with pytest.raises(InputError, match="^config.model.pixelcnn: expected the codes of images, found 2 x 3 x 4 codes"):
+        made("pixelcnn", single_level((2, 3, 4), K))
+    prior, variables = built("pixelcnn", LAYOUTS["single"])
+    codes, labels = inputs(LAYOUTS["single"])
+    draw = noisy(0, labels, K)
+    refused = "^a PixelCNN takes codes one by one in raster order: expected no other order or groups$"
+    for given in ({"order": shuffled(LAYOUTS["single"])}, {"groups": (2,) + (1,) * 10}):
+        with pytest.raises(InputError, match=refused):
+            prior.apply(variables, codes, labels, **given)
+        with pytest.raises(InputError, match=refused):
+            prior.apply(variables, labels, draw, **given, method="sample")
+    np.testing.assert_array_equal(
+        prior.apply(variables, codes, labels, groups=(1,) * 12), prior.apply(variables, codes, labels)
+    )
 
 
 def test_logits_on_an_accelerator_are_those_on_a_cpu():
-    prior, variables = built("pixelcnn", (4, 5))
-    codes, labels = inputs((4, 5))
+    prior, variables = built("pixelcnn", single_level((4, 5), K), layers=4)
+    codes, labels = inputs(single_level((4, 5), K))
+    expected = prior.apply(variables, codes, labels)
     elsewhere = as_on("cuda", prior.apply)
     assert str(jax.make_jaxpr(elsewhere)(variables, codes, labels)).count("conv_general_dilated[") == 8
-    expected = prior.apply(variables, codes, labels)
     np.testing.assert_allclose(elsewhere(variables, codes, labels), expected, atol=1e-5)
 
 
@@ -182,7 +318,7 @@ def test_a_layer_of_a_pixelcnn_by_hand():
 
     variables = layer.init(jax.random.key(0), above, left, here, labels, method=call)
     variables = jax.tree.map(lambda x: rng.normal(size=x.shape), variables)
-    outputs = layer.apply(variables, above, left, here, labels, method=call)
+    found = layer.apply(variables, above, left, here, labels, method=call)
 
     p = variables["params"]
     gate = lambda x: np.tanh(x[..., :width]) / (1 + np.exp(-x[..., width:]))  # noqa: E731
@@ -192,8 +328,8 @@ def test_a_layer_of_a_pixelcnn_by_hand():
     row = sum(left[:, :, j : j + 5] @ p["left"]["kernel"][0, j] for j in range(2)) + p["left"]["bias"]
     of_class = p["classes"]["embedding"][labels][:, None, None]
     horizontal = here + dense(gate(row + dense(x, p["across"]) + of_class), p["residual"])
-    np.testing.assert_allclose(outputs[0], gate(x + of_class), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(outputs[1], horizontal, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[0], gate(x + of_class), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[1], horizontal, rtol=1e-4, atol=1e-5)
 
 
 def test_parameters_of_a_pixelcnn_by_hand():
@@ -203,5 +339,5 @@ def test_parameters_of_a_pixelcnn_by_hand():
     first = (21 * f * 2 * f + 2 * f) + (3 * f * 2 * f + 2 * f) + shared
     later = (6 * f * 2 * f + 2 * f) + (2 * f * 2 * f + 2 * f) + shared
     expected = K * f + first + 3 * later + (f * head + head) + (head * K + K)
-    _, variables = built("pixelcnn", (4, 4))
+    _, variables = built("pixelcnn", single_level((4, 4), K), layers=4)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == expected

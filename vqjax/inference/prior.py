@@ -18,10 +18,10 @@ from vqjax.inference import functions
 from vqjax.inference.base import Model
 from vqjax.inference.inputs import as_codes
 from vqjax.inference.tokenizer import Tokenizer
+from vqjax.networks.priors.sampling import Sampling
 from vqjax.system.arguments import argument_names
 from vqjax.system.errors import InputError, did_you_mean
 from vqjax.tasks.prior import PriorTask
-from vqjax.tasks.sampling import Sampling
 
 Classes = Iterable[int | str] | int | str | None
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from vqjax.codes import CodeLayout, Codes, require_single
+from vqjax.codes import CodeLayout, Codes
 from vqjax.inference import functions
 from vqjax.inference.base import Model
 from vqjax.inference.functions import Functions
@@ -57,13 +56,13 @@ class Tokenizer(Model):
         return height // self.stride, width // self.stride
 
     @functools.cached_property
-    def codebook(self) -> np.ndarray:
-        """Vectors that the decoder sees of the codes, (K, D) float32.
+    def codebook(self) -> Any:
+        """Vectors of the codes, (K, V) float32; (D, K, V) of D codes per position, whose sum the decoder sees.
 
-        ValueError without codes, and with several levels or codes per position.
+        With several levels a dict {level's name: vectors}. ValueError without codes.
         """
-        level = require_single(self._required_layout(), "codebook")
-        return np.asarray(jax.jit(self._task.lookup)(self._variables, jnp.arange(level.num_codes)))
+        self._required_layout()
+        return jax.tree.map(np.asarray, jax.jit(self._task.code_vectors)(self._variables))
 
     def encode(self, images: Any) -> Codes:
         """Return the codes of images."""

@@ -141,6 +141,10 @@ class AutoencoderTask(QuantizedTask):
         """Return what the decoder is given for codes, (..., D) float32."""
         return self._apply("lookup", variables, codes)
 
+    def code_vectors(self, variables: Mapping) -> Any:
+        """Return the vectors of the codes, (K, V); (depth, K, V) of several per position; of several levels a dict."""
+        return self.module.apply(variables, method="code_vectors")
+
     def decode(self, variables: Mapping, codes: Codes) -> jax.Array:
         """Return the images (B, H, W, C) in [0, 1] of codes."""
         return self.likelihood.mean(self._apply("decode", variables, codes))

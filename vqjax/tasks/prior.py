@@ -19,9 +19,9 @@ from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.networks.layers import DTYPES
 from vqjax.networks.priors import PRIORS, Prior
+from vqjax.networks.priors.sampling import ANCESTRAL, Sampling, sample
 from vqjax.runs import metrics
 from vqjax.tasks.base import Pictures, Task
-from vqjax.tasks.sampling import ANCESTRAL, Sampling, sample
 from vqjax.tasks.stage1 import Stage1
 
 
@@ -111,7 +111,9 @@ class PriorTask(Task):
         if not train:
             logits: Any = self.module.apply(self.weights(variables), self.codes(batch), batch["label"])
             return logits, {}
-        logits = self.module.apply({"params": variables["params"]}, self.codes(batch), batch["label"], keys)
+        assert keys is not None
+        order = self.module.training_order(keys, progress)
+        logits = self.module.apply({"params": variables["params"]}, self.codes(batch), batch["label"], keys, order)
         return logits, {name: value for name, value in variables.items() if name != "params"}
 
     def after_update(self, variables: dict[str, Any], vectors: Any, gather: Callable, step: Any, key: jax.Array) -> Any:

@@ -111,6 +111,11 @@ class Codec(nn.Module):
         """Return the decoder's output (B, H, W, C p) for quantized vectors, of several levels {name: vectors}."""
         raise NotImplementedError
 
+    def code_vectors(self) -> Any:
+        """Return the vectors of each level's codes, see `Quantizer.code_vectors`; of several levels {name: vectors}."""
+        vectors = [quantizer.code_vectors() for quantizer in self.quantizers]
+        return dict(zip(self.level_names, vectors)) if len(vectors) > 1 else vectors[0]
+
     def layout(self, image_shape: tuple[int, ...]) -> CodeLayout | None:
         """Layout of the codes of an image (H, W, C) or a clip (T, H, W, C), whose sides the strides divide."""
         *frames, height, width, _ = image_shape

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqjax.tasks.sampling import ANCESTRAL, Sampling, noise, truncate
+from vqjax.networks.priors.sampling import ANCESTRAL, Sampling, noise, truncate
 
 P = np.array([[0.5, 0.3, 0.15, 0.05], [0.1, 0.2, 0.3, 0.4]])
 
