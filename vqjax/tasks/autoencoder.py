@@ -107,7 +107,7 @@ class AutoencoderTask(QuantizedTask):
             parts |= {"cross_entropy": cross_entropy, "accuracy": accuracy}
         return loss, {"loss": loss, **parts, **named_metrics(self.module.level_names, output.quantized)}
 
-    def eval_metrics(self, output: Coded, batch: Mapping) -> dict[str, jax.Array]:
+    def eval_metrics(self, variables: Mapping, output: Coded, batch: Mapping) -> dict[str, jax.Array]:
         """Return SSIM and, of a likelihood of 8-bit pixels, their bits, means over the batch."""
         figures = {"ssim": metrics.ssim(self.likelihood.mean(output.output), to_unit(batch["image"])).mean()}
         if self.likelihood.bits_per_dim:

@@ -117,8 +117,8 @@ class Task:
         """Return the loss () and the metrics of a batch."""
         raise NotImplementedError
 
-    def eval_metrics(self, output: Any, batch: Mapping) -> dict[str, jax.Array]:
-        """Return the metrics that only an evaluation computes."""
+    def eval_metrics(self, variables: Mapping, output: Any, batch: Mapping) -> dict[str, jax.Array]:
+        """Return the metrics that only an evaluation computes, of the output on a batch."""
         return {}
 
     def after_update(self, variables: dict[str, Any], vectors: Any, gather: Callable, step: Any, key: jax.Array) -> Any:

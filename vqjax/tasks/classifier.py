@@ -97,7 +97,7 @@ class ClassifierTask(QuantizedTask):
         }
         return loss, {**metrics, **named_metrics(("codes",), output.quantized)}
 
-    def eval_metrics(self, output: Classified, batch: Mapping) -> dict[str, jax.Array]:
+    def eval_metrics(self, variables: Mapping, output: Classified, batch: Mapping) -> dict[str, jax.Array]:
         """Return the confusion matrix (C, C), shares of true and predicted classes."""
         true, predicted = (
             jax.nn.one_hot(classes, len(self.class_names)) for classes in (batch["label"], output.logits.argmax(1))

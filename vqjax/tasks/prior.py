@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import jax
@@ -19,6 +19,7 @@ from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.networks.layers import DTYPES
 from vqjax.networks.priors import PRIORS, Prior
+from vqjax.networks.priors.orders import evaluation_orders
 from vqjax.networks.priors.sampling import ANCESTRAL, Sampling, sample
 from vqjax.runs import metrics
 from vqjax.tasks.base import Pictures, Task
@@ -136,10 +137,32 @@ class PriorTask(Task):
         nats = optax.softmax_cross_entropy_with_integer_labels(output, self.codes(batch)).mean()
         return nats, {"nats_per_code": nats, "bits_per_dim_of_codes": self._bits_per_dim * nats}
 
-    def eval_metrics(self, output: jax.Array, batch: Mapping) -> dict[str, jax.Array]:
-        """Return the nats by position, a grid (h, w) for each level and depth."""
+    def eval_metrics(self, variables: Mapping, output: jax.Array, batch: Mapping) -> dict[str, jax.Array]:
+        """Return the nats by position, a grid (h, w) for each level and depth.
+
+        If the prior knows any order, also those in random orders: by the number of codes that are known, (L,), and
+        their mean.
+        """
         nats = optax.softmax_cross_entropy_with_integer_labels(output, self.codes(batch))
-        return {f"nats_by_position{name}": grid for name, grid in self.layout.maps(nats.mean(0)).items()}
+        metrics = {f"nats_by_position{name}": grid for name, grid in self.layout.maps(nats.mean(0)).items()}
+        if self.module.any_order:
+            by_known = self.nats_in_random_order(variables, batch).mean(0)
+            metrics |= {"nats_by_known": by_known, "nats_per_code_any_order": by_known.mean()}
+        return metrics
+
+    def nats_in_random_order(
+        self, variables: Mapping, batch: Mapping, groups: Sequence[int] | None = None
+    ) -> jax.Array:
+        """Return the nats of a batch's codes along random orders, (B, L), by the weights of evaluation.
+
+        There are eight orders, the same in every run; image i has that of number i mod 8. A group of codes is predicted
+        together, given those before it; without groups each code is one.
+        """
+        codes, orders = self.codes(batch), evaluation_orders(self.layout.length)
+        order = orders[batch["example"] % len(orders)]
+        logits: Any = self.module.apply(self.weights(variables), codes, batch["label"], None, order, groups)
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, codes)
+        return jnp.take_along_axis(nats, order, axis=1)
 
     def split_metrics(self, dataset: Dataset, name: str, split: Split) -> dict[str, np.ndarray]:
         """Return the order-0 entropy of a split's codes in nats per code, and its part at each position.
@@ -155,10 +178,27 @@ class PriorTask(Task):
         return figures
 
     def sample(
-        self, variables: Mapping, batch: Mapping, seed: int | jax.Array, sampling: Sampling = ANCESTRAL
+        self,
+        variables: Mapping,
+        batch: Mapping,
+        seed: int | jax.Array,
+        sampling: Sampling = ANCESTRAL,
+        groups: Sequence[int] | None = None,
+        num_known: int = 0,
     ) -> jax.Array:
-        """Draw sequences (B, L) of the classes `label` (B,), with the noise of the sample numbers `example` (B,)."""
-        return sample(self.module, self.weights(variables), batch["label"], batch["example"], seed, sampling)
+        """Draw sequences (B, L).
+
+        Args:
+          variables: of the prior.
+          batch: `label`, the classes (B,), and `example`, the numbers of the samples (B,), whose noise is their own;
+            maybe `known`, codes (B, L) that are kept, -1 where one is drawn.
+          seed: of the noise.
+          sampling: the distribution that is drawn from.
+          groups: numbers of codes that are drawn together; None: one by one.
+          num_known: number of codes that are known in every row, at most.
+        """
+        known, weights = batch.get("known"), self.weights(variables)
+        return sample(self.module, weights, batch["label"], batch["example"], seed, sampling, known, groups, num_known)
 
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
         """Return samples of a batch's classes, and its own codes decoded: the best that any prior over them can do."""

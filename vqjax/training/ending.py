@@ -10,9 +10,8 @@ from vqjax.runs.shared import SharedCheckpoints, shared_variables
 from vqjax.runs.workdir import Workdir
 from vqjax.system.files import read_json
 from vqjax.system.terminal import display_path, format_metrics, summary, timed, wrap
-from vqjax.tasks.pixels import needs_distribution
 from vqjax.training.evaluation import Evaluator
-from vqjax.training.likelihood import add_pixel_bits
+from vqjax.training.final_figures import Evaluated, add_final_figures, has_final_figures
 from vqjax.training.setup import Plan, Session
 
 
@@ -49,9 +48,10 @@ def finish(
         step, variables = shared_variables(workdir, step, session.task.abstract_variables)
         with timed(f"evaluating step {step:,} on test"):
             evaluator.evaluate(step, "test", session.splits["test"], session.layout.replicate(variables))
-    if processes.is_leader() and needs_distribution(session.task):
+    if processes.is_leader() and has_final_figures(session.task):
         _, variables = workdir.restore_variables(session.task.abstract_variables, step)
-        add_pixel_bits(session.task, variables, workdir.path, workdir.path, session.splits.__getitem__)
+        read = session.splits.__getitem__
+        add_final_figures(Evaluated(session.task, variables, workdir.path, workdir.path, read))
     write_report(workdir)
     commands = next_commands
     if commands is None:

@@ -19,7 +19,8 @@ from vqjax.runs.side_jobs import side_job
 from vqjax.runs.workdir import Workdir
 from vqjax.system.files import write_json
 from vqjax.tasks.base import Task
-from vqjax.training.likelihood import add_pixel_bits
+from vqjax.tasks.order_prices import record_nats
+from vqjax.training.final_figures import Evaluated, add_final_figures
 from vqjax.training.setup import Session
 from vqjax.training.steps import eval_step
 
@@ -97,6 +98,8 @@ class Evaluator:
             plots.save_usage(self._directory / "codebook.png", self.code_frequencies)
         if by_position:
             plots.save_maps(self._directory / "positions.png", by_position)
+        if "nats_by_known" in means:
+            record_nats(self._directory, step, means["nats_by_known"])
         by_class = {key: value for key, value in means.items() if key.startswith("codes_by_class")}
         if by_class:
             plots.save_codes_by_class(self._directory / "codes_by_class.png", by_class, self._task.class_names)
@@ -165,7 +168,7 @@ def evaluate(
     evaluator = Evaluator(task, dataset, layout, batch_size, directory, frozen)
     metrics = evaluator.evaluate(step, split, examples, layout.replicate(variables))
     read = lambda name: examples if name == split else load_split(dataset, name, task.read)  # noqa: E731
-    metrics |= add_pixel_bits(task, variables, workdir.path, directory, read)
+    metrics |= add_final_figures(Evaluated(task, variables, workdir.path, directory, read))
     if directory == workdir.path:
         write_report(workdir)
     return step, metrics

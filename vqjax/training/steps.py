@@ -125,7 +125,7 @@ def eval_step(task: Task) -> Callable:
         def of_one(example):
             alone = jax.tree.map(lambda x: x[None], example)
             output = task.apply_eval(variables, alone)
-            return {**task.loss(output, alone)[1], **task.eval_metrics(output, alone)}
+            return {**task.loss(output, alone)[1], **task.eval_metrics(variables, output, alone)}
 
         real = batch["real"]
 

@@ -11,6 +11,7 @@ from vqjax.runs.plots.charts import (
     save_confusion,
     save_curves,
     save_maps,
+    save_nats_by_steps,
     save_runs,
     save_usage,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "save_film",
     "save_grid",
     "save_maps",
+    "save_nats_by_steps",
     "save_pictures",
     "save_runs",
     "save_usage",

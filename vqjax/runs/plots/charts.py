@@ -162,6 +162,20 @@ def save_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
 
 
 @drawn
+def save_nats_by_steps(path: Path, measured: Mapping[str, float], predicted: Mapping[str, float]) -> None:
+    """Draw the nats per code of an image that is drawn in S steps, against S, {S: nats}."""
+    with _saved(path, (7, 3.8)) as figure:
+        panel = figure.subplots()
+        for name, nats, style in (("measured", measured, "o-"), ("predicted", predicted, "x--")):
+            panel.plot([int(steps) for steps in nats], list(nats.values()), style, label=name)
+        panel.set(xlabel="steps in which an image is drawn", ylabel="nats per code", xscale="log")
+        panel.set_xticks([int(steps) for steps in measured], [*measured])
+        panel.minorticks_off()
+        panel.grid(alpha=0.3)
+        panel.legend()
+
+
+@drawn
 def save_confusion(path: Path, counts: np.ndarray, class_names: Sequence[str]) -> None:
     """Draw a confusion matrix (C, C), a row per true class, colored by its share of the row.
 
