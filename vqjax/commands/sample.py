@@ -1,30 +1,28 @@
-"""Draws images from a trained prior: `vqjax sample --help`."""
+"""Draws, completes and scores images by a trained prior: `vqjax sample --help`."""
 
 from typing import Any
 
 from vqjax.commands.report import Report, written
 from vqjax.system import arguments
 from vqjax.system.arguments import Parser, number, whole_number
-from vqjax.system.terminal import starting_jax
+from vqjax.system.errors import InputError
+from vqjax.system.terminal import printable, starting_jax
+
+_SETTINGS = "seed", "batch", "temperature", "top_k", "top_p", "guidance", "steps"
 
 
 def parser() -> Parser:
     """Return the parser of the command's arguments."""
     example = "runs/digits_prior --num 20 --classes 3,8 --temperature 0.9"
-    flags = Parser("sample", example, description="Draw images from a trained prior.")
+    description = "Draw images from a trained prior; complete images, or tell how likely they are."
+    flags = Parser("sample", example, description=description)
     flags.add_workdir("a prior's run")
-    flags.add_argument("--num", type=whole_number, default=80, metavar="N", help="of images (default: 80)")
-    flags.add_argument("--classes", help="names or numbers with commas between, to cycle over (default: all)")
-    flags.add_argument("--seed", type=whole_number, default=0, metavar="N", help="same seed, same images (default: 0)")
-    flags.add_argument("--batch", type=whole_number, default=64, metavar="N", help="images at a time (default: 64)")
-    flags.add_argument("--temperature", type=number, default=1.0, metavar="X", help="divides the logits (default: 1)")
-    flags.add_argument("--top_k", type=whole_number, default=0, metavar="N", help="draw among the N likeliest codes")
-    text = "draw among the codes with this probability together"
-    flags.add_argument("--top_p", type=number, default=1.0, metavar="X", help=text)
+    _add_tasks(flags)
+    _add_settings(flags)
     flags.add_argument("--neighbors", action="store_true", help="put the nearest training image below each sample")
-    text = "grid: a picture, and an .npz beside it (default); png: a file per image"
+    text = "grid: a picture, and of samples an .npz beside it (default); png: a file per image"
     flags.add_argument("--format", choices=("grid", "png"), default="grid", metavar="FORMAT", help=text)
-    text = "the picture, or the directory of png (default: samples.png, or samples, in the workdir)"
+    text = "the picture, or the directory of png (default: in the workdir, samples.png for example)"
     flags.add_argument("--out", metavar="PATH", help=text)
     arguments.add_step(flags)
     arguments.add_stage1(flags)
@@ -33,15 +31,73 @@ def parser() -> Parser:
     return flags
 
 
+def _add_tasks(flags: Parser) -> None:
+    """Add what is to be done."""
+    text = "number of images, or of completions of each image (default: 80, 4)"
+    flags.add_argument("--num", type=whole_number, metavar="N", help=text)
+    text = "names or numbers with commas between: of samples to cycle over (default: all), of completions one for each"
+    flags.add_argument("--classes", help=f"{text} image or one for all (default: none is told)")
+    text = "complete images in files or directories, or images of test by their numbers, 0,1,2"
+    flags.add_argument("--complete", nargs="+", metavar="IMAGE", help=text)
+    text = "what is kept of them: upper, left, a box y0:y1,x0:x1 in pixels, or a picture, white where kept"
+    flags.add_argument("--keep", default="upper", metavar="KEEP", help=f"{text} (default: upper)")
+    text = "score such images in place of drawing: nats per code, bits per dimension, and a picture by position"
+    flags.add_argument("--likelihood", nargs="+", metavar="IMAGE", help=text)
+
+
+def _add_settings(flags: Parser) -> None:
+    """Add how images are drawn."""
+    flags.add_argument("--seed", type=whole_number, default=0, metavar="N", help="same seed, same images (default: 0)")
+    flags.add_argument("--batch", type=whole_number, default=64, metavar="N", help="images at a time (default: 64)")
+    flags.add_argument("--temperature", type=number, default=1.0, metavar="X", help="divides the logits (default: 1)")
+    flags.add_argument("--top_k", type=whole_number, default=0, metavar="N", help="draw among the N likeliest codes")
+    text = "draw among the codes with this probability together"
+    flags.add_argument("--top_p", type=number, default=1.0, metavar="X", help=text)
+    text = "how much the class counts: above 1 more than in training (default: 1)"
+    flags.add_argument("--guidance", type=number, default=1.0, metavar="X", help=text)
+    text = "draw the codes of an image in N steps, several at once (default: one by one)"
+    flags.add_argument("--steps", type=whole_number, metavar="N", help=text)
+
+
 def run(given: Any) -> Report:
-    """Draw and write the images."""
+    """Draw, complete or score images, and write them."""
+    if given.complete and given.likelihood:
+        raise InputError("--complete and --likelihood: expected one of them")
     with starting_jax():
         from vqjax import Prior
         from vqjax.runs.devices import set_cpu_device_count
 
     set_cpu_device_count()
-    options = {name: getattr(given, name) for name in ("seed", "batch", "temperature", "top_k", "top_p")}
-    options["classes"] = given.classes.split(",") if given.classes else None
-    data = {"data_dir": given.data_dir, "data_path": given.data_path}
     prior = Prior.load(given.workdir, given.step, given.stage1)
-    return written(prior.sample_files(given.num, given.out, given.format, given.neighbors, **data, **options))
+    data = {"data_dir": given.data_dir, "data_path": given.data_path}
+    classes = given.classes.split(",") if given.classes else None
+    if given.likelihood:
+        return _score(prior, given, classes, data)
+    options = {name: getattr(given, name) for name in _SETTINGS}
+    if given.complete:
+        num = 4 if given.num is None else given.num
+        paths = prior.complete_files(
+            given.complete, given.keep, classes, num, given.out, given.format, **data, **options
+        )
+    else:
+        num = 80 if given.num is None else given.num
+        paths = prior.sample_files(num, classes, given.out, given.format, given.neighbors, **data, **options)
+    report = written(paths)
+    if given.steps is None or (nats := prior.groups(given.steps)[1]) is None or given.complete:
+        return report
+    any_order = prior.metrics.get("nats_per_code_any_order")
+    line = f"{given.steps} steps: {nats:.3f} nats per code are to be expected" + f", {plain:.3f} one by one" * bool(
+        plain
+    )
+    return Report([line, *report.lines], {**report.values, "expected_nats_per_code": nats})
+
+
+def _score(prior: Any, given: Any, classes: Any, data: dict[str, Any]) -> Report:
+    """Score images."""
+    scores, path = prior.likelihood_files(given.likelihood, classes, given.out, **data)
+    lines = [
+        f"{score.file}: {score.nats_per_code:.3f} nats per code, {score.bits_per_dim:.4f} bits per dimension"
+        for score in scores
+    ]
+    values = {"images": [score._asdict() for score in scores], "written": [str(path)]}
+    return Report([*map(printable, lines), f"written to {printable(str(path))}"], values)

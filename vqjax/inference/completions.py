@@ -1,0 +1,165 @@
+"""Completions of images, and their likelihood, as files."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vqjax.codes import CodeLayout
+from vqjax.data import datasets
+from vqjax.data.images import read_image
+from vqjax.data.sets.base import Dataset
+from vqjax.inference.image_files import find_images, save_numbered
+from vqjax.inference.tables import write_table
+from vqjax.runs import plots
+from vqjax.system.errors import InputError
+from vqjax.system.files import atomic_directory, require_empty_directory
+from vqjax.system.paths import absolute_path
+from vqjax.tasks.base import Task
+
+_ROWS = 40  # originals in a picture, at most
+_GREY = 0.8  # of pixels that are not kept
+
+
+class Originals(NamedTuple):
+    """Images that are completed or scored.
+
+    Attributes:
+      names: of each, a path, or "test 3".
+      images: (N, H, W, C) uint8.
+    """
+
+    names: list[str]
+    images: np.ndarray
+
+
+def open_dataset_of(task: Task, data_dir: str | None, data_path: str | None) -> Dataset:
+    """Open the data set of a run where it lies now. Raises InputError if it is another one."""
+    dataset = datasets.open_dataset(datasets.with_data_paths(task.settings.data, data_dir, data_path))
+    datasets.check_same_dataset(dataset, task.facts)
+    return dataset
+
+
+def read_originals(files: Sequence[str | Path], task: Task, data_dir: str | None, data_path: str | None) -> Originals:
+    """Return images in files, brought to the model's size, or images of test by their numbers.
+
+    Args:
+      files: paths of images or of directories with images; or a single text of numbers with commas between, "0,1,2".
+      task: of the model.
+      data_dir, data_path: where the data of the run are now.
+
+    Raises:
+      InputError: a file is no image, or there is no such number.
+    """
+    if len(files) == 1 and (numbers := _numbers(str(files[0]))):
+        test = datasets.load_split(open_dataset_of(task, data_dir, data_path), "test").arrays["image"]
+        if (largest := max(numbers)) >= len(test):
+            raise InputError(f"{largest}: test has {len(test):,} images, expected numbers from 0 to {len(test) - 1}")
+        return Originals([f"test {number}" for number in numbers], np.asarray(test[np.array(numbers)]))
+    height, width, channels = task.image_shape
+    names = find_images(files)
+    if not names:
+        raise InputError("expected images, found none")
+    return Originals(names, np.stack([read_image(name, (height, width, channels))[0] for name in names]))
+
+
+def _numbers(text: str) -> list[int]:
+    """Return the numbers in a text with commas between, none if it is anything else."""
+    words = text.split(",")
+    return [int(word) for word in words] if all(word.strip().isdecimal() for word in words) else []
+
+
+def completion_path(out: str | Path | None, format: str, workdir: Path) -> Path:
+    """Return the path to write completions to. Raises InputError if it is in use or cannot be written."""
+    if format == "png":
+        return require_empty_directory(out or workdir / "completions")
+    picture = absolute_path(out, "--out") if out else workdir / "completions.png"
+    if picture.suffix != ".png" or not picture.parent.is_dir() or picture.is_dir():
+        raise InputError(f"--out={picture}: expected a path that ends in .png, in a directory that exists")
+    return picture
+
+
+def write_completions(
+    path: Path, format: str, originals: Originals, keep: np.ndarray, completed: np.ndarray, captions: Sequence[str]
+) -> list[Path]:
+    """Write completions as one picture or as files.
+
+    Args:
+      path: of `completion_path`.
+      format: "grid": a picture of the originals, what was kept, and the completions side by side; "png": a file for
+        each completion, and completions.csv.
+      originals: N images.
+      keep: pixels that were kept, (H, W) bool.
+      completed: (N num, H, W, C) float in [0, 1].
+      captions: class of each completion, or "".
+
+    Returns:
+      The paths that were written.
+    """
+    count, num = len(originals.images), len(completed) // len(originals.images)
+    if format == "png":
+        with atomic_directory(path) as temporary:
+            names = save_numbered(temporary, np.round(255 * completed).astype(np.uint8))
+            rows = zip(names, np.repeat(originals.names, num), captions)
+            write_table(temporary / "completions.csv", ["file", "original", "class"], rows)
+        return [path]
+    shown = min(count, _ROWS)
+    real = originals.images[:shown] / np.float32(255)
+    kept = np.where(keep[..., None], real, np.float32(_GREY))
+    parts = [real[:, None], kept[:, None], completed.reshape(count, num, *completed.shape[1:])[:shown]]
+    grid = np.concatenate(parts, axis=1).reshape(-1, *completed.shape[1:])
+    texts = [text for i in range(shown) for text in ("original", "kept", *captions[i * num : (i + 1) * num])]
+    plots.save_grid(path, grid, texts, period=2 + num)
+    return [path]
+
+
+class Score(NamedTuple):
+    """Likelihood of an image's codes.
+
+    Attributes:
+      file: that it is in, or "test 3".
+      nats_per_code: mean over its codes.
+      bits_per_dim: of its codes, per pixel and channel of the image.
+    """
+
+    file: str
+    nats_per_code: float
+    bits_per_dim: float
+
+
+def scores(originals: Originals, nats: np.ndarray) -> list[Score]:
+    """Return the likelihood of images whose codes have these nats, (N, L)."""
+    dims = math.prod(originals.images.shape[1:])
+    return [
+        Score(name, float(row.mean()), float(row.sum() / (dims * math.log(2))))
+        for name, row in zip(originals.names, nats)
+    ]
+
+
+def write_likelihood(path: Path, originals: Originals, nats: np.ndarray, layout: CodeLayout) -> None:
+    """Write a picture of images, and below each the nats of its codes by position: the lighter, the more.
+
+    Args:
+      path: of the picture, PNG.
+      originals: N images.
+      nats: (N, L).
+      layout: of the codes; the nats of a position's several codes and of several levels are added up.
+    """
+    height, width = originals.images.shape[1:3]
+    total = np.zeros((len(nats), height, width), np.float32)
+    for grid in layout.maps(nats).values():
+        total += grid.repeat(height // grid.shape[1], axis=1).repeat(width // grid.shape[2], axis=2)
+    shade = (total / max(float(total.max()), 1e-9))[..., None]
+    images = originals.images / np.float32(255)
+    below = np.broadcast_to(shade, images.shape)
+    captions = [f"{score.nats_per_code:.2f} nats/code" for score in scores(originals, nats)]
+    shown = slice(0, _ROWS)
+    title = "below: where the codes are unlikely, given those before them"
+    plots.save_grid(path, images[shown], captions[shown], below=below[shown], title=title)
+
+
+def shown_classes(classes: Any, names: Sequence[str], count: int) -> list[str]:
+    """Return the names of the classes of completions, "" where none was told."""
+    return [""] * count if classes is None else [names[label] for label in classes]

@@ -1,0 +1,260 @@
+"""Trained distributions over codes: drawing, completing, scoring."""
+
+import functools
+import operator
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Unpack
+
+import jax
+import numpy as np
+import optax
+
+from vqjax.codes import Codes
+from vqjax.config.annotations import Positive
+from vqjax.config.check import check_value
+from vqjax.inference.base import Model
+from vqjax.inference.drawing import DrawBatch, DrawOptions, check_options
+from vqjax.inference.inputs import as_codes, as_images
+from vqjax.inference.keep import as_keep, known_codes
+from vqjax.inference.tokenizer import Tokenizer
+from vqjax.networks.priors.requests import check_known, check_order, check_steps
+from vqjax.networks.priors.steps import best_groups
+from vqjax.system.arguments import argument_names
+from vqjax.system.errors import InputError, did_you_mean
+from vqjax.tasks.order_prices import read_nats
+from vqjax.tasks.prior import PriorTask
+
+Classes = Iterable[int | str] | int | str | None
+
+
+class Samples(NamedTuple):
+    """Samples of a prior.
+
+    Attributes:
+      images: (N, H, W, C) float32 in [0, 1].
+      codes: int32, see Tokenizer.
+      classes: (N,) int32, their numbers; None of a prior without classes.
+    """
+
+    images: np.ndarray
+    codes: Codes
+    classes: np.ndarray | None
+
+
+class Distribution(Model):
+    """A trained distribution over the codes of a tokenizer.
+
+    Attributes:
+      conditional: whether it is one on the class.
+    """
+
+    tasks = ("prior",)
+
+    def __init__(self, path: Path, task: PriorTask, variables: dict[str, Any], step: int):
+        super().__init__(path, task, variables, step)
+        self.conditional: bool = task.conditional
+
+    def _fixed(self, task: PriorTask, variables: dict[str, Any]) -> Mapping[str, Any]:
+        return {"prior": variables, "stage1": task.stage1.variables}
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Tokenizer of its codes, at the checkpoint that it was trained on."""
+        stage1 = self._task.stage1
+        return Tokenizer(stage1.path, stage1.task, stage1.variables, stage1.step)
+
+    @argument_names()
+    def sample(self, num: int, classes: Classes = None, **options: Unpack[DrawOptions]) -> Samples:
+        """Draw images. The same arguments draw the same; a sample does not depend on how many come after it.
+
+        Args:
+          num: how many.
+          classes: their numbers or names, to cycle over; by default all.
+          **options: see `DrawOptions`.
+
+        Raises:
+          ValueError: an argument is out of range, or a class does not exist. TypeError: it is of another type.
+        """
+        num = check_value(operator.index(num), Positive, "--num")
+        labels = np.resize(np.asarray(self._class_numbers(classes), np.int32), num)
+        codes, images = self._draw(labels, options)
+        return Samples(images, codes, labels if self.conditional else None)
+
+    @argument_names()
+    def complete(
+        self,
+        images: Any,
+        keep: Any,
+        classes: Classes = None,
+        num: int = 1,
+        **options: Unpack[DrawOptions],
+    ) -> Samples:
+        """Complete images: keep some of their pixels, and draw the codes of the others.
+
+        Args:
+          images: as of `Tokenizer.encode`, of the size in training.
+          keep: (H, W) bool, True where pixels are kept, or (N, H, W). A code is kept where all of its pixels are; the
+            pixels that are kept come back as they were given.
+          classes: a number or name for each image, or one for all, which may be another than the image's: that is
+            editing. Without it the prior is not told a class; one that always is needs it.
+          num: completions of each image.
+          **options: see `DrawOptions`.
+
+        Returns:
+          Samples of N num images, those of one image after each other.
+
+        Raises:
+          ValueError: an argument is out of range, of another shape, or more than the prior can do: a PixelCNN draws
+            what lies behind the codes that are kept, row by row.
+        """
+        num, task = check_value(operator.index(num), Positive, "--num"), self._task
+        images = as_images(images, task.image_shape)
+        height, width, _ = task.image_shape
+        if images.shape[1:3] != (height, width):
+            found = " x ".join(map(str, images.shape[1:3]))
+            raise InputError(f"images of {found} pixels: expected {height} x {width}, as in training")
+        kept = as_keep(keep, len(images), height, width)
+        labels = self._labels_of(classes, len(images))
+        sequences = np.asarray(task.layout.flatten(self.tokenizer.encode(images)))
+        known = known_codes(sequences, kept, task.layout, task.stage1.task.module.strides)
+        check_known(task.module, known, "--keep")
+        known, kept, images, labels = (np.repeat(array, num, axis=0) for array in (known, kept, images, labels))
+        codes, drawn = self._draw(labels, options, known)
+        original = images / np.float32(255) if images.dtype == np.uint8 else images
+        classes_told = labels if self.conditional and labels.max() < len(self.class_names) else None
+        return Samples(np.where(kept[..., None], original, drawn), codes, classes_told)
+
+    def _labels_of(self, classes: Classes, count: int) -> np.ndarray:
+        """Return a label for each image, (N,) int32; that of no class where none is given."""
+        if classes is None and self.conditional:
+            if not self._task.module.has_no_class:
+                raise InputError("--classes: expected one for each image, this prior always knows the class")
+            return np.full(count, len(self.class_names), np.int32)
+        numbers = self._class_numbers(classes)
+        if len(numbers) not in (1, count):
+            raise InputError(f"{len(numbers)} classes for {count} images: expected one for each, or one for all")
+        return np.resize(np.asarray(numbers, np.int32), count)
+
+    def _draw(
+        self, labels: np.ndarray, options: DrawOptions, known: np.ndarray | None = None
+    ) -> tuple[Codes, np.ndarray]:
+        """Return codes, and images (N, H, W, C) in [0, 1], drawn for labels (N,) and known codes (N, L)."""
+        sampling, seed = check_options(options, self._task.module)
+        batch, steps = options.get("batch"), options.get("steps")
+        if batch is not None:
+            check_value(operator.index(batch), Positive, "--batch")
+        num_known = 0 if known is None else int((known >= 0).sum(1).min())
+        groups = self.groups(steps, num_known)[0] if steps is not None else None
+        rows = {"label": labels, "seed": np.full(len(labels), seed, np.uint32)}
+        if known is not None:
+            rows["known"] = known
+        draw = DrawBatch(self._task, sampling, groups, num_known)
+        codes, images = self._map(draw, self._pixels, batch, **rows)
+        return codes, images
+
+    @argument_names()
+    def groups(self, steps: int, num_known: int = 0) -> tuple[tuple[int, ...] | None, float | None]:
+        """Return how many codes are drawn together in each of so many steps, and the nats per code to be expected.
+
+        The sizes are the best ones by what the nats of one more code are when t are known, as the run's evaluation has
+        measured them (Hoogeboom et al. 2022, arXiv 2110.02037). The known codes come first. (None, None) for a step per
+        code, which are then drawn in raster order.
+
+        Raises:
+          ValueError: more steps than codes or fewer than one, or fewer than codes by a prior of raster order alone, or
+            of a run that was not evaluated.
+        """
+        module, length = self._task.module, self._task.layout.length
+        check_steps(module, operator.index(steps), "--steps")
+        if steps >= length - num_known:
+            return None, None
+        nats = read_nats(self.path, self.step)
+        if nats is None:
+            raise InputError(
+                f"--steps={steps}: {self.path} has no nats by the number of known codes; evaluate the run, which "
+                "measures them"
+            )
+        sizes, total = best_groups(nats, steps, num_known)
+        return (num_known,) * bool(num_known) + sizes, total / (length - num_known)
+
+    @argument_names()
+    def log_prob(self, codes: Codes, classes: Classes = None, order: Any = None) -> np.ndarray:
+        """Return ln p(codes | class) of each image, in nats: (N,) float32, at most 0.
+
+        Args:
+          codes: on the grids in training, see Tokenizer.
+          classes: a number or name for each, or one for all; None of a prior without classes, or for the probability
+            without knowing the class, where the prior can tell that.
+          order: a permutation of the L places, in which the codes become known one by one; None: raster order.
+
+        Raises:
+          ValueError: codes or classes of another number or shape, or out of range; an order that the prior cannot
+            follow. TypeError: codes that are floats.
+        """
+        nats: np.ndarray = -self._nats(codes, classes, order).sum(1)
+        return nats
+
+    @argument_names()
+    def nats_by_place(self, codes: Codes, classes: Classes = None) -> dict[str, np.ndarray]:
+        """Return the nats of each code given those before it in raster order.
+
+        The arguments and errors are those of `log_prob`.
+
+        Returns:
+          Grids (N, h, w) by a suffix for level and depth, "" where there is one; see `CodeLayout.maps`.
+        """
+        return self._task.layout.maps(self._nats(codes, classes, None))
+
+    def _nats(self, codes: Codes, classes: Classes, order: Any) -> np.ndarray:
+        """Return the nats (N, L) of codes at their places."""
+        layout = self._task.layout
+        arrays = layout.split(as_codes(codes, layout, exact=True))
+        count = len(next(iter(arrays.values())))
+        rows = {"label": self._labels_of(classes, count), **arrays}
+        if order is not None:
+            order = np.asarray(order)
+            check_order(self._task.module, order, "--order")
+            rows["order"] = np.broadcast_to(order.astype(np.int32), (count, layout.length))
+        nats: np.ndarray = self._map(self._nats_of_batch, self._pixels, **rows)
+        return nats
+
+    def _class_numbers(self, classes: Any) -> list[int]:
+        """Return the numbers of classes, each a name or a number, of one alone or of all; [0] without classes."""
+        single = isinstance(classes, str) or classes is not None and not np.ndim(classes)
+        listed = None if classes is None else [classes] if single else [*classes]
+        if not self.conditional:
+            if listed is not None:
+                raise InputError(f"--classes={','.join(map(str, listed))}: this prior was trained without classes")
+            return [0]
+        if listed is None:
+            return [*range(len(self.class_names))]
+        if not listed:
+            raise InputError("--classes: expected one or more, found none")
+        return [_class_number(name, self.class_names) for name in listed]
+
+    @property
+    def _pixels(self) -> int:
+        height, width, _ = self._task.image_shape
+        return int(height * width)
+
+    def _nats_of_batch(self, fixed: Mapping, batch: Mapping) -> jax.Array:
+        task, codes = self._task, self._task.codes(batch)
+        order = batch.get("order") if task.module.any_order else None
+        with jax.default_matmul_precision("highest"):  # as in sampling
+            logits = task.module.apply(task.weights(fixed["prior"]), codes, batch["label"], None, order)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, codes)
+
+
+def _class_number(given: Any, names: tuple[str, ...]) -> int:
+    """Return the number of a class. Raises InputError if it does not exist."""
+    word = str(given).strip()
+    if isinstance(given, str) and word in names:
+        return names.index(word)
+    if word.isdecimal() and int(word) < len(names):
+        return int(word)
+    shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    raise InputError(
+        f"--classes: {word!r} is unknown.{did_you_mean(word, names)}\n"
+        f"Known: {shown}, or numbers from 0 to {len(names) - 1}"
+    )
