@@ -85,10 +85,9 @@ def run(given: Any) -> Report:
     report = written(paths)
     if given.steps is None or (nats := prior.groups(given.steps)[1]) is None or given.complete:
         return report
-    any_order = prior.metrics.get("nats_per_code_any_order")
-    line = f"{given.steps} steps: {nats:.3f} nats per code are to be expected" + f", {plain:.3f} one by one" * bool(
-        plain
-    )
+    line = f"{given.steps} steps: {nats:.3f} nats per code are to be expected"
+    if (any_order := prior.metrics.get("nats_per_code_any_order")) is not None:
+        line += f", {any_order:.3f} one by one"
     return Report([line, *report.lines], {**report.values, "expected_nats_per_code": nats})
 
 

@@ -111,7 +111,7 @@ def write_completions(
     parts = [real[:, None], kept[:, None], completed.reshape(count, num, *completed.shape[1:])[:shown]]
     grid = np.concatenate(parts, axis=1).reshape(-1, *completed.shape[1:])
     texts = [text for i in range(shown) for text in ("original", "kept", *captions[i * num : (i + 1) * num])]
-    plots.save_grid(path, grid, texts, period=2 + num)
+    plots.save_grid(path, grid, texts, columns=2 + num)
     return [path]
 
 

@@ -69,6 +69,7 @@ def save_grid(
     title: str = "",
     wrong: Sequence[bool] | None = None,
     period: int = 1,
+    columns: int = 0,
 ) -> None:
     """Write images as a grid with white lines between, as many side by side as fit.
 
@@ -80,6 +81,7 @@ def save_grid(
       title: a line above all.
       wrong: which captions are red.
       period: of the images; the columns are a multiple of it if that fits.
+      columns: number of images side by side; 0: as many as fit.
     """
     texts = _Texts(captions or (), title)
     factor = max(1, math.ceil(max([_TILE_WIDTH, *map(texts.width, texts.captions)]) / images.shape[2]))
@@ -88,7 +90,7 @@ def save_grid(
     head, foot = (_CAPTION_HEIGHT if title else 0), (_CAPTION_HEIGHT if captions else 0)
     row, column = (_LINE, width + _LINE) if below is None else (2 * _GAP, width + _GAP)
     row += height + foot
-    columns = _num_columns(len(tiles), max(1, _GRID_WIDTH // column), period)
+    columns = columns or _num_columns(len(tiles), max(1, _GRID_WIDTH // column), period)
     size = max(columns * column + _LINE, math.ceil(texts.width(texts.title)) + 8), -(-len(tiles) // columns) * row
     canvas = Image.new("RGB", (size[0], head + size[1] + _LINE), "white")
     texts.draw(canvas, 4, head / 2 + 1, texts.title)
