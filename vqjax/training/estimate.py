@@ -119,7 +119,7 @@ def estimate(
     state, cost = traced_cost(task, cluster.devices)
     remat = _with_remat(settings)
     saving = traced_cost(build_task(remat, task.facts, task.stage1), cluster.devices)[1] if remat else None
-    dtype = str(settings.model.values.get("dtype", "float32"))
+    dtype = str(settings.model.values["dtype"])
     seconds, limit = _seconds(cost, cluster, dtype)
     memory = _memory(state, cost, saving, cluster.accelerator)
     size = settings.batch_size // cluster.devices
