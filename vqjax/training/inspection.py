@@ -83,12 +83,13 @@ def _classes(names: tuple[str, ...], splits: Mapping[str, Split]) -> Iterator[st
 
 
 def _save_samples(picture: Path, train: Split, names: tuple[str, ...]) -> None:
-    """Images from all over the split, with their classes."""
+    """Images from all over the split, of clips the first frame of each, with their classes."""
     rows = np.unique(np.linspace(0, len(train) - 1, _SAMPLES).astype(int))
     found = train[rows].arrays
     captions = [names[label] for label in found["label"]] if names else None
+    images = found["image"][:, 0] if found["image"].ndim == 5 else found["image"]
     picture.parent.mkdir(parents=True, exist_ok=True)
-    plots.save_grid(picture, found["image"] / 255, captions=captions)
+    plots.save_grid(picture, images / 255, captions=captions)
 
 
 def _speed(settings: Settings, train: Split) -> float:
