@@ -1,5 +1,6 @@
 """The documentation shows what happens."""
 
+import argparse
 import contextlib
 import importlib.util
 import json
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 from helpers import lines_of
+from ml_collections import ConfigDict
 
 import vqjax
 from vqjax import __main__
@@ -22,6 +24,7 @@ from vqjax.tasks import TASKS
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"^ *```.*?^ *```$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
+BASES = ("autoencoder", "prior", "classifier", "code_classifier")  # configs that spell out every field
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FOREIGN = re.compile(  # what is not vqjax's: a line that begins so is not parsed
     r"(git|pip|cd|cp|tfds|\.|python -m (venv|pytest|benchmarks\.\w+)|python train.py --dataset=vqdigits)\b.*"
@@ -129,6 +132,41 @@ def test_every_line_of_a_block_is_a_command_that_there_is(path):
     for line in commands.lines(path):
         first, last = line.partition("&&")[0].strip(), line.rpartition("&&")[2].strip()
         assert commands.ours(line) or FOREIGN.fullmatch(first) or FOREIGN.fullmatch(last), line
+
+
+def options_of(parser):
+    """Flags of a parser and of the parsers below it."""
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for choice in action.choices.values():
+                yield from options_of(choice)
+
+
+def fields_of(config, prefix=""):
+    """Dotted names of a config's fields and sections."""
+    for name, value in config.items():
+        yield prefix + name
+        if isinstance(value, ConfigDict):
+            yield from fields_of(value, f"{prefix}{name}.")
+
+
+FLAGS = {
+    flag
+    for name in __main__.COMMANDS
+    for flag in options_of(importlib.import_module(f"vqjax.commands.{name}").parser())
+}
+FIELDS = {name for base in BASES for name in fields_of(vqjax.get_config(base))}
+
+
+@pytest.mark.parametrize("name", [str(name) for name in NAMES])
+def test_flags_and_fields_in_sentences_exist(name):
+    text = (REPOSITORY / name).read_text()
+    flags = [flag for flag in re.findall(r"`(--\w+)", text) if not flag.startswith("--config")]
+    assert not {*flags} - FLAGS
+    fields = re.findall(r"`(?:--)?config\.((?:data|model|optimizer)\.[\w.]+|\w+)[`=]", text)
+    fields += re.findall(r"`((?:data|model|optimizer)\.[\w.]+)[`=]", text)
+    assert not {*fields} - FIELDS - {"json", "model.yaml"}  # these two are files
 
 
 def test_every_command_of_the_readme_is_run_or_has_a_reason_why_not():
