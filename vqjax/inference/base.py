@@ -1,4 +1,4 @@
-"""What every trained model is: found by its workdir, applied to any number of examples on all devices."""
+"""Base of trained models: found by its workdir, applied to any number of examples on all devices."""
 
 import os
 from collections.abc import Callable, Mapping

@@ -109,12 +109,8 @@ class Distribution(Model):
             what lies behind the codes that are kept, row by row.
         """
         num, task = check_value(operator.index(num), Positive, "--num"), self._task
-        images = as_images(images, task.image_shape)
-        height, width, _ = task.image_shape
-        if images.shape[1:3] != (height, width):
-            found = " x ".join(map(str, images.shape[1:3]))
-            raise InputError(f"images of {found} pixels: expected {height} x {width}, as in training")
-        kept = as_keep(keep, len(images), height, width)
+        images = _as_in_training(images, task.image_shape)
+        kept = as_keep(keep, *images.shape[:3])
         labels = self._labels_of(classes, len(images))
         sequences = np.asarray(task.layout.flatten(self.tokenizer.encode(images)))
         known = known_codes(sequences, kept, task.layout, task.stage1.task.module.strides)
@@ -258,3 +254,12 @@ def _class_number(given: Any, names: tuple[str, ...]) -> int:
         f"--classes: {word!r} is unknown.{did_you_mean(word, names)}\n"
         f"Known: {shown}, or numbers from 0 to {len(names) - 1}"
     )
+
+
+def _as_in_training(images: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return images (N, H, W, C) of the size in training."""
+    images = as_images(images, shape)
+    found, expected = (" x ".join(map(str, sides)) for sides in (images.shape[1:3], shape[:2]))
+    if found != expected:
+        raise InputError(f"images of {found} pixels: expected {expected}, as in training")
+    return images
