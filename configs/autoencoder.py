@@ -43,8 +43,8 @@ def get_config() -> ConfigDict:
                 codec="single",  # one grid of codes; or hierarchical: two, a coarse one and a fine one
                 single=dict(),  # encoder, quantizer, decoder
                 hierarchical=dict(  # VQ-VAE-2: the chosen networks at both levels, with stages of their own
-                    top=dict(quantizer="ema", num_codes=512, stages=1),  # num_codes=0: as in the quantizer's section
-                    bottom=dict(quantizer="ema", num_codes=512, stages=2),
+                    top=dict(quantizer="ema", num_codes=512, stages=1),  # coarse; num_codes=0: as in the section
+                    bottom=dict(quantizer="ema", num_codes=512, stages=2),  # fine: each stage halves the image
                 ),
                 encoder="deepmind",  # or openai, vqgan
                 decoder="deepmind",  # the same

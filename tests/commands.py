@@ -9,7 +9,7 @@ from conftest import REPOSITORY
 from vqjax import __main__
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-OURS = re.compile(r"python (train\.py|sample\.py|-m vqjax[. ](\w+))(?: (.*))?")
+OURS = re.compile(r"(?:python (train\.py|sample\.py)|(?:python -m )?vqjax(?: (--\w+|\w+)))(?: (.*))?")
 
 
 class Command(NamedTuple):

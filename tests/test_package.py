@@ -1,9 +1,9 @@
 """The installed package: the wheel in a folder of its own, run from somewhere else."""
 
 import json
-import os
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 
@@ -11,13 +11,15 @@ import pytest
 from conftest import REPOSITORY
 from helpers import ENVIRONMENT, TINY
 
+import vqjax
+
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Built from what git knows, so that nothing that lies about here is packed."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+def built(tmp_path_factory):
+    """The sdist, and the wheel that is built from it: of what git knows, so that nothing that lies about is packed."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPOSITORY,
@@ -28,9 +30,14 @@ def wheel(tmp_path_factory):
         if (REPOSITORY / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((REPOSITORY / name).read_bytes())
-    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", out, source]
-    subprocess.run(pip, check=True, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
-    return next(out.glob("vqjax-*.whl"))
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, source]
+    subprocess.run(build, check=True, capture_output=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    return next(built.glob("vqjax-*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +71,12 @@ def test_nothing_but_vqjax_is_installed(wheel):
         assert f"Requires-Dist: {requirement.partition('>')[0]}" in metadata
 
 
+def test_the_sdist_has_all_that_a_wheel_is_built_of(built):
+    with tarfile.open(next(built.glob("vqjax-*.tar.gz"))) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    assert {"LICENSE", "README.md", "requirements.txt", "configs/digits.py", "vqjax/__init__.py"} <= names
+
+
 def test_every_file_of_the_package_and_every_config_is_installed(wheel):
     """The page of `explore` is made of files that are no Python."""
     files = (path for path in (REPOSITORY / "vqjax").rglob("*") if path.is_file() and path.suffix != ".pyc")
@@ -76,6 +89,8 @@ def test_every_file_of_the_package_and_every_config_is_installed(wheel):
 @pytest.mark.more
 def test_it_runs_from_any_directory(installed):
     folder, run = installed
+    version = run("-m", "vqjax", "--version")
+    assert version.returncode == 0 and version.stdout == f"vqjax {vqjax.__version__}\n"
     light = run("-c", "import sys, vqjax; assert not {'jax', 'numpy'} & {*sys.modules}; print(vqjax.__file__)")
     assert light.returncode == 0 and str(folder) in light.stdout, light.stderr
     listed = run("-m", "vqjax")

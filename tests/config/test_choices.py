@@ -10,8 +10,8 @@ from conftest import REPOSITORY, small_autoencoder, small_classifier
 from helpers import part_of
 
 from configs import autoencoder, classifier, prior
+from vqjax.__main__ import parse
 from vqjax.config.check import check_value
-from vqjax.config.flags import parse_flags
 from vqjax.config.plain import to_plain
 from vqjax.config.schema import Data, Settings
 from vqjax.networks.backbones import BACKBONES, HEADS
@@ -42,7 +42,7 @@ ENTRIES = [
     (autoencoder, "optimizer", OptimizerConfig),
     (prior, "", Settings),
 ]
-GIVEN = {"dtype", "parent", "name"}  # arguments with a default that no config has: the program gives them
+GIVEN = {"dtype", "head", "parent", "name"}  # arguments with a default that no config has: the program gives them
 
 
 @pytest.mark.parametrize("base, key, entry", ENTRIES, ids=[f"{base.__name__}-{key}" for base, key, _ in ENTRIES])
@@ -117,7 +117,7 @@ def test_an_old_field_is_answered_with_the_new_name(request, old):
     base, key = PLACES[new]
     name = base.__name__.removeprefix("configs.")
     with pytest.raises(InputError, match=f'there is no such field. It is now called "{new}"'):
-        parse_flags(["--config", name, f"--config.{key}{'.' * bool(key)}{old}=1"], "train", "", "")
+        parse(["train", "--config", name, f"--config.{key}{'.' * bool(key)}{old}=1"])
     config = request.getfixturevalue("prior_config" if base is prior else "small_config")
     part = part_of(config, key)
     with part.unlocked():

@@ -6,16 +6,16 @@ import json
 import numpy as np
 import pytest
 
-from vqjax.commands import record
+from vqjax.__main__ import main
 from vqjax.system.errors import InputError
 
-SMALL = ["--clips", "3", "--frames", "2", "--size", "21x16"]
+SMALL = ["--num", "3", "--frames", "2", "--size", "21x16"]
 
 
 def test_without_ale_py_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ale_py", None)
     with pytest.raises(InputError, match="pip install ale-py"):
-        record.main(["--out", str(tmp_path / "boxing")])
+        main(["record", "--out", str(tmp_path / "boxing")])
 
 
 @pytest.mark.filterwarnings("ignore:.*swig:DeprecationWarning")
@@ -23,7 +23,7 @@ def test_a_recording_depends_on_its_seed_alone(tmp_path):
     pytest.importorskip("ale_py")
     digests = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        record.main(["--out", str(tmp_path / name), "--seed", str(seed), *SMALL])
+        main(["record", "--out", str(tmp_path / name), "--seed", str(seed), *SMALL])
         found = {split: np.load(tmp_path / name / f"{split}.npz") for split in ("train", "test")}
         for split in found.values():
             assert split["image"].shape == (3, 2, 21, 16, 3) and split["image"].dtype == np.uint8
@@ -39,7 +39,7 @@ def test_a_recording_depends_on_its_seed_alone(tmp_path):
     "arguments, message",
     [
         (["--game", "boxin"], "--game='boxin' is unknown. Did you mean \"boxing\""),
-        (["--clips", "0"], "--clips=0: expected at least 1"),
+        (["--num", "0"], "--num=0: expected at least 1"),
         (["--frames", "0"], "--frames=0: expected at least 1"),
         (["--size", "84*84"], "--size='84\\*84': expected a number of pixels, or HxW"),
         (["--frames", "5000"], "--frames=5000: an episode of boxing is shorter than that"),
@@ -48,7 +48,7 @@ def test_a_recording_depends_on_its_seed_alone(tmp_path):
 def test_what_cannot_be_recorded_is_refused(tmp_path, arguments, message):
     pytest.importorskip("ale_py")
     with pytest.raises(InputError, match=message):
-        record.main(["--out", str(tmp_path / "out"), *arguments])
+        main(["record", "--out", str(tmp_path / "out"), *arguments])
     assert not (tmp_path / "out").exists()
 
 
@@ -56,4 +56,4 @@ def test_other_files_are_left_alone(tmp_path):
     pytest.importorskip("ale_py")
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(InputError, match="expected a recording, an empty directory or none"):
-        record.main(["--out", str(tmp_path), *SMALL])
+        main(["record", "--out", str(tmp_path), *SMALL])

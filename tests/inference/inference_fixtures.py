@@ -40,7 +40,7 @@ def tables():
         yield
 
 
-@pytest.fixture(scope="module", params=LAYOUTS)
+@pytest.fixture(scope="module", params=["levels", pytest.param("depth", marks=pytest.mark.more)])
 def layered(request, tables, tmp_path_factory):
     """The kind of a layout, and a directory with a tokenizer and a prior of it."""
     kind, directory = LAYOUTS[request.param], tmp_path_factory.mktemp(request.param)

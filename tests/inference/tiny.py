@@ -11,7 +11,6 @@ from configs import code_classifier, prior
 from vqjax.config.check import build
 from vqjax.networks.encoders import DECODERS, ENCODERS
 from vqjax.networks.priors import Prior
-from vqjax.ops.matmul import Dense
 from vqjax.quantizers import QUANTIZERS, Quantized, Quantizer
 from vqjax.tasks.codecs import Codec, Coded, over_frames
 
@@ -47,15 +46,16 @@ class TwoLevels(Codec):
     decoder: nn.Module
     coarse: Quantizer
     fine: Quantizer
+    head: nn.Module | None = None
 
     level_names = ("coarse", "fine")
 
     @classmethod
-    def from_section(cls, section, choice, code_dim, features, dtype):
+    def from_section(cls, section, choice, code_dim, features, dtype, head):
         encoder = build(ENCODERS, section, "encoder", features=code_dim, dtype=dtype)
         decoder = build(DECODERS, section, "decoder", features=features, dtype=dtype)
         quantizers = [build(QUANTIZERS, section, "quantizer", code_dim=code_dim) for _ in range(2)]
-        return cls(encoder, decoder, *quantizers)
+        return cls(encoder, decoder, *quantizers, head)
 
     @property
     def quantizers(self):
@@ -114,24 +114,20 @@ class Signs(Quantizer):
         signs = 2 * jnp.concatenate([first, second], -1).astype(jnp.float32) - 1
         return jnp.concatenate([signs, jnp.zeros((*signs.shape[:-1], self.code_dim - 5))], -1)
 
+    def code_vectors(self):
+        both, places = self.lookup(jnp.arange(8).repeat(2).reshape(8, 2)), jnp.arange(self.code_dim)
+        return jnp.stack([jnp.where(places < 2, both, 0), jnp.where(places < 2, 0, both)])
+
 
 class Places(Prior):
     """The frequency of the codes at each place, given the class: for a layout of any levels."""
 
-    def setup(self):
-        self.table = self.param(
-            "table",
-            nn.initializers.normal(1.0),
-            (max(1, self.num_classes), self.layout.length, self.layout.max_codes),
-        )
-        self.mix = Dense(1, name="mix")
-
-    def embed(self, codes):
-        return jax.nn.one_hot(codes, self.layout.max_codes)
-
-    def predict(self, x, labels, keys=None):
-        possible = jnp.arange(self.layout.max_codes) < jnp.asarray(self.layout.num_codes)[:, None]
-        return jnp.where(possible, self.table[labels] + 0 * self.mix(x), -1e9)
+    @nn.compact
+    def __call__(self, codes, labels, keys=None, order=None, groups=None):
+        classes, num_codes = max(1, self.num_classes), self.layout.max_codes
+        table = self.param("table", nn.initializers.normal(1.0), (classes, self.layout.length, num_codes))
+        possible = jnp.arange(num_codes) < jnp.asarray(self.layout.num_codes)[:, None]
+        return jnp.where(possible, table[labels], -jnp.inf)
 
 
 @dataclasses.dataclass

@@ -8,7 +8,7 @@ from conftest import CODED, small_autoencoder
 from helpers import task_of
 from quantizing import built, call, update
 
-from vqjax.config.flags import parse_flags
+from vqjax.__main__ import parse
 from vqjax.quantizers import EMA, QUANTIZERS, VQ, Residual
 from vqjax.system.errors import InputError
 
@@ -268,7 +268,7 @@ def test_the_fields_of_the_levels_are_set_beside():
     """The section of the entry that `residual` names counts as chosen, the others do not."""
 
     def given(*words):
-        return parse_flags(["--config", "digits", "--config.model.quantizer=residual", *words], "train", "", "")
+        return parse(["train", "--config", "digits", "--config.model.quantizer=residual", *words])[1]
 
     config = given("--config.model.ema.num_codes=64", "--config.model.residual.depth=3").config
     assert task_of(config).module.quantizer == Residual(16, EMA(16, 64), depth=3)

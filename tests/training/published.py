@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from vqjax.commands import convert
+from vqjax.__main__ import main
 from vqjax.system.process import exit_status
 
 torch = pytest.importorskip("torch")
@@ -18,7 +18,7 @@ ATOL = 1e-4  # of pixels in [0, 1]
 
 def command(*words):
     """The exit status of `convert`."""
-    return exit_status(lambda: convert.main([*map(str, words)]))
+    return exit_status(lambda: main(["convert", *map(str, words)]))
 
 
 def save(content, path, form="zip"):

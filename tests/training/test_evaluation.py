@@ -2,13 +2,13 @@
 
 import json
 
-from vqjax.commands import evaluate
+from vqjax.__main__ import main
 
 
 def test_a_checkpoint_that_is_named_is_evaluated_beside_the_runs_own_figures(stage1, capsys):
     contents = lambda: {path: path.read_bytes() for path in stage1.rglob("*") if path.is_file()}  # noqa: E731
     before = contents()
-    evaluate.main(["--workdir", str(stage1), "--step", "4"])
+    main(["evaluate", "--workdir", str(stage1), "--step", "4"])
     assert f"written to {stage1}/evaluations/4/eval.json" in capsys.readouterr().out
     after = contents()
     assert {path: after[path] for path in before} == before

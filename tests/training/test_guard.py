@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from conftest import slow_but
 from helpers import assert_same, run, saved, session_of, stop_after
-from PIL import Image
-from vqjax.inference.export_programs import export_programs
 
 import vqjax
-from vqjax.inference import generation, prediction
+from vqjax.__main__ import main
 from vqjax.runs import finite
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
+from vqjax.system.process import exit_status
 from vqjax.tasks.autoencoder import AutoencoderTask
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop, optimizers
@@ -39,7 +38,11 @@ PIXEL = (0, 3, 3, 0)  # of an image that only the first of eight devices has
 
 @pytest.mark.parametrize(
     "parallel, value, where",
-    [("pmap", np.nan, PIXEL), pytest.param("shard_map", np.inf, PIXEL, marks=pytest.mark.slow), ("pmap", np.nan, ...)],
+    [
+        ("pmap", np.nan, PIXEL),
+        pytest.param("shard_map", np.inf, PIXEL, marks=pytest.mark.slow),
+        pytest.param("pmap", np.nan, ..., marks=pytest.mark.more),
+    ],
 )
 def test_a_step_that_is_not_finite_changes_nothing(small_config, parallel, value, where):
     """Params, moments, EMA codebook and batch statistics are those before it, on every device."""
@@ -211,7 +214,7 @@ def ruin(monkeypatch):
     return ruin
 
 
-def test_weights_that_are_not_finite_are_refused(stage1, ruin, small_config, prior_config, tmp_path):
+def test_weights_that_are_not_finite_are_refused(stage1, ruin, small_config, prior_config, tmp_path, capsys):
     path = ruin(stage1, small_config)
     small_config.update({"steps": 9, "init_from": ""})
     started = small_config.copy_and_resolve_references()
@@ -222,11 +225,12 @@ def test_weights_that_are_not_finite_are_refused(stage1, ruin, small_config, pri
         lambda: loop.train(prior_config, tmp_path / "prior"),
         lambda: loop.train(started, tmp_path / "started"),
         lambda: loop.train(small_config, path),
-        lambda: export_programs("tokenizer", path, str(tmp_path / "out")),
         lambda: vqjax.load(path),
     ):
         with pytest.raises(InputError, match="7 is not finite: "):
             use()
+    assert exit_status(lambda: main(["export", "tokenizer", path, "--out", str(tmp_path / "out")])) == 2
+    assert "7 is not finite: " in capsys.readouterr().err
     assert not (tmp_path / "out").exists() and not (tmp_path / "prior").exists()
     assert vqjax.load(path, step=6).step == 6
 
@@ -238,10 +242,9 @@ def test_predict_and_sample_refuse_them_too(classifier_config, prior_config, rui
         assert loop.train(config, tmp_path / config.task) == 0
         ruin(tmp_path / config.task, config)
     with pytest.raises(InputError, match="4 is not finite: params/"):
-        generation.load_prior(str(tmp_path / "prior"), step=4)
-    Image.new("L", (8, 8)).save(tmp_path / "image.png")
+        vqjax.Prior.load(tmp_path / "prior", 4)
     with pytest.raises(InputError, match="4 is not finite: params/"):
-        prediction.predict(str(tmp_path / "classifier"), [tmp_path / "image.png"], step=4)
+        vqjax.Classifier.load(tmp_path / "classifier", 4)
 
 
 def test_a_start_that_is_not_finite_is_refused(small_config, tmp_path, monkeypatch):

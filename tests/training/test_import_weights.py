@@ -10,7 +10,7 @@ from conftest import fake
 from published import Malicious, command
 
 import vqjax
-from vqjax.commands import evaluate
+from vqjax.__main__ import main
 from vqjax.data.datasets import DATASETS
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training.import_weights.vq_vae_images import FACTS
@@ -125,7 +125,7 @@ def test_what_takes_a_finished_run_takes_it(tmp_path, monkeypatch):
     assert command("vq-vae-images", tmp_path / "model.pth", "--out", tmp_path / "run", "--variance", "0.07") == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"config.json", "run.json", "saved.json", "checkpoints"}
-    evaluate.main(["--workdir", str(tmp_path / "run")])
+    main(["evaluate", "--workdir", str(tmp_path / "run")])
     figures = json.loads((tmp_path / "run" / "eval.json").read_text())
     assert figures["reconstruction_loss"] == pytest.approx(4 * figures["mse"] / 0.07, rel=0.2)  # of clipped pixels
     assert Stage1(tmp_path / "run").layout.single.num_codes == CODES

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from helpers import dataset_of, lines_of
 
-from vqjax.__main__ import FLAGS, main
-from vqjax.config.flags import parse_flags
+from vqjax.__main__ import main, parse
 from vqjax.config.plain import with_fields
 from vqjax.data import datasets
 from vqjax.runs.workdir import Workdir
@@ -121,7 +120,7 @@ def test_a_run_stops_at_the_first_step_that_is_not_finite(small_config, microbat
 def test_flags_of_training(capsys):
     words = ["--config", "digits", "--smoke", "--overfit", "3"]
     given = {"smoke": True, "overfit": 3, "profile": 0, "debug_nans": False}
-    assert parse_flags(words, "train", "", "", FLAGS).options == given
+    assert given.items() <= vars(parse(["train", *words])[1]).items()
     for wrong, message in ((words, "--smoke and --overfit: "), ([*words[:2], "--profile=-1"], "--profile=-1: ")):
         assert exit_status(lambda wrong=wrong: main(["train", *wrong])) == 2
         assert message in capsys.readouterr().err

@@ -20,9 +20,9 @@ def parser() -> Parser:
     _add_tasks(flags)
     _add_settings(flags)
     flags.add_argument("--neighbors", action="store_true", help="put the nearest training image below each sample")
-    text = "grid: a picture, and of samples an .npz beside it (default); png: a file per image"
+    text = "grid: a picture, of samples with an .npz (default); png: a file per image"
     flags.add_argument("--format", choices=("grid", "png"), default="grid", metavar="FORMAT", help=text)
-    text = "the picture, or the directory of png (default: in the workdir, samples.png for example)"
+    text = "the picture, or the directory of png (default: in the workdir)"
     flags.add_argument("--out", metavar="PATH", help=text)
     arguments.add_step(flags)
     arguments.add_stage1(flags)
@@ -35,8 +35,8 @@ def _add_tasks(flags: Parser) -> None:
     """Add what is to be done."""
     text = "number of images, or of completions of each image (default: 80, 4)"
     flags.add_argument("--num", type=whole_number, metavar="N", help=text)
-    text = "names or numbers with commas between: of samples to cycle over (default: all), of completions one for each"
-    flags.add_argument("--classes", help=f"{text} image or one for all (default: none is told)")
+    text = "names or numbers, 3,8: of samples to cycle over (default: all); of completions one for each image, or one"
+    flags.add_argument("--classes", metavar="NAMES", help=f"{text} for all (default: none)")
     text = "complete images in files or directories, or images of test by their numbers, 0,1,2"
     flags.add_argument("--complete", nargs="+", metavar="IMAGE", help=text)
     text = "what is kept of them: upper, left, a box y0:y1,x0:x1 in pixels, or a picture, white where kept"

@@ -70,6 +70,7 @@ class Parser(argparse.ArgumentParser):
           files: name of one of the files, "image" for example, of which there must be one or more; "": there are none.
         """
         self._words = "workdir", files
+        self.usage = f"{self.prog} WORKDIR {f'{files.upper()} … ' if files else ''}[arguments]"
         self.add_argument("--workdir", metavar="DIR", help=description)
         shown = f"workdir {files}" if files else "workdir"
         text = f"the workdir, unless --workdir names it{f'; then files, or directories of {files}s' if files else ''}"
@@ -142,7 +143,7 @@ def add_split(parser: Parser, default: str, *others: str) -> None:
 
 def add_data_flags(parser: Parser) -> None:
     """Add the flags that say where the data of a run are now."""
-    text = "directory of TFDS with the run's data (default: the run's own, else TFDS_DATA_DIR)"
+    text = "of TFDS with the run's data (default: the run's own, else TFDS_DATA_DIR)"
     parser.add_argument("--data_dir", metavar="DIR", help=text)
     parser.add_argument("--data_path", metavar="PATH", help="the run's own images, or files of its data set, if moved")
 

@@ -85,7 +85,7 @@ def estimate(run: PlannedRun, cluster: Cluster) -> Estimate:
     _check_division(settings.batch_size, cluster)
     state, cost = traced_cost(task, cluster.devices)
     decoding = _decoding(run, settings.batch_size / cluster.hosts)
-    dtype = str(settings.model.values.get("dtype", "float32"))
+    dtype = str(settings.model.values["dtype"])
     seconds, limit = step_seconds(cost, cluster, dtype, decoding / cluster.cores)
     size, rates = settings.batch_size // cluster.devices, (1 / seconds[1], 1 / seconds[0])
     codes = getattr(task, "layout", None) or (task.stage1 and task.stage1.layout)

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from vqjax.config.plain import to_plain
 from vqjax.runs.checkpoints import pins
 from vqjax.runs.checkpoints.record import Record
 from vqjax.runs.checkpoints.retention import best_step, kept_steps
@@ -30,7 +31,7 @@ def state_of(step, scale=1.0):
 @pytest.fixture
 def workdir(tmp_path, small_config):
     workdir = Workdir(tmp_path / "run")
-    workdir.create(small_config, {"variance": 0.1, "image_shape": [8, 8, 1]})
+    workdir.create(to_plain(small_config), {"variance": 0.1, "image_shape": [8, 8, 1]})
     return workdir
 
 
@@ -219,7 +220,7 @@ def test_what_may_change_on_resume_and_how_a_run_was_made_is_not_under_the_check
         checkpoints.save(state_of(3), EMPTY)
     small_config.update({"steps": 100, "parallel": "shard_map", "save_every": 3})
     small_config.data.path = "elsewhere"
-    workdir.create(small_config, {})
+    workdir.create(to_plain(small_config), {})
     content = json.loads((workdir.path / "run.json").read_text())
     (workdir.path / "run.json").write_text(json.dumps({**content, "command": "python train.py", "hardware": "other"}))
     with workdir.checkpoints() as checkpoints:

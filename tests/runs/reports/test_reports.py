@@ -9,7 +9,7 @@ import pytest
 from helpers import rewrite
 from PIL import Image
 
-from vqjax.commands import compare
+from vqjax.__main__ import main
 from vqjax.runs.reports import comparison
 from vqjax.runs.reports.report import write_report
 from vqjax.runs.workdir import Workdir
@@ -85,7 +85,7 @@ def test_runs_side_by_side(stage1, tmp_path, capsys):
     rewrite(other / "config.json", model=config["model"])
     rewrite(other / "eval.json", psnr=30.5)
     words = [str(stage1), str(other), "--out", str(tmp_path / "both")]
-    assert exit_status(lambda: compare.main(words)) == 0
+    assert exit_status(lambda: main(["compare", *words])) == 0
     text = (tmp_path / "both" / "comparison.md").read_text()
     found, figures = table(text), json.loads((stage1 / "eval.json").read_text())
     assert found[""] == ["stage1", "other"]

@@ -64,12 +64,10 @@ def _figures(run: Workdir) -> dict[str, Any]:
 
 def _table(runs: Mapping[str, Workdir], figures: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a row for each field in which the configs differ, and for each figure."""
-    configs = {name: traverse_util.flatten_dict(run.raw_config(), sep=".") for name, run in runs.items()}
-    fields = dict.fromkeys(field for config in configs.values() for field in config)
-    differing = [field for field in fields if len({repr(config.get(field)) for config in configs.values()}) > 1]
-    rows = [
-        [f"config.{field}", *(format_cell(config.get(field, "")) for config in configs.values())] for field in differing
-    ]
+    flat = [traverse_util.flatten_dict(run.raw_config(), sep=".") for run in runs.values()]
+    keys = dict.fromkeys(key for fields in flat for key in fields)
+    differing = [key for key in keys if len({repr(fields.get(key)) for fields in flat}) > 1]
+    rows = [[f"config.{key}", *(format_cell(fields.get(key, "")) for fields in flat)] for key in differing]
     names = dict.fromkeys(name for numbers in figures.values() for name in numbers)
     rows += [[name, *(format_cell(numbers.get(name, "")) for numbers in figures.values())] for name in names]
     return markdown_table(["", *runs], rows)
