@@ -145,6 +145,7 @@ def get_config() -> ConfigDict:
                 schedule="constant",  # constant, linear, cosine or exponential
                 final_learning_rate=0.0,  # where the schedule ends
                 warmup=0,  # steps of linear rise
+                warmup_share=0.0,  # the same as a share of all steps; one of both is 0
                 clip_norm=0.0,  # global norm of the gradient; 0: no clipping
                 codebook_rate=30.0,  # times the learning rate, for a codebook with a gradient
                 adam=dict(b1=0.9, b2=0.999, eps=1e-8),  # decays of the two moments

@@ -6,6 +6,7 @@ The argument is a data set (digits if there is none). Another quantizer, and a c
 your own images, a directory for each class:
 python train.py --config configs/classifier.py:mnist --config.model.quantizer=vq --config.model.quantize=grid
 python train.py --config configs/classifier.py:folder --config.data.path=photos
+and for a first look, at a few hundred of them: python train.py --config configs/classifier.py:folder,small
 
 2 cores (Xeon, AVX-512), 0.4 min with compilation: on digits a test accuracy of 0.969, 145 of 512 codes used.
 MNIST and CIFAR-10: configs/ablation/.
@@ -15,6 +16,7 @@ from ml_collections import ConfigDict
 
 from configs import autoencoder
 
+WARMUP = 100  # steps, of a run of the length that the config has
 _DEEPER = dict(width=16, stages=3)
 VARIANTS = {
     "digits": dict(steps=600, eval_every=100, save_every=100, data=dict(crop=1), model=dict(backbone="small")),
@@ -31,14 +33,27 @@ VARIANTS = {
     "imagenet2012": dict(steps=300_000, data=dict(size="64", flip=True, workers=8, resized_crop=0.25)),
 }
 
+FOLDER_SMALL = dict(  # a few hundred images, minutes on a laptop
+    steps=400,
+    batch_size=32,
+    log_every=25,
+    eval_every=50,
+    save_every=50,
+    data=dict(size="64", flip=True, crop=4),
+    model=dict(
+        backbone="small", small=_DEEPER, **{name: dict(num_codes=64) for name in ("ema", "vq", "simvq", "gumbel")}
+    ),
+)
+
 
 def get_config(dataset: str = "digits") -> ConfigDict:
     """Every field of a classifier's run on a data set; the optimizer's and the quantizers' are those of stage 1."""
-    if dataset not in VARIANTS:
-        raise ValueError(f"configs/classifier.py:{dataset}: expected a data set; known: {', '.join(VARIANTS)}")
+    variants = {**VARIANTS, "folder,small": FOLDER_SMALL}
+    if dataset not in variants:
+        raise ValueError(f"configs/classifier.py:{dataset}: expected a data set; known: {', '.join(variants)}")
     stage1 = autoencoder.get_config()
     optimizer = stage1.optimizer
-    optimizer.update({"name": "adamw", "learning_rate": 2e-3, "schedule": "cosine", "warmup": 100})
+    optimizer.update({"name": "adamw", "learning_rate": 2e-3, "schedule": "cosine"})
     optimizer.codebook_rate = 10.0
     optimizer.adamw.weight_decay = 0.05
     names = "none", "vq", "ema", "simvq", "gumbel", "fsq", "residual", "gaussian"
@@ -64,7 +79,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
             eval_every=500,  # steps between evaluations of the validation share
             save_every=500,  # steps between checkpoints
             data=dict(
-                name=dataset,  # of the set, see docs/data.md
+                name=dataset.partition(",")[0],  # of the set, see docs/data.md
                 data_dir="",  # where TFDS keeps its sets; empty: TFDS_DATA_DIR, else ~/tensorflow_datasets
                 path="",  # of one's own images, or of a set as it is distributed
                 size="",  # pixels, H x W as "48x64" or one number; empty: as they are
@@ -103,5 +118,6 @@ def get_config(dataset: str = "digits") -> ConfigDict:
             optimizer=optimizer,
         )
     )
-    config.update(VARIANTS[dataset])
+    config.update(variants[dataset])
+    config.optimizer.warmup_share = WARMUP / config.steps
     return config

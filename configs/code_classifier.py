@@ -72,4 +72,5 @@ def get_config(dataset: str = "digits") -> ConfigDict:
         )
     )
     config.update(VARIANTS[dataset])
+    config.optimizer.warmup_share = classifier.WARMUP / config.steps
     return config

@@ -3,18 +3,40 @@
 python -m vqjax inspect --config configs/folder.py --config.data.path=photos
 python train.py --config configs/folder.py --config.data.path=photos
 
+A first look at a few hundred of them, with 8 x 8 codes, minutes on a laptop: docs/photos.md.
+python train.py --config configs/folder.py:small --config.data.path=photos
+
 Result: not run here (the images are yours).
 """
 
+from ml_collections import ConfigDict
+
 from configs import autoencoder
 
+SIZES = {
+    "full": dict(steps=20_000),
+    "small": dict(
+        steps=600,
+        log_every=25,
+        eval_every=100,
+        save_every=100,
+        model=dict(
+            code_dim=32,
+            deepmind=dict(width=32, residual_width=16, stages=3),
+            **{name: dict(num_codes=64) for name in ("ema", "vq", "simvq", "gumbel")},
+        ),
+    ),
+}
 
-def get_config():
+
+def get_config(size: str = "full") -> ConfigDict:
     """The base with a rate that falls to 0; the best checkpoint is chosen on a tenth of the images."""
+    if size not in SIZES:
+        raise ValueError(f"configs/folder.py:{size}: expected a size; known: {', '.join(SIZES)}")
     config = autoencoder.get_config()
-    config.steps = 20_000
     config.data.update(name="folder", size="64", validation=0.1, flip=True)
     config.optimizer.name = "adam"
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"
+    config.update(SIZES[size])
     return config

@@ -54,7 +54,7 @@ SHORTER = {
         "--config.data.size=16",
     ],
     "python train.py --config configs/classifier.py:digits": [
-        f"--config.{field}" for field in ("steps=1", "optimizer.warmup=0", "model.small.width=2")
+        f"--config.{field}" for field in ("steps=1", "model.small.width=2")
     ],
     f"{_EIGHT} python train.py --config configs/digits.py --workdir runs/eight": _TINY,
 }

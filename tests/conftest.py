@@ -158,7 +158,7 @@ def small_classifier():
     """A tiny classifier of digits, end to end."""
     config = classifier.get_config("digits")
     config.update({"steps": 6, "batch_size": 16, "log_every": 2, "eval_every": 4, "save_every": 4})
-    config.optimizer.warmup = 2
+    config.optimizer.update(warmup=2, warmup_share=0.0)
     config.model.resnet18.width = 2
     config.model.small.update({"width": 4, "stages": 1})
     config.model.deepmind.update({"features": 8, "width": 8, "residual_width": 4, "blocks": 1, "stages": 1})
@@ -178,7 +178,7 @@ def code_classifier_config(stage1):
     config = code_classifier.get_config("digits")
     config.update({"stage1": str(stage1), "steps": 6, "batch_size": 16})
     config.update({"log_every": 2, "eval_every": 4, "save_every": 4})
-    config.optimizer.warmup = 2
+    config.optimizer.update(warmup=2, warmup_share=0.0)
     config.model.conv.update({"width": 4, "layers": 2})
     return config
 

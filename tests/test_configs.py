@@ -35,7 +35,6 @@ def one_step(config, name, folder):
     if (folder / name).exists():
         return folder / name
     config.update({"steps": 1, "batch_size": 8})
-    config.optimizer.warmup = 0
     if "resized_crop" in config.data:  # only of sets that are streamed
         config.data.resized_crop = 0.0
     if config.get("stage1"):

@@ -1,5 +1,6 @@
 """The documentation shows what happens."""
 
+import argparse
 import contextlib
 import importlib.util
 import json
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 from helpers import lines_of
+from ml_collections import ConfigDict
 
 import vqjax
 from vqjax import __main__
@@ -22,6 +24,7 @@ from vqjax.tasks import TASKS
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"^ *```.*?^ *```$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
+BASES = ("autoencoder", "prior", "classifier", "code_classifier")  # configs that spell out every field
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FOREIGN = re.compile(  # what is not vqjax's: a line that begins so is not parsed
     r"(git|pip|cd|cp|tfds|\.|python -m (venv|pytest|benchmarks\.\w+)|python train.py --dataset=vqdigits)\b.*"
@@ -74,7 +77,8 @@ def texts():
 
 
 TEXTS = texts()
-NAMES = sorted(path.relative_to(REPOSITORY) for path in TEXTS if path.suffix == ".md")
+OURS = sorted(str(path.relative_to(REPOSITORY)) for path in TEXTS if path.suffix == ".md")
+OURS.remove("benchmarks/README.md")  # has tables to look up, and other commands
 
 
 def anchors(page):
@@ -131,6 +135,41 @@ def test_every_line_of_a_block_is_a_command_that_there_is(path):
         assert commands.ours(line) or FOREIGN.fullmatch(first) or FOREIGN.fullmatch(last), line
 
 
+def options_of(parser):
+    """Flags of a parser and of the parsers below it."""
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for choice in action.choices.values():
+                yield from options_of(choice)
+
+
+def fields_of(config, prefix=""):
+    """Dotted names of a config's fields and sections."""
+    for name, value in config.items():
+        yield prefix + name
+        if isinstance(value, ConfigDict):
+            yield from fields_of(value, f"{prefix}{name}.")
+
+
+FLAGS = {
+    flag
+    for name in __main__.COMMANDS
+    for flag in options_of(importlib.import_module(f"vqjax.commands.{name}").parser())
+}
+FIELDS = {name for base in BASES for name in fields_of(vqjax.get_config(base))}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_flags_and_fields_in_sentences_exist(name):
+    text = (REPOSITORY / name).read_text()
+    flags = [flag for flag in re.findall(r"`(--\w+)", text) if not flag.startswith("--config")]
+    assert not {*flags} - FLAGS
+    fields = re.findall(r"`(?:--)?config\.((?:data|model|optimizer)\.[\w.]+|\w+)[`=]", text)
+    fields += re.findall(r"`((?:data|model|optimizer)\.[\w.]+)[`=]", text)
+    assert not {*fields} - FIELDS - {"json", "model.yaml"}  # these two are files
+
+
 def test_every_command_of_the_readme_is_run_or_has_a_reason_why_not():
     """Commands that test_run.py does not know by name are run as they stand; here, none is known that is not there."""
     known = [*commands.MAIN_JOB, *commands.ONLY_PARSED, *commands.SHORTER]
@@ -140,7 +179,7 @@ def test_every_command_of_the_readme_is_run_or_has_a_reason_why_not():
 LIMITS = {"README.md": 1_000, "docs/configuration.md": None, "docs/results.md": None, "CHANGELOG.md": None}
 
 
-@pytest.mark.parametrize("name", [name for name in map(str, NAMES) if not name.startswith("benchmarks")])
+@pytest.mark.parametrize("name", OURS)
 def test_no_page_is_longer_than_one_reads(name):
     """Words as `wc -w` counts them; tables that are looked up, not read, may have more."""
     limit = LIMITS.get(name, 1_200)

@@ -1,4 +1,4 @@
-"""What the ablations share: a row is the config of a run."""
+"""Parts that the ablations share: a row is the config of a run."""
 
 from ml_collections import ConfigDict
 
@@ -25,4 +25,5 @@ def two_stages(dataset: str, steps: int, stage1: str, **model: object) -> Config
 def _of_length(config: ConfigDict, steps: int) -> ConfigDict:
     """Evaluated five times."""
     config.update(steps=steps, eval_every=steps // 5, save_every=steps // 5)
+    config.optimizer.warmup_share = classifier.WARMUP / steps
     return config

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 import sets
+from PIL import Image
 
+from vqjax.config.schema import Settings
+from vqjax.data import datasets
 from vqjax.data.datasets import DATASETS
+from vqjax.training import inspection
 
 
 def films(root):
@@ -77,3 +81,20 @@ def test_a_set_is_what_it_says(tmp_path, name):
     again = sets.opened(name, **fields, validation=0.2)
     assert again is not found and again.notes == found.notes and again.files("train") == found.files("train")
     assert again.hash("train") == found.hash("train") and again.class_names == found.class_names
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_inspect_says_what_a_set_is(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(inspection, "_SECONDS", 0.0)
+    (tmp_path / "set").mkdir()
+    config = sets.config_of(name, **SETS[name](tmp_path / "set"))
+    counts, size, *lines = inspection.inspect_data(config, tmp_path / "samples.png")
+    found = datasets.open_dataset(Settings.of(config, False).data)
+    sizes = datasets.split_sizes(found)
+    assert counts == f"{name}: {', '.join(f'{count:,} {split}' for split, count in sizes.items())} images"
+    *frames, height, width, _ = found.shape
+    assert size.startswith(f"{frames[0]} frames of {height} x {width}" if frames else f"{height} x {width} pixels")
+    assert [*found.notes] == [line for line in lines if line in found.notes]
+    assert sum("variance of the pixels" in line for line in lines) == 1
+    with Image.open(tmp_path / "samples.png") as picture:
+        assert np.ptp(np.asarray(picture.convert("L"))) > 0

@@ -12,18 +12,21 @@ import pytest
 from conftest import fake
 from helpers import dataset_of, rewrite
 from PIL import Image
-from vqjax.inference.exploration import EXPLORED, colours, describe, explore, sheet, typical_patches
 
 import vqjax
 from vqjax import __main__
 from vqjax.data import datasets
+from vqjax.data.sets.base import NO_LABEL
 from vqjax.data.splits import Split
-from vqjax.inference import exploration, generation
+from vqjax.inference.explore import Source, contents
+from vqjax.inference.explore.contents import page_contents
+from vqjax.inference.explore.patches import typical_patches
+from vqjax.inference.explore.sheets import colors, sheet
 from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 
-DEFAULTS = {"out": None, "images": 24, "split": "test", "stage1": None}
+DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 NAMES = ["</script><script>", "b & c", *"23456789"]  # whatever classes are called
 
 
@@ -44,7 +47,7 @@ def frozen(trained_stage1):
 @pytest.fixture(scope="module")
 def split(frozen):
     """The test split, with its codes by stage 1 itself."""
-    test = datasets.load_splits(dataset_of(frozen.config), ("test",))["test"].arrays
+    test = datasets.load_splits(dataset_of(frozen.settings.plain), ("test",))["test"].arrays
     return Split(**test, codes=np.asarray(frozen.encode(frozen.variables, test["image"])))
 
 
@@ -56,8 +59,8 @@ def prior(prior_config, tmp_path):
     return tmp_path / "prior"
 
 
-def test_codes_are_those_of_stage_1(trained_stage1, frozen, split):
-    found = describe(EXPLORED["autoencoder"](str(trained_stage1), None), 24, "test")
+def test_codes_are_those_of_stage_1(frozen, split):
+    found = page_contents(Source(frozen, frozen.settings.data), 24, "test")
     codes, labels = split.arrays["codes"], split.arrays["label"]
     for code in range(16):
         here = codes == code
@@ -84,11 +87,27 @@ def test_codes_are_those_of_stage_1(trained_stage1, frozen, split):
     assert found["samples"] is None
 
 
-def test_patches_are_the_nearest_to_the_mean_of_their_code(frozen, split, monkeypatch):
+def test_images_without_labels_are_of_no_class(frozen, split, monkeypatch):
+    """They count as uses of their codes, not of a class."""
+    labels = np.where(np.arange(len(split)) % 3, split.arrays["label"], NO_LABEL).astype(np.int32)
+
+    def load_split(dataset, name, read=None):
+        array = "codes" if read else "image"
+        return Split(label=labels, **{array: split.arrays[array]})
+
+    monkeypatch.setattr(datasets, "load_split", load_split)
+    found = page_contents(Source(frozen, frozen.settings.data), 9, "test")
+    for code in range(16):
+        here = split.arrays["codes"] == code
+        assert found["codes"]["uses"][code] == here.sum()
+        assert sum(count for _, count in found["codes"]["classes"][code]) == here[labels != NO_LABEL].sum()
+    assert NO_LABEL in found["images"]["labels"]
+
+
+def test_patches_are_the_nearest_to_the_mean_of_their_code(frozen, split):
     """Against the same by loops; on some of the images, which is enough where there are many."""
-    monkeypatch.setattr(exploration, "_POSITIONS", 100 * 16)
     rows = np.linspace(0, 359, 100).round().astype(int)
-    patches, counts = typical_patches(frozen, split)
+    patches, counts = typical_patches(frozen, split, positions=100 * 16)
     z = np.asarray(frozen.latents(frozen.variables, split.arrays["image"][rows]))
     padded = np.pad(split.arrays["image"][rows], ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
     codes, patches = split.arrays["codes"][rows], list(patches)
@@ -105,19 +124,20 @@ def test_patches_are_the_nearest_to_the_mean_of_their_code(frozen, split, monkey
 
 
 def test_samples_have_the_probabilities_of_the_prior(prior):
-    found = describe(EXPLORED["prior"](str(prior), None), 15, "test")["samples"]
+    page = vqjax.Prior.load(prior).explore(num=15)
+    found = json.loads(DATA.search(page.read_text("utf-8"))[1])["samples"]
     labels = np.sort(np.arange(15) % 10)  # by class
     assert found["labels"] == labels.tolist()
-    codes, images = generation.generate(*generation.load_prior(str(prior)), labels)
-    np.testing.assert_array_equal(found["codes"], codes.reshape(15, -1))
-    np.testing.assert_array_equal(pictures(found["images"])[..., :1], images)
-    expected = vqjax.load(prior).log_prob(codes, labels)
+    drawn = vqjax.Prior.load(prior).sample(15, labels.tolist())
+    np.testing.assert_array_equal(found["codes"], drawn.codes.reshape(15, -1))
+    np.testing.assert_allclose(pictures(found["images"])[..., :1], 255 * drawn.images, atol=0.501)
+    expected = vqjax.load(prior).log_prob(drawn.codes, labels)
     np.testing.assert_allclose(found["nats"], -expected, atol=0.051)
     np.testing.assert_allclose(np.log(found["probabilities"]).sum(1), expected, rtol=0.01)
     likely, p = np.array(found["likely"]), np.array(found["likely_probabilities"])
     assert likely.shape == p.shape == (15, 16, 5) and (np.diff(p) <= 0).all() and (p.sum(-1) < 1).all()
-    drawn = likely == np.array(found["codes"])[..., None]  # where what was drawn is among the likely, it has its p
-    np.testing.assert_array_equal(p[drawn], np.array(found["probabilities"])[drawn.any(-1)])
+    among = likely == np.array(found["codes"])[..., None]  # where what was drawn is among the likely, it has its p
+    np.testing.assert_array_equal(p[among], np.array(found["probabilities"])[among.any(-1)])
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8, 1), (7, 8, 12, 3), (30, 12, 4, 1)])
@@ -132,40 +152,44 @@ def test_a_sheet_stays_small():
     assert len(made["url"]) < 540_000 and pictures(made).shape == (64, 150, 100, 3)
 
 
-def test_similar_vectors_have_similar_colours():
+def test_similar_vectors_have_similar_colors():
     """On a line the lightness is the place on it; fewer codes or dimensions than components are no matter."""
     line = np.array([[3.0, 3.0], [1.0, 1.0], [2.0, 2.0], [0.0, 0.0]])
-    lightness = [float(colour[6:11]) for colour in colours(line)]
+    lightness = [float(color[6:11]) for color in colors(line)]
     np.testing.assert_allclose(np.abs(np.diff(lightness)), [2 * 0.46 / 3, 0.46 / 3, 2 * 0.46 / 3], atol=0.001)
-    assert len(colours(np.ones((1, 4)))) == len(colours(np.ones((1, 1)))) == 1
+    assert len(colors(np.ones((1, 4)))) == len(colors(np.ones((1, 1)))) == 1
 
 
 def test_wrong_input_is_refused_and_nothing_written(trained_stage1, tmp_path):
     (tmp_path / "folder.html").mkdir()
-    rewrite(shutil.copytree(trained_stage1, tmp_path / "classifier") / "config.json", task="classifier")
     before = sorted(path for path in trained_stage1.iterdir())
-    for workdir, arguments, message in (
-        (tmp_path / "nowhere", {}, "--workdir=.*: expected a run, found no config.json"),
-        (tmp_path / "classifier", {}, "holds a run of task 'classifier', expected autoencoder or prior"),
-        (trained_stage1, {"stage1": "x"}, "--stage1=x: .* holds a run of task 'autoencoder', which has none"),
-        (trained_stage1, {"images": 0}, "--images=0: expected at least 1"),
-        (trained_stage1, {"images": 1001}, "--images=1001: expected at least 1 and at most 1000"),
-        (trained_stage1, {"out": "page.txt"}, "--out=.*page.txt: expected a path that ends in .html"),
-        (trained_stage1, {"out": str(tmp_path / "no" / "a.html")}, "in a directory that exists"),
-        (trained_stage1, {"out": str(tmp_path / "folder.html")}, "expected a file that can be written"),
+    for words, message in (
+        ([tmp_path / "nowhere"], "--workdir=.*: expected the workdir of a trained model, found no such directory"),
+        ([trained_stage1, "--stage1", "x"], "--stage1=x: .* holds a run of task 'autoencoder', which has none"),
+        ([trained_stage1, "--num", "0"], "--num=0: expected at least 1"),
+        ([trained_stage1, "--num", "1001"], "--num=1001: expected at least 1 and at most 1000"),
+        ([trained_stage1, "--out", "page.txt"], "--out=.*page.txt: expected a path that ends in .html"),
+        ([trained_stage1, "--out", tmp_path / "no" / "a.html"], "in a directory that exists"),
+        ([trained_stage1, "--out", tmp_path / "folder.html"], "expected a file that can be written"),
     ):
         with pytest.raises(InputError, match=message):
-            explore(str(workdir), **{**DEFAULTS, **arguments})
+            __main__.main(["explore", *map(str, words)])
     assert sorted(path for path in trained_stage1.iterdir()) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["classifier", "folder.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.html"]
 
 
-def test_the_validation_share_must_be_there(small_config, tmp_path):
-    small_config.data.validation = 0.0
-    small_config.steps = 1
-    assert loop.train(small_config, tmp_path / "run") == 0
-    with pytest.raises(InputError, match="--split=validation: the run was trained with config.data.validation=0.0"):
-        explore(str(tmp_path / "run"), **{**DEFAULTS, "split": "validation"})
+@pytest.mark.more
+def test_a_classifier_has_no_page(classifier_config, tmp_path):
+    classifier_config.steps, classifier_config.optimizer.warmup = 1, 0
+    assert loop.train(classifier_config, tmp_path / "run") == 0
+    with pytest.raises(InputError, match="holds a run of task 'classifier', expected 'autoencoder' or 'prior'"):
+        __main__.main(["explore", str(tmp_path / "run")])
+
+
+def test_the_validation_share_must_be_there(trained_stage1, tmp_path):
+    with pytest.raises(ValueError, match="split=validation: the run was trained with config.data.validation=0.0"):
+        vqjax.Tokenizer.load(trained_stage1).explore(tmp_path / "page.html", split="validation")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_page_needs_nothing_but_itself(trained_stage1, tmp_path):
@@ -177,7 +201,7 @@ def test_the_page_needs_nothing_but_itself(trained_stage1, tmp_path):
         r"https?:|//\w|@import|src=[\"'](?!data:)|href=[\"'](?!#)", re.sub(r"base64,[\w+/=]+", "", text)
     )
     assert "default-src 'none'" in text and "/* explore" not in text
-    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+    data = json.loads(DATA.search(text)[1])
     assert data["name"] == trained_stage1.name and len(data["images"]["codes"]) == 64
 
 
@@ -223,10 +247,11 @@ def read_data(page):
 
 def test_a_page_in_a_browser(prior, stage1, opened, monkeypatch):
     """What the pointer and the keyboard show, in a wide and in a narrow window. One run for all: it takes seconds."""
-    monkeypatch.setattr(datasets, "agree", lambda config, facts: None)  # on the names, which are not those of digits
+    # The names are not those of digits.
+    monkeypatch.setattr(datasets, "check_same_dataset", lambda dataset, facts: None)
     rewrite(prior / "run.json", class_names=NAMES)
     rewrite(stage1 / "run.json", class_names=NAMES)
-    path = explore(str(prior), **DEFAULTS)
+    path = vqjax.Prior.load(prior).explore(num=24)
     assert path == prior / "explore.html"
     page = opened(path)
     data, title = read_data(page), page.locator("#code-title")
@@ -274,7 +299,7 @@ def test_a_page_in_a_browser(prior, stage1, opened, monkeypatch):
 
 
 def test_codes_are_sorted_by_use(trained_stage1, opened, tmp_path):
-    page = opened(explore(str(trained_stage1), **{**DEFAULTS, "out": str(tmp_path / "page.html")}))
+    page = opened(vqjax.Tokenizer.load(trained_stage1).explore(tmp_path / "page.html", num=24))
     uses, tiles = read_data(page)["codes"]["uses"], page.locator(".code")
 
     def shown():
@@ -298,7 +323,7 @@ def test_codes_are_sorted_by_use(trained_stage1, opened, tmp_path):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_window(trained_stage1, opened, tmp_path, scheme):
     """Nothing is wider than the window, what a touch shows is in view, and text stands out from what is behind it."""
-    path = explore(str(trained_stage1), **{**DEFAULTS, "out": str(tmp_path / "page.html")})
+    path = vqjax.Tokenizer.load(trained_stage1).explore(tmp_path / "page.html", num=24)
     page = opened(path, viewport={"width": 400, "height": 800}, color_scheme=scheme, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") == 400
     page.locator("#images .gallery canvas").first.tap(position={"x": 5, "y": 5})
@@ -306,13 +331,13 @@ def test_a_narrow_window(trained_stage1, opened, tmp_path, scheme):
     assert title.inner_text() == f"Code {read_data(page)['images']['codes'][0][0]}"
     assert title.bounding_box()["y"] < 800 and page.locator("#pin").inner_text() == "held"
     for selector in ("#code-title", "#use", ".views", "figcaption"):
-        colour = page.locator(selector).first.evaluate("each => getComputedStyle(each).color")
-        assert contrast(colour, page.evaluate("getComputedStyle(document.body).backgroundColor")) > 4.5
+        color = page.locator(selector).first.evaluate("each => getComputedStyle(each).color")
+        assert contrast(color, page.evaluate("getComputedStyle(document.body).backgroundColor")) > 4.5
 
 
 def contrast(*written):
-    """Of two colours as CSS writes them, rgb(r, g, b): from 1 to 21, as WCAG 2.2 has it."""
-    levels = np.array([re.findall(r"\d+", colour)[:3] for colour in written], float) / 255
+    """Of two colors as CSS writes them, rgb(r, g, b): from 1 to 21, as WCAG 2.2 has it."""
+    levels = np.array([re.findall(r"\d+", color)[:3] for color in written], float) / 255
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
     low, high = np.sort(linear @ [0.2126, 0.7152, 0.0722])
     return (high + 0.05) / (low + 0.05)
@@ -321,13 +346,13 @@ def contrast(*written):
 @pytest.mark.slow
 def test_a_page_without_classes(small_config, prior_config, opened, tmp_path, monkeypatch):
     """Of data without labels, whose images are not square; of so many positions that the likely codes have no room."""
-    monkeypatch.setattr(exploration, "_LIKELY_IN_ALL", 0)
+    monkeypatch.setattr(contents, "_LIKELY_IN_ALL", 0)
     monkeypatch.setitem(datasets.DATASETS, "oblong", fake((8, 12, 1), ()))
     small_config.data.name, small_config.steps, small_config.model.quantizer = "oblong", 1, "fsq"
     assert loop.train(small_config, tmp_path / "oblong") == 0
     prior_config.stage1, prior_config.model.class_conditional, prior_config.steps = str(tmp_path / "oblong"), False, 1
     assert loop.train(prior_config, tmp_path / "prior") == 0
-    page = opened(explore(str(tmp_path / "prior"), **DEFAULTS))
+    page = opened(vqjax.Prior.load(tmp_path / "prior").explore(num=24))
     data = read_data(page)
     assert data["codes"]["classes"] is None and "Classes" not in page.locator("#inspector").inner_text()
     assert page.locator("#samples figcaption").first.inner_text().startswith("sample 1")

@@ -20,7 +20,7 @@ SHORT = {"steps": 4, "batch_size": 16, "log_every": 2, "eval_every": 4, "save_ev
 def short(config, **fields):
     """A config of four steps, with some of its fields."""
     config.update({**SHORT, **fields})
-    config.optimizer.warmup = 2
+    config.optimizer.update(warmup=2, warmup_share=0.0)
     return config
 
 

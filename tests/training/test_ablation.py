@@ -17,7 +17,7 @@ def rows():
     """An autoencoder, a classifier on its codes, and one of the images, as an ablation's config."""
     on_codes = code_classifier.get_config("digits")
     on_codes.update({"stage1": "first", "steps": 4, "batch_size": 16})
-    on_codes.optimizer.warmup = 1
+    on_codes.optimizer.update(warmup=1, warmup_share=0.0)
     on_codes.model.head = "pooled"
     return ConfigDict({"first": small_autoencoder(), "codes": on_codes, "a": small_classifier()}, sort_keys=False)
 

@@ -1,9 +1,12 @@
+import importlib
+
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from vqjax.config.check import Section
+from vqjax.config.loading import config_names, configs_directory, load_config
 from vqjax.system.errors import InputError
 from vqjax.training import optimizers
 
@@ -41,6 +44,47 @@ def test_learning_rates_by_hand(small_config, schedule, middle):
     _, rate = created(small_config)
     np.testing.assert_allclose([rate(0), rate(5), rate(10), rate(60)], [0, 0.5, 1, middle], atol=1e-6)
     np.testing.assert_allclose(rate(110), {"constant": 1.0}.get(schedule, 0.1), atol=1e-6)
+
+
+@pytest.mark.parametrize("steps, warmup", [(600, 100), (60, 10), (4, 1), (1, 0)])
+def test_a_share_of_the_steps_is_as_many_steps(small_config, steps, warmup):
+    small_config.steps = steps
+    small_config.optimizer.update({"schedule": "cosine", "warmup_share": 1 / 6})
+    shared = created(small_config)[1](jnp.arange(steps))
+    small_config.optimizer.update({"warmup": warmup, "warmup_share": 0.0})
+    np.testing.assert_array_equal(shared, created(small_config)[1](jnp.arange(steps)))
+
+
+def test_the_longest_warmup_leaves_a_step(small_config):
+    small_config.steps = 3
+    small_config.optimizer.update({"warmup_share": 0.99, "learning_rate": 1.0})
+    np.testing.assert_allclose(created(small_config)[1](jnp.arange(3)), [0, 0.5, 1])
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"warmup": 2, "warmup_share": 0.5}, "warmup=2 and config.optimizer.warmup_share=0.5: expected one of them"),
+        ({"warmup": 6}, "warmup=6: expected less than config.steps=6, or --config.optimizer.warmup_share, a share"),
+        ({"warmup_share": 1.0}, "warmup_share=1.0: expected at least 0 and at most 0.99"),
+    ],
+)
+def test_a_warmup_that_cannot_be_is_refused(small_config, fields, message):
+    small_config.optimizer.update(fields)
+    with pytest.raises(InputError, match=f"config.optimizer.{message}"):
+        created(small_config)
+
+
+@pytest.mark.parametrize("name", [name for name in config_names() if not name.startswith("ablation/")])
+def test_every_config_has_a_rate_for_a_run_of_few_steps(name):
+    """With `--config.steps=60` alone, and each variant."""
+    file = configs_directory() / f"{name}.py"
+    module = vars(importlib.import_module(f"configs.{name}"))
+    for variant in ["", *module.get("VARIANTS", ()), *module.get("SIZES", ())]:
+        config = load_config(file, variant)
+        config.steps = 60
+        rates = np.broadcast_to(created(config)[1](jnp.arange(60)), 60)
+        assert np.isfinite(rates).all() and max(rates) == pytest.approx(config.optimizer.learning_rate)
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)

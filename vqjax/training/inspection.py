@@ -73,24 +73,23 @@ def _place(dataset: Dataset) -> str:
 
 
 def _classes(names: tuple[str, ...], splits: Mapping[str, Split]) -> Iterator[str]:
-    """How many images each class has in train, and those that have none."""
+    """How many images each class has in train; the notes of the set name those that have none."""
     if not names:
         yield "no labels"
         return
     counts = np.bincount(splits["train"].arrays["label"], minlength=len(names))
     shown = ", ".join(f"{name} {count:,}" for name, count in list(zip(names, counts))[:_CLASSES])
     yield f"{len(names):,} classes, in train: {shown}{', …' if len(names) > _CLASSES else ''}"
-    if empty := [name for name, count in zip(names, counts) if not count]:
-        yield f"odd: {len(empty):,} classes have no image in train, such as {empty[0]}"
 
 
 def _save_samples(picture: Path, train: Split, names: tuple[str, ...]) -> None:
-    """Images from all over the split, with their classes."""
+    """Images from all over the split, of clips the first frame of each, with their classes."""
     rows = np.unique(np.linspace(0, len(train) - 1, _SAMPLES).astype(int))
     found = train[rows].arrays
     captions = [names[label] for label in found["label"]] if names else None
+    images = found["image"][:, 0] if found["image"].ndim == 5 else found["image"]
     picture.parent.mkdir(parents=True, exist_ok=True)
-    plots.save_grid(picture, found["image"] / 255, captions=captions)
+    plots.save_grid(picture, images / 255, captions=captions)
 
 
 def _speed(settings: Settings, train: Split) -> float:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vqjax.config.annotations import Decay, Natural, OneOf, Range
+from vqjax.config.annotations import Decay, Natural, OneOf, Range, Rate
 from vqjax.config.check import Section, build, check_value
 from vqjax.config.schedules import SCHEDULES, Schedule, ScheduleConfig
 from vqjax.system.errors import InputError
@@ -78,23 +78,22 @@ class OptimizerConfig:
     warmup: Natural
     clip_norm: Annotated[float, Range(0, 1e6)]
     codebook_rate: Annotated[float, Range(1e-3, 1e6)] = 30.0
+    warmup_share: Rate = 0.0
 
 
 def create_optimizer(section: Section, steps: int) -> tuple[optax.GradientTransformation, Schedule]:
     """Create the optimizer of `config.optimizer`, and its learning rate as a function of the step.
 
-    The rate rises linearly over `warmup` steps and then follows the schedule to `final_learning_rate` over the rest of
-    the run's `steps`. Gradients are clipped to the global norm `clip_norm`, if that is not 0. A codebook that is
+    The rate rises linearly over `warmup` steps, or over the share `warmup_share` of the run's `steps`, and then follows
+    the schedule to `final_learning_rate` over the rest. Gradients are clipped to the global norm `clip_norm`, if that is not 0. A codebook that is
     trained by its gradient learns `codebook_rate` times as fast as the rest.
     """
     fields: OptimizerConfig = section.own(OptimizerConfig, OPTIMIZERS)
-    if fields.warmup >= steps:
-        raise InputError(f"{section.key}.warmup={fields.warmup}: expected less than config.steps={steps}")
     if 0 < fields.clip_norm < _MIN_CLIP_NORM:
         raise InputError(
             f"{section.key}.clip_norm={fields.clip_norm}: expected 0, for none, or at least {_MIN_CLIP_NORM}"
         )
-    schedule = _schedule(fields, section.key, steps)
+    schedule = _schedule(fields, section.key, _warmup_steps(fields, section.key, steps), steps)
     optimizer = build(OPTIMIZERS, section, "name", learning_rate=schedule)
     if fields.clip_norm:
         optimizer = optax.chain(optax.clip_by_global_norm(fields.clip_norm), optimizer)
@@ -103,14 +102,25 @@ def create_optimizer(section: Section, steps: int) -> tuple[optax.GradientTransf
     return optimizer, schedule
 
 
-def _schedule(fields: OptimizerConfig, key: str, steps: int) -> Schedule:
+def _warmup_steps(fields: OptimizerConfig, key: str, steps: int) -> int:
+    """Number of steps of linear rise, fewer than all. Raises InputError for fields that are at odds."""
+    if fields.warmup and fields.warmup_share:
+        given = f"{key}.warmup={fields.warmup} and {key}.warmup_share={fields.warmup_share:.4g}"
+        raise InputError(f"{given}: expected one of them, and 0 for the other")
+    if fields.warmup >= steps:
+        share = f"or --{key}.warmup_share, a share of all steps"
+        raise InputError(f"{key}.warmup={fields.warmup}: expected less than config.steps={steps}, {share}")
+    return fields.warmup or min(round(fields.warmup_share * steps), steps - 1)
+
+
+def _schedule(fields: OptimizerConfig, key: str, warmup: int, steps: int) -> Schedule:
     """Learning rate as a function of the step."""
-    peak, rest = fields.learning_rate, steps - fields.warmup
+    peak, rest = fields.learning_rate, steps - warmup
     ramp_fields = {"schedule": fields.schedule, "start": peak, "end": fields.final_learning_rate, "share": 1.0}
     ramp = check_value(ramp_fields, ScheduleConfig, f"{key}.schedule")
     schedule = lambda step: ramp(step / rest)  # noqa: E731
-    if not fields.warmup:
+    if not warmup:
         return schedule
-    rise = optax.linear_schedule(0.0, peak, fields.warmup)
-    joined: Schedule = optax.join_schedules([rise, schedule], [fields.warmup])
+    rise = optax.linear_schedule(0.0, peak, warmup)
+    joined: Schedule = optax.join_schedules([rise, schedule], [warmup])
     return joined

@@ -10,6 +10,7 @@ import numpy as np
 from vqjax.codes import require_single
 from vqjax.config.schema import Data
 from vqjax.data import datasets
+from vqjax.data.sets.base import NO_LABEL
 from vqjax.data.splits import Split
 from vqjax.inference import functions
 from vqjax.inference.explore.patches import AROUND, spread, typical_patches
@@ -40,7 +41,7 @@ class PriorSamples(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What a page is about.
+    """Contents of a page.
 
     Attributes:
       stage1: whose codes.
@@ -127,15 +128,16 @@ def _codes(stage1: Stage1, split: Split) -> dict[str, Any]:
     classes = max(1, len(names))
     codes = split.arrays["codes"].astype(np.int64)
     labels = split.arrays["label"] if names else np.zeros(len(split), np.int64)
-    table = np.bincount((codes * classes + labels[:, None, None]).reshape(-1), minlength=count * classes)
-    table = table.reshape(count, classes)  # how often each class has each code
+    known = labels != NO_LABEL
+    pairs = codes[known] * classes + labels[known, None, None]
+    table = np.bincount(pairs.reshape(-1), minlength=count * classes).reshape(count, classes)  # codes by class
     alone = np.broadcast_to(np.arange(count)[:, None, None], (count, _FIELD, _FIELD))
     edge = (_FIELD - AROUND) // 2 * stage1.task.stride
     patches, patch_counts = typical_patches(stage1, split)
     most = min(_CLASSES, max(1, _CLASSES_IN_ALL // count))
     return {
         "colors": colors(np.asarray(stage1.lookup(stage1.variables, jnp.arange(count)))),
-        "uses": table.sum(1).tolist(),
+        "uses": np.bincount(codes.reshape(-1), minlength=count).tolist(),
         "classes": [_most_frequent(row, most) for row in table] if names else None,
         "alone": sheet(_decode(stage1, alone, edge)),
         "patches": sheet(patches),

@@ -17,7 +17,7 @@ function make(tag, attributes = {}, ...children) {
 }
 const number = x => x.toLocaleString("en-US");
 const percent = x => x === 0 ? "0 %" : x < 0.001 ? "< 0.1 %" : `${(100 * x).toFixed(x < 0.0995 ? 1 : 0)} %`;
-const className = label => DATA.class_names[label];
+const className = label => label < 0 ? "no label" : DATA.class_names[label];
 
 // Pictures: a sheet is one image with many in it, row by row.
 
