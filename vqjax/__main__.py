@@ -16,6 +16,7 @@ from vqjax.system.version import __version__
 COMMANDS = {  # name, which is that of a module in vqjax.commands -> what it does
     "train": "train what a config describes, or resume its training",
     "inspect": "summarize the data set of a config: size, classes, speed, problems",
+    "plan": "estimate what a run costs on other devices: memory, hours, what limits it",
     "sample": "draw images from a trained prior",
     "evaluate": "evaluate a trained run again",
     "predict": "classify images",

@@ -1,4 +1,4 @@
-"""Several devices: they exchange vectors only in a step with a dead code, and then all of them."""
+"""Several devices: they exchange gradients, statistics and metrics, and vectors only in a step with a dead code."""
 
 import re
 
@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import small_autoencoder
+from conftest import small_autoencoder, small_classifier, small_prior
 from helpers import session_of
 from quantizing import built, update
 
+from configs import code_classifier
 from vqjax.ops import axes
 from vqjax.runs.devices import PARALLEL
+from vqjax.runs.state import num_bytes
 
 FIELDS = {"num_codes": 4, "decay": 0.0, "dead_code_threshold": 0.5, "kmeans": False}
 CODEBOOK = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], np.float32)
@@ -139,3 +141,58 @@ def test_a_step_without_dead_codes_gathers_nothing(name, parallel):
     assert [
         line for line in everywhere if " all-reduce" in line
     ]  # of the gradients: the search does find what there is
+
+
+def compiled_step(config, parallel):
+    """The session of a run, and the text of its compiled step on 8 devices."""
+    session, layout = session_of(config), PARALLEL[parallel]()
+    batch = layout.shard({**session.splits["train"][:16].arrays, "example": np.arange(16, dtype=np.int32)})
+    if session.prepare:
+        prepare = layout.compile(session.prepare, sharded=True)
+        batch = prepare((layout.replicate(np.zeros((), np.int32)), layout.replicate(dict(session.task.frozen))), batch)
+    return session, layout.compile(session.step).lower(layout.shapes(session.abstract_state), batch).compile().as_text()
+
+
+def small_code_classifier(stage1):
+    config = code_classifier.get_config("digits")
+    config.update({"stage1": str(stage1), "steps": 6, "batch_size": 16})
+    config.optimizer.warmup = 2
+    config.model.conv.update({"width": 4, "layers": 2})
+    return config
+
+
+TASKS = {  # collectives of a step, by the jax that they were counted with (0.10), and the collections that it averages
+    "autoencoder": (lambda stage1: small_autoencoder(), 1, ("codebook",)),
+    "classifier": (lambda stage1: small_classifier(), 7, ("codebook", "batch_stats")),  # 2 per batch norm, and 1
+    "prior": (small_prior, 1, ()),
+    "code_classifier": (small_code_classifier, 6, ("batch_stats",)),
+}
+COLLECTIVE = re.compile(r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(")
+ELEMENT = re.compile(r"[a-z]+(\d+)\[([\d,]*)\]")  # such as f32[16,8]
+
+
+def bytes_of(shapes):
+    """Bytes of a result as a program's text has it, a tuple or one array."""
+    return sum(
+        int(bits) // 8 * int(np.prod([*map(int, filter(None, dims.split(",")))]))
+        for bits, dims in ELEMENT.findall(shapes)
+    )
+
+
+@pytest.mark.parametrize("parallel", PARALLEL)
+@pytest.mark.parametrize("name", TASKS)
+def test_a_step_sends_gradients_statistics_and_metrics_and_nothing_else(name, parallel, trained_stage1):
+    """Number and bytes of what the compiled step of a task sends on 8 devices, but for the branch of a dead code.
+
+    Batch norm sends its two moments in each layer, forwards and backwards, which are small; all the rest is one sum.
+    """
+    make, number, averaged = TASKS[name]
+    session, program = compiled_step(make(trained_stage1), parallel)
+    found = [COLLECTIVE.search(line) for line in always_run(program)]
+    found = [match for match in found if match]
+    assert {match[2] for match in found} == {"all-reduce"} and len(found) <= number
+    state = session.abstract_state
+    needed = num_bytes(state.params) + sum(num_bytes(state.extra[part]) for part in averaged)
+    norms = 2 * num_bytes(state.extra.get("batch_stats", ()))
+    sent = sum(bytes_of(match[1]) for match in found)
+    assert needed - 200 < sent <= needed + norms + 200, (needed, sent)  # 200 bytes: metrics, and means that are one

@@ -30,6 +30,12 @@ PATHS = {
     },
     "ablate": {"--workdir": ["--config", "ablation/digits"]},
     "inspect": {"--config.data.path": ["--config", "folder"], "--workdir": ["--config", "digits"]},
+    "plan": {
+        "--config": ["--device", "a100"],
+        "--config.data.path": ["--config", "folder", "--device", "a100"],
+        "--config.stage1": ["--config", "digits_prior", "--device", "a100"],
+        "--stage1_config": ["--config", "digits_prior", "--device", "a100"],
+    },
     "evaluate": {"--workdir": [], "--data_dir": ["--workdir", "RUN"], "--data_path": ["--workdir", "RUN"]},
     "sample": {"--workdir": []},
     "explore": {"--workdir": [], "--out": ["--workdir", "RUN"], "--data_dir": ["--workdir", "RUN", "--out", "x.html"]},

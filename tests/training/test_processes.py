@@ -62,6 +62,17 @@ def test_two_processes_train_as_one(tmp_path, parallel):
     assert_close(saved(tmp_path / "two"), saved(tmp_path / "one"), 1e-4)
 
 
+@pytest.mark.more
+def test_two_processes_restart_the_same_codes(tmp_path):
+    """With the limit at the mean use of a code some are dead in every step, seen over both processes together."""
+    dead = [*SHORT, "--config.model.ema.decay=0", "--config.model.ema.dead_code_threshold=1"]
+    two = Together(tmp_path / "two", *dead)
+    assert two.wait() == [0, 0], two.said(0) + two.said(1)
+    one = ["train.py", "--config", "configs/digits.py", "--workdir", tmp_path / "one", *dead]
+    assert command(*one, env=on(8)).returncode == 0
+    assert_close(saved(tmp_path / "two"), saved(tmp_path / "one"), 1e-4)
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_in_another_number_of_processes(tmp_path):
     """From two to one, and from one to two."""

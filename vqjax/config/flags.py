@@ -31,14 +31,18 @@ class ConfigParser(Parser):
     The arguments that it parses have `config`, its fields set by the flags, `workdir`, a Path, and `typed`, the words.
     """
 
-    def __init__(self, command: str, description: str, example: str, rows: bool = False):
-        """Create the parser of a command by its name, with an example for --help: its arguments."""
+    def __init__(self, command: str, description: str, example: str, rows: bool = False, workdir: bool = True):
+        """Create the parser of a command by its name, with an example for --help: its arguments.
+
+        Without a `workdir` it has no flag of that name.
+        """
         super().__init__(command, example, description=description)
         self._rows = rows
         names = self.add_argument("--config", metavar="FILE[:ARG]", help="a file, or the name of a config of vqjax")
         names.completer = lambda **_: loading.config_names()  # type: ignore[attr-defined]  # for argcomplete
         self.add_argument("--config.NAME", metavar="VALUE", help="sets a field; --config FILE --help lists the fields")
-        self.add_argument("--workdir", metavar="DIR", help="default: runs/<the config's name and argument>")
+        if workdir:
+            self.add_argument("--workdir", metavar="DIR", help="default: runs/<the config's name and argument>")
 
     def add_options(self, options: Mapping[str, tuple[int | bool | str, str]]) -> None:
         """Add flags {name: (default, help)}: of the default's type, switches where it is False."""
@@ -64,7 +68,7 @@ class ConfigParser(Parser):
             fields = format_config(given.config.to_dict(), every=True)
             print(f"The fields of {name}, each set with --config.<name>=<value>:\n\n{fields}")
             raise SystemExit(0)
-        workdir = given.workdir
+        workdir = getattr(given, "workdir", None)
         given.workdir = absolute_path(workdir, "--workdir") if workdir else default_workdir(file, argument)
         return given
 

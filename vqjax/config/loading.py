@@ -27,14 +27,16 @@ def config_names() -> list[str]:
     return sorted((path.as_posix() for path in files), key=lambda name: (name.count("/"), name))
 
 
-def find_config(text: str) -> tuple[Path, str]:
+def find_config(text: str, flag: str = "--config") -> tuple[Path, str]:
     """The file and the argument ("" for none) of `path[:argument]`, or of `name[:argument]` that comes with vqjax.
+
+    `flag` is what messages call it.
 
     Raises InputError, which names the nearest file, if there is none.
     """
-    expand_path(text, "--config")  # an address has a colon too
+    expand_path(text, flag)  # an address has a colon too
     name, _, argument = text.partition(":")
-    path = expand_path(name, "--config")
+    path = expand_path(name, flag)
     if path.is_file():
         return path, argument
     if name in config_names():
@@ -43,7 +45,7 @@ def find_config(text: str) -> tuple[Path, str]:
     by_stem = {each.rpartition("/")[2]: each for each in reversed(config_names())}  # of two, the one that lies higher
     hint = did_you_mean(str(path), beside) if path.suffix else ""
     hint = hint or did_you_mean(path.stem, by_stem, by_stem.__getitem__)
-    raise InputError(f"--config={text}: there is no file {name}.{hint}\nThe configs of vqjax, by name: {listing()}")
+    raise InputError(f"{flag}={text}: there is no file {name}.{hint}\nThe configs of vqjax, by name: {listing()}")
 
 
 def listing() -> str:

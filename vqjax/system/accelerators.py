@@ -7,8 +7,8 @@ class Accelerator(NamedTuple):
     """One device.
 
     Attributes:
-      flops: peak operations a second of products, by the dtype of the computation; float32 on the units for products
-        (TF32 on a GPU), as JAX computes by default.
+      flops: peak operations a second of products, by the dtype of the computation; float32 as JAX computes it by
+        default: in TF32 on a GPU that has it, in one pass of bfloat16 on a TPU.
       memory: GiB.
       bandwidth: GB/s of that memory.
       link: GB/s to the other devices of its host, in each direction.
@@ -35,9 +35,11 @@ ACCELERATORS = {
     "a100-80gb": Accelerator(_peak(312, 156), 80, 2_039, 300, 25, 8),
     "h100": Accelerator(_peak(989, 494), 80, 3_350, 450, 50, 8),
     "h200": Accelerator(_peak(989, 494), 141, 4_800, 450, 50, 8),
+    "b200": Accelerator(_peak(2_250, 1_100), 180, 8_000, 900, 50, 8),
     "l4": Accelerator(_peak(121, 60), 24, 300, 32, 12.5, 8),
     "rtx4090": Accelerator(_peak(165, 82.6), 24, 1_008, 32, 1.25, 4),
-    "tpu-v4": Accelerator(_peak(275, 137), 32, 1_200, 150, 150, 4),
-    "tpu-v5e": Accelerator(_peak(197, 98), 16, 819, 100, 100, 4),
-    "tpu-v5p": Accelerator(_peak(459, 229), 95, 2_765, 300, 300, 4),
+    "tpu-v4": Accelerator(_peak(275, 275), 32, 1_200, 150, 150, 4),
+    "tpu-v5e": Accelerator(_peak(197, 197), 16, 819, 100, 100, 4),
+    "tpu-v5p": Accelerator(_peak(459, 459), 95, 2_765, 300, 300, 4),
+    "tpu-v6e": Accelerator(_peak(918, 918), 32, 1_640, 224, 224, 4),
 }

@@ -107,7 +107,7 @@ class PriorTask(Task):
     ) -> tuple[jax.Array, dict[str, Any]]:
         """Return the logits (B, L, K) of a batch, in evaluation by the averaged weights.
 
-        In training also the collections other than params, which `after_update` moves.
+        The collections other than params are those of before: `after_update` moves them.
         """
         if not train:
             logits: Any = self.module.apply(self.weights(variables), self.codes(batch), batch["label"])
@@ -115,7 +115,7 @@ class PriorTask(Task):
         assert keys is not None
         order = self.module.training_order(keys, progress)
         logits = self.module.apply({"params": variables["params"]}, self.codes(batch), batch["label"], keys, order)
-        return logits, {name: value for name, value in variables.items() if name != "params"}
+        return logits, {}
 
     def after_update(self, variables: dict[str, Any], vectors: Any, gather: Callable, step: Any, key: jax.Array) -> Any:
         """Return the variables with the average of the weights moved towards them.

@@ -42,12 +42,14 @@ class Cost:
       flops: of its products and convolutions, a multiplication and an addition each.
       traffic: bytes read and written, (least, most): with all fusible operations fused, and with none.
       live: bytes of intermediate results at the worst moment, (least, most), likewise.
+      operations: number of those that are not fused: a GPU starts a kernel for each.
       collectives: in order.
     """
 
     flops: float
     traffic: tuple[float, float]
     live: tuple[float, float]
+    operations: float
     collectives: tuple[Collective, ...]
 
     def communication(self, conditional: bool = False) -> float:
@@ -56,20 +58,21 @@ class Cost:
 
 
 def count(closed: core.ClosedJaxpr) -> Cost:
-    """Count the cost of a program; of one under `shard_map` that of a device."""
+    """Count the cost of a program whose arguments are donated; of one under `shard_map` that of a device."""
     jaxpr = closed.jaxpr
     while len(jaxpr.eqns) == 1 and (inner := _called(jaxpr.eqns[0])):
         jaxpr = inner
     totals = _Totals()
     totals.add(jaxpr, 1.0, False)
-    return Cost(totals.flops, (totals.read[0], totals.read[1]), _live(jaxpr), tuple(totals.collectives))
+    traffic = totals.read[0], totals.read[1]
+    return Cost(totals.flops, traffic, _live(jaxpr, donated=True), totals.operations, tuple(totals.collectives))
 
 
 class _Totals:
     """Sums over the equations of a program and of those that it calls."""
 
     def __init__(self) -> None:
-        self.flops, self.read = 0.0, [0.0, 0.0]
+        self.flops, self.read, self.operations = 0.0, [0.0, 0.0], 0.0
         self.collectives: list[Collective] = []
 
     def add(self, jaxpr: core.Jaxpr, times: float, conditional: bool) -> None:
@@ -84,6 +87,7 @@ class _Totals:
             size = sum(map(_bytes, equation.invars)) + sum(map(_bytes, equation.outvars))
             self.read[1] += times * size
             if name not in _FUSED:
+                self.operations += times
                 self.read[0] += times * size
             elif any(var in kept for var in equation.outvars):
                 self.read[0] += times * sum(map(_bytes, equation.outvars))
@@ -100,6 +104,7 @@ class _Totals:
                 branches.append(part)
             dearest = max(branches, key=lambda part: (part.flops, part.read[1]))
             self.flops += dearest.flops
+            self.operations += dearest.operations
             self.read = [before + more for before, more in zip(self.read, dearest.read)]
             self.collectives += [each for part in branches for each in part.collectives]
             return
@@ -164,26 +169,34 @@ def _materialized(jaxpr: core.Jaxpr) -> set[Any]:
     return operands | {var for var in jaxpr.outvars if not isinstance(var, core.Literal)}
 
 
-def _live(jaxpr: core.Jaxpr) -> tuple[float, float]:
-    """Bytes of intermediate results at the worst moment, with fusion and without."""
+def _live(jaxpr: core.Jaxpr, donated: bool = False) -> tuple[float, float]:
+    """Bytes of intermediate results at the worst moment, with fusion and without.
+
+    The results of a program whose arguments are `donated` lie where these were, and are not counted.
+    """
     last: dict[Any, int] = {}
     for number, equation in enumerate(jaxpr.eqns):
         last |= {var: number for var in equation.invars if not isinstance(var, core.Literal)}
     last |= {var: len(jaxpr.eqns) for var in jaxpr.outvars if not isinstance(var, core.Literal)}
     kept, own = _materialized(jaxpr), {*jaxpr.invars, *jaxpr.constvars}
+    results = {var for var in jaxpr.outvars if not isinstance(var, core.Literal)}
+    if donated:
+        own |= results
     ends: Mapping[int, list[Any]] = collections.defaultdict(list)
     for var, number in last.items():
         if var not in own:
             ends[number].append(var)
     now, peak, written = [0.0, 0.0], [0.0, 0.0], set[Any]()
     for number, equation in enumerate(jaxpr.eqns):
+        inside = [_live(inner) for inner in _inner(equation)] or [(0.0, 0.0)]
+        peak = [max(peak[i], now[i] + max(part[i] for part in inside)) for i in (0, 1)]
         fused = equation.primitive.name in _FUSED
         written |= {var for var in equation.outvars if not fused or var in kept}
         for var in equation.outvars:
-            now[1] += _bytes(var)
-            now[0] += _bytes(var) if var in written else 0.0
-        inside = [_live(inner) for inner in _inner(equation)] or [(0.0, 0.0)]
-        peak = [max(peak[i], now[i] + max(part[i] for part in inside)) for i in (0, 1)]
+            if var in last and var not in own:
+                now[1] += _bytes(var)
+                now[0] += _bytes(var) if var in written else 0.0
+        peak = [max(before, after) for before, after in zip(peak, now)]
         for var in ends[number]:
             now[1] -= _bytes(var)
             now[0] -= _bytes(var) if var in written else 0.0

@@ -7,78 +7,47 @@ accelerator is needed. docs/scale.md says how well that has been found to hold.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AbstractMesh, PartitionSpec
-from ml_collections import ConfigDict
 
+from vqjax.config.check import chosen_sections
 from vqjax.config.schema import Settings
 from vqjax.ops import axes
 from vqjax.ops.platforms import trace_for_accelerator
 from vqjax.runs.state import initial_state, num_bytes
 from vqjax.system.accelerators import Accelerator
 from vqjax.system.errors import InputError
-from vqjax.tasks import TASKS, build_task, check_config
+from vqjax.tasks import build_task
 from vqjax.tasks.base import Task
-from vqjax.tasks.resolve import complete
-from vqjax.tasks.stage1 import Stage1
 from vqjax.training.cost import Cost, count
 from vqjax.training.optimizers import create_optimizer
+from vqjax.training.planned import PlannedRun
+from vqjax.training.rates import DECODED, Cluster, step_seconds
 from vqjax.training.steps import prepare_step, train_step
 
-UTILIZATION = 0.12, 0.47  # of the peak rate of products: the band of published trainings of this kind (docs/scale.md)
-_BANDWIDTH = 0.8  # share of the memory's bandwidth that is reached
-_LINK = 0.7  # share of a link's rate that collectives reach
-_DECODED = 1e8  # pixels of JPEG that a core decodes and scales in a second
 _GIB = 2**30
-
-
-class ImageFacts(NamedTuple):
-    """A data set that is not here.
-
-    Attributes:
-      shape: (H, W, C) of an image.
-      number: images of train.
-      num_classes: 0 without labels.
-    """
-
-    shape: tuple[int, ...]
-    number: int
-    num_classes: int
-
-
-class Cluster(NamedTuple):
-    """Where a run would be.
-
-    Attributes:
-      devices: of all hosts.
-      hosts: that they are spread over.
-      accelerator: what each is.
-    """
-
-    devices: int
-    hosts: int
-    accelerator: Accelerator
+_SPARE = 1.5  # times the activations without fusion, which XLA's own programs take at most (docs/scale.md)
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What a run would cost.
+    """Cost of a run.
 
     Attributes:
-      parameters: that a gradient trains.
+      parameters: number of those that a gradient trains.
       flops_per_image: of products in a training step.
       bytes_per_image: of memory traffic in a training step, (least, most).
-      memory_per_device: bytes: `state`, `gradients`, `activations` (least, most), `activations_with_remat` or None, and
-        the `device`'s own.
-      communication: bytes that a device sends in a step, `always` and `with_dead_codes` more.
-      input: `bytes_per_second` to each host at the highest rate, and `cores` of a host to decode the images.
+      memory_per_device: bytes: `state`, `gradients`, the `frozen` stage 1, `activations` (least, most), the same
+        `with_remat` and `without_remat`, None where the model has no choice, and the `device`'s own.
+      communication: bytes that a device sends in a step, `always`, and `with_dead_codes` so many more.
+      input: `bytes_per_second` to each host at the highest rate, and `cores` of a host that decode as fast.
       steps_per_second: (least, most).
-      hours: (least, most), for all the steps of the config.
+      hours: (least, most), for all steps of the config.
       checkpoint_bytes, code_bytes: of a checkpoint, and of the codes of train; None without codes.
-      limit: what bounds the rate: "compute", "memory traffic" or "communication"; "memory" if the run does not fit.
+      limit: name of what bounds the rate; "memory" if the run does not fit.
     """
 
     parameters: int
@@ -93,173 +62,174 @@ class Estimate:
     code_bytes: int | None
     limit: str
 
+    @property
+    def fits(self) -> tuple[bool, bool]:
+        """Whether the run fits a device's memory in the best case, and in the worst."""
+        memory = self.memory_per_device
+        fixed = memory["state"] + memory["gradients"] + memory["frozen"]
+        least, most = memory["activations"]
+        return fixed + least <= memory["device"], fixed + _SPARE * most <= memory["device"]
 
-def estimate(
-    config: ConfigDict, cluster: Cluster, images: ImageFacts | None = None, stage1: ConfigDict | None = None
-) -> Estimate:
-    """Estimate what a run would cost.
+
+def estimate(run: PlannedRun, cluster: Cluster) -> Estimate:
+    """Estimate the cost of a run.
 
     Args:
-      config: of the run.
+      run: planned.
       cluster: where it would be.
-      images: the data set, if it is not here.
-      stage1: config of the stage 1 of a second stage, if that is not trained yet.
 
     Raises:
-      InputError: the config is wrong, or the devices do not divide the batch.
+      InputError: the devices do not divide the batch, or the hosts the devices.
     """
-    if cluster.devices % cluster.hosts:
-        raise InputError(f"--hosts={cluster.hosts}: expected a divisor of the {cluster.devices} devices")
-    task, num_images = _task(config, images, stage1)
-    settings = task.settings
-    if settings.batch_size % cluster.devices:
-        raise InputError(
-            f"config.batch_size={settings.batch_size}: expected a multiple of the {cluster.devices} devices"
-        )
+    task, settings = run.task, run.task.settings
+    _check_division(settings.batch_size, cluster)
     state, cost = traced_cost(task, cluster.devices)
-    remat = _with_remat(settings)
-    saving = traced_cost(build_task(remat, task.facts, task.stage1), cluster.devices)[1] if remat else None
+    decoding = _decoding(run, settings.batch_size / cluster.hosts)
     dtype = str(settings.model.values["dtype"])
-    seconds, limit = _seconds(cost, cluster, dtype)
-    memory = _memory(state, cost, saving, cluster.accelerator)
-    size = settings.batch_size // cluster.devices
-    rates = 1 / seconds[1], 1 / seconds[0]
+    seconds, limit = step_seconds(cost, cluster, dtype, decoding / cluster.cores)
+    size, rates = settings.batch_size // cluster.devices, (1 / seconds[1], 1 / seconds[0])
     codes = getattr(task, "layout", None) or (task.stage1 and task.stage1.layout)
-    pixels = math.prod(task.image_shape)
-    return Estimate(
+    always = cluster.sent(cost.communication())
+    found = Estimate(
         parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params)),
         flops_per_image=cost.flops / size,
         bytes_per_image=(cost.traffic[0] / size, cost.traffic[1] / size),
-        memory_per_device=memory,
-        communication=_communication(cost, cluster),
-        input=_input(task, rates[1] * settings.batch_size / cluster.hosts, pixels),
+        memory_per_device=_memory(task, state, cost, cluster),
+        communication={"always": always, "with_dead_codes": cluster.sent(cost.communication(True)) - always},
+        input={
+            "bytes_per_second": rates[1] * _bytes_read(run) * settings.batch_size / cluster.hosts,
+            "cores": rates[1] * decoding,
+        },
         steps_per_second=rates,
         hours=(settings.steps / rates[1] / 3600, settings.steps / rates[0] / 3600),
         checkpoint_bytes=num_bytes(state),
-        code_bytes=codes and num_images * sum(level.length * level.dtype.itemsize for level in codes.levels),
-        limit=limit if _fits(memory) else "memory",
+        code_bytes=codes and run.images.number * _code_bytes(codes),
+        limit=limit,
     )
+    return found if found.fits[0] else dataclasses.replace(found, limit="memory")
 
 
-def _fits(memory: Mapping[str, Any]) -> bool:
-    """Whether a device's memory may be enough."""
-    activations = memory["activations_with_remat"] or memory["activations"]
-    return bool(memory["state"] + memory["gradients"] + activations[0] <= memory["device"])
-
-
-def _task(config: ConfigDict, images: ImageFacts | None, stage1: ConfigDict | None) -> tuple[Task, int]:
-    """The task of a run whose data set need not be here, and the number of images of train."""
-    settings, frozen = check_config(config), None
-    if TASKS[settings.task].second_stage and stage1:
-        first = check_config(stage1)
-        frozen = Stage1.planned(first, "stage1", _facts(first, images))
-    if facts := _facts(settings, images):
-        if TASKS[settings.task].second_stage:
-            frozen = frozen or Stage1(settings.stage1)
-        return build_task(settings, facts, frozen), facts["number"]
-    completed = complete(config, stage1=frozen)
-    task = completed.build()
-    task.facts = {"variance": 1.0, **task.facts}
-    return task, completed.dataset.sizes["train"]
-
-
-def _facts(settings: Settings, images: ImageFacts | None) -> dict[str, Any] | None:
-    """Facts of a data set that is not here."""
-    if images is None:
-        return None
-    names = tuple(map(str, range(images.num_classes)))
-    return {
-        "dataset": settings.data.name,
-        "image_shape": images.shape,
-        "class_names": names,
-        "variance": 1.0,
-        "number": images.number,
-    }
+def _check_division(batch_size: int, cluster: Cluster) -> None:
+    """Raise InputError, with the line of `train`, if the devices do not divide the batch, or the hosts the devices."""
+    if cluster.devices % cluster.hosts:
+        raise InputError(f"--hosts={cluster.hosts}: expected a divisor of the {cluster.devices} devices")
+    if batch_size % cluster.devices:
+        raise InputError(f"config.batch_size={batch_size}: expected a multiple of the {cluster.devices} devices")
 
 
 def traced_cost(task: Task, devices: int) -> tuple[Any, Cost]:
-    """Abstract state of a run, and the cost of a step of one of its devices."""
+    """Trace the step of one of the devices of a run, with what prepares its batch.
+
+    Returns:
+      The abstract state of the run, and the step's cost.
+    """
     settings = task.settings
     optimizer, schedule = create_optimizer(settings.optimizer, settings.steps)
     key = jax.random.key(0)
     state = jax.eval_shape(lambda: initial_state(task.init(key), optimizer))
     size = settings.batch_size // devices
     microbatches = -(-size // settings.microbatch) if settings.microbatch else 1
-    step = train_step(task, optimizer, schedule, key, key, microbatches=microbatches, guarded=False)
-    batch = _batch_shapes(task, settings.batch_size, state, key)
+    step = train_step(task, optimizer, schedule, key, key, microbatches=microbatches)
+    prepare = prepare_step(task, key) if "train" in task.prepares else lambda fixed, batch: batch
+
+    def prepared_step(state: Any, frozen: Any, batch: Any) -> Any:
+        return step(state, prepare((state.step, frozen), batch))
+
     mesh, spec = AbstractMesh((devices,), (axes.BATCH,)), PartitionSpec
     program = jax.shard_map(
-        trace_for_accelerator(step),
+        trace_for_accelerator(prepared_step),
         mesh=mesh,
-        in_specs=(spec(), spec(axes.BATCH)),
+        in_specs=(spec(), spec(), spec(axes.BATCH)),
         out_specs=(spec(), spec()),
         check_vma=False,
     )
-    return state, count(jax.make_jaxpr(program)(state, batch))
+    batch = _batch_shapes(task, settings.batch_size)
+    return state, count(jax.make_jaxpr(program)(state, _frozen_shapes(task), batch))
 
 
-def _batch_shapes(task: Task, size: int, state: Any, key: jax.Array) -> Any:
-    """Shapes of a prepared global batch."""
+def _frozen_shapes(task: Task) -> Any:
+    """Shapes of the variables of stage 1 that the devices hold to prepare batches."""
+    return task.stage1.task.abstract_variables if task.stage1 and "train" in task.prepares else {}
+
+
+def _batch_shapes(task: Task, size: int) -> dict[str, Any]:
+    """Shapes of a global batch before it is prepared."""
     struct = jax.ShapeDtypeStruct
     arrays = {"label": struct((size,), np.int32), "example": struct((size,), np.int32)}
-    arrays["image"] = struct((size, *task.image_shape), np.uint8)
-    if not task.stage1:
-        return arrays
-    frozen = task.stage1.task.abstract_variables
-    if "evaluation" in task.prepares:
-        prepared: Any = jax.eval_shape(prepare_step(task, key), (state.step, frozen), arrays)
-        return prepared
+    if _reads_images(task):
+        return {**arrays, "image": struct((size, *task.image_shape), np.uint8)}
     levels = task.stage1.layout.names.items()
-    del arrays["image"]
     return arrays | {name: struct((size, *level.shape), level.dtype) for name, level in levels}
 
 
-def _with_remat(settings: Settings) -> Settings | None:
-    """Settings with `remat` in every network of the model that has it; None if none has."""
-    model = settings.model
-    parts = {name: part for name, part in model.values.items() if isinstance(part, dict) and "remat" in part}
-    if not parts or all(part["remat"] for part in parts.values()):
-        return None
-    values = {**model.values, **{name: {**part, "remat": True} for name, part in parts.items()}}
-    return dataclasses.replace(settings, model=model._replace(values=values))
+def _reads_images(task: Task) -> bool:
+    """Whether batches of training are images; those of a second stage may be the codes that were made once."""
+    of_codes = task.stage1 and task.settings.model.values.get("inputs", "codes") == "codes"
+    return not of_codes or any(task.augmentation.values())
 
 
-def _seconds(cost: Cost, cluster: Cluster, dtype: str) -> tuple[tuple[float, float], str]:
-    """Seconds of a step, (least, most), and what bounds it."""
-    device = cluster.accelerator
-    compute = [cost.flops / (device.flops[dtype] * share) for share in UTILIZATION[::-1]]
-    traffic = [size / (device.bandwidth * 1e9 * _BANDWIDTH) for size in cost.traffic]
-    sending = _communication(cost, cluster)["seconds"]
-    least = max(compute[0], traffic[0], sending)
-    most = max(compute[1], traffic[0]) + sending
-    parts = {"compute": compute[0], "memory traffic": traffic[0], "communication": sending}
-    return (least, max(most, least)), max(parts, key=lambda name: parts[name])
+def _memory(task: Task, state: Any, cost: Cost, cluster: Cluster) -> dict[str, Any]:
+    """Bytes of a device's memory by their use."""
+    gradients, own = num_bytes(state.params), _remat(task.settings)
 
+    def activations(cost: Cost) -> list[float]:
+        return [max(0.0, size - gradients) for size in cost.live]
 
-def _communication(cost: Cost, cluster: Cluster) -> dict[str, float]:
-    """Bytes that a device sends in a step, and the seconds they take."""
-    share = (cluster.devices - 1) / cluster.devices
-    always = cost.communication() * share
-    rate = cluster.accelerator.network if cluster.hosts > 1 else cluster.accelerator.link
-    seconds = always / (rate * 1e9 * _LINK)
-    return {"always": always, "with_dead_codes": cost.communication(True) * share - always, "seconds": seconds}
-
-
-def _memory(state: Any, cost: Cost, saving: Cost | None, device: Accelerator) -> dict[str, Any]:
-    """Bytes of a device's memory by use."""
+    with_remat, without = (
+        None if own is None else activations(cost if own == {remat} else _cost_with_remat(task, cluster.devices, remat))
+        for remat in (True, False)
+    )
     return {
         "state": num_bytes(state),
-        "gradients": num_bytes(state.params),
-        "activations": cost.live,
-        "activations_with_remat": saving and saving.live,
-        "device": device.memory * _GIB,
+        "gradients": gradients,
+        "frozen": num_bytes(_frozen_shapes(task)),
+        "activations": activations(cost),
+        "with_remat": with_remat,
+        "without_remat": without,
+        "device": cluster.accelerator.memory * _GIB,
     }
 
 
-def _input(task: Task, images_per_second: float, numbers: int) -> dict[str, float]:
-    """What a host reads, at the highest rate; the cores are those that decode images as large as those of training."""
-    if task.stage1 and "evaluation" not in task.prepares:
-        length = sum(level.length * level.dtype.itemsize for level in task.stage1.layout.levels)
-        return {"bytes_per_second": images_per_second * length, "cores": 0.0}
-    pixels = numbers / task.image_shape[-1]
-    return {"bytes_per_second": images_per_second * numbers, "cores": images_per_second * pixels / _DECODED}
+def _remat(settings: Settings) -> set[bool] | None:
+    """Values of `remat` in the networks that the model uses; None if none has it."""
+    model = settings.model.values
+    found = {model[name]["remat"] for name in chosen_sections(model) if "remat" in model[name]}
+    return found or None
+
+
+def _cost_with_remat(task: Task, devices: int, remat: bool) -> Cost:
+    """Cost of the step with `remat` in every network that has it, or in none."""
+    model = task.settings.model
+    parts = {name: part for name, part in model.values.items() if isinstance(part, dict) and "remat" in part}
+    values = {**model.values, **{name: {**part, "remat": remat} for name, part in parts.items()}}
+    settings = dataclasses.replace(task.settings, model=model._replace(values=values))
+    return traced_cost(build_task(settings, task.facts, task.stage1), devices)[1]
+
+
+def _bytes_read(run: PlannedRun) -> float:
+    """Bytes of an image, or of its codes, as a device gets it."""
+    if _reads_images(run.task):
+        return float(math.prod(run.images.shape))
+    return float(_code_bytes(run.task.stage1.layout))
+
+
+def _code_bytes(layout: Any) -> int:
+    """Bytes of the codes of an image."""
+    return sum(level.length * level.dtype.itemsize for level in layout.levels)
+
+
+def _decoding(run: PlannedRun, images: float) -> float:
+    """Seconds of a core to decode so many images; 0 where none is decoded while the run trains."""
+    if run.held or not _reads_images(run.task):
+        return 0.0
+    return images * (run.images.file_pixels or math.prod(run.images.shape[:-1])) / DECODED
+
+
+def default_cores(devices: int, hosts: int) -> int:
+    """Number of cores of a usual host: 12 for each of its devices."""
+    return 12 * max(1, devices // hosts)
+
+
+def default_hosts(devices: int, accelerator: Accelerator) -> int:
+    """Number of usual hosts for so many devices."""
+    return math.gcd(devices, -(-devices // accelerator.per_host)) if devices > accelerator.per_host else 1

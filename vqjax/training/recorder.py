@@ -20,6 +20,7 @@ from vqjax.system.terminal import Progress, format_metrics
 from vqjax.tasks.base import monitored_value
 from vqjax.training.clock import Clock
 from vqjax.training.evaluation import session_evaluator
+from vqjax.training.pace import Pace
 from vqjax.training.setup import Session
 from vqjax.training.startup import Startup
 
@@ -54,7 +55,7 @@ class Recorder:
         self._writer = Writer(workdir.path, first, settings.tracker, settings.plain)
         self.evaluator = session_evaluator(session, workdir.path, self._check_signal)
         self.split = "validation" if "validation" in session.splits else "test"
-        self._taken = 0
+        self._taken, self._pace = 0, Pace(settings.steps)
 
     def __enter__(self) -> "Recorder":
         self._writer.__enter__()
@@ -78,6 +79,8 @@ class Recorder:
         """Add the metrics of the steps up to `step`, on the devices; waits so that not too many are in flight."""
         self._metrics.add(metrics, step - self._step)
         self._taken, self._step = step - self._step, step
+        if estimate := self._pace.after(step, metrics):
+            self._progress.line(estimate)
 
     def log(self, step: int, state: TrainState) -> None:
         """Write a line of metrics. Raises Diverged if too many steps in a row were skipped."""
@@ -118,6 +121,7 @@ class Recorder:
             lines = read_lines(self._workdir.path / "metrics.jsonl")
             plots.save_curves(self._workdir.path / "curves.png", lines, session.task.curves)
         seconds = time.perf_counter() - started
+        self._pace.exclude(seconds)
         shown = format_metrics(metrics, session.task.headline)
         self._progress.line(f"step {step:,}, {name}: {shown} ({seconds:.1f} s)")
         return monitored_value(session.task, metrics) if name == "validation" else None

@@ -1,0 +1,79 @@
+"""Seconds of a step from what it costs: by hand, and against what others have published of their trainings."""
+
+from typing import NamedTuple
+
+import pytest
+
+from vqjax.system.accelerators import ACCELERATORS, Accelerator
+from vqjax.training.cost import Collective, Cost
+from vqjax.training.rates import BANDWIDTH, LAUNCH, LINK, UTILIZATION, Cluster, compute_seconds, step_seconds
+
+ROUND = Accelerator({"float32": 1e12}, 16, 1_000, 100, 10, 8)  # of round numbers
+
+
+def cost(**parts):
+    none = {"flops": 0.0, "traffic": (0.0, 0.0), "live": (0.0, 0.0), "operations": 0.0, "collectives": ()}
+    return Cost(**{**none, **parts})
+
+
+@pytest.mark.parametrize(
+    "parts, reading, seconds, limit",
+    [
+        ({"flops": 1e12}, 0, (1 / UTILIZATION[1], 1 / UTILIZATION[0]), "compute"),
+        ({"traffic": (1e12, 5e12)}, 0, (1 / BANDWIDTH, 1 / BANDWIDTH), "memory traffic"),
+        ({"operations": 1e6}, 0, (1e6 * LAUNCH[0], 1e6 * LAUNCH[1]), "number of operations"),
+        ({"flops": 1e9}, 3.0, (3.0, 3.0), "input"),
+        ({"flops": 1e12, "traffic": (1e12, 1e12)}, 0, (1 / UTILIZATION[1], 1 / UTILIZATION[0]), "compute"),
+    ],
+)
+def test_the_slowest_part_counts(parts, reading, seconds, limit):
+    found = step_seconds(cost(**parts), Cluster(1, 1, ROUND, 12), "float32", reading)
+    assert found == (pytest.approx(seconds), limit)
+
+
+def test_communication_is_hidden_at_best_and_comes_on_top_at_worst():
+    """A sum of 1 GB over 4 devices: each sends 2 x 3/4 of it. Between hosts all cards of a host share it."""
+    sums = cost(operations=1.0, collectives=(Collective("psum", 2e9, False), Collective("all_gather", 9e9, True)))
+    sent = 1.5e9 / (100e9 * LINK)
+    (least, most), limit = step_seconds(sums, Cluster(4, 1, ROUND, 12), "float32", 0.0)
+    assert (least, most, limit) == (pytest.approx(sent), pytest.approx(sent + LAUNCH[1]), "communication")
+    (least, _), _ = step_seconds(sums, Cluster(4, 2, ROUND, 12), "float32", 0.0)
+    assert least == pytest.approx(1.5e9 / (20e9 * LINK))
+    (least, _), _ = step_seconds(sums, Cluster(16, 1, ROUND, 12), "float32", 0.0)
+    assert least == pytest.approx(2e9 * 15 / 16 / (100e9 * LINK))
+
+
+class Published(NamedTuple):
+    """A training of others: parameters, tokens of an image, images a second of a device, as they say."""
+
+    parameters: float
+    tokens: int
+    device: str
+    rates: tuple[float, ...]
+    more: float = 1.0  # times the work of 6 FLOP per parameter and token
+
+
+PUBLISHED = {
+    "LlamaGen-B": Published(111e6, 256, "a100-80gb", (222, 556)),
+    "LlamaGen-L": Published(343e6, 256, "a100-80gb", (278,)),
+    "VAR-d16": Published(310e6, 680, "a100-80gb", (34, 74)),
+    "RAR-L": Published(461e6, 256, "a100", (93,)),
+    "MAR-L": Published(479e6, 256, "h100", (144,), 1.4),  # its diffusion head sees each token four times
+    "RandAR-L": Published(343e6, 512, "h100", (139,)),  # not used to choose the band
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_throughputs_are_in_the_range(name):
+    """By 6 FLOP per parameter and token, the words that they give themselves."""
+    training = PUBLISHED[name]
+    flops = 6 * training.more * training.parameters * training.tokens
+    least, most = compute_seconds(flops, ACCELERATORS[training.device], "bfloat16")
+    for rate in training.rates:
+        assert 0.97 / most <= rate <= 1.03 / least, (1 / most, rate, 1 / least)
+
+
+def test_tables_of_devices_are_plausible():
+    for name, device in ACCELERATORS.items():
+        assert device.flops["bfloat16"] >= device.flops["float32"] > 1e13, name
+        assert device.memory < device.bandwidth and device.network <= device.link < device.bandwidth, name
