@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from conftest import more_but
 from helpers import command
 from tiny import LAYOUTS
 
@@ -94,7 +95,7 @@ def test_samples_are_written_by_the_names_of_the_layout_and_decoded_again(layere
     np.testing.assert_array_equal(np.load(tmp_path / "o" / "images.npy"), drawn)
 
 
-@pytest.mark.parametrize("form", ["numpy", "parquet", "nanogpt"])
+@pytest.mark.parametrize("form", more_but("numpy", ["numpy", "parquet", "nanogpt"]))
 def test_exported_codes_come_back(layered, form, tmp_path, capsys):
     _, directory = layered
     tokenizer, split = vqjax.Tokenizer.load(directory / "tokenizer"), [] if form == "nanogpt" else ["--split", "test"]

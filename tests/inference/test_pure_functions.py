@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import CODED, small_autoencoder
+from conftest import CODED, more_but, small_autoencoder
 from helpers import task_of
 
 import vqjax
@@ -54,7 +54,7 @@ def model_of(quantizer, tmp_path):
     return vqjax.Tokenizer(tmp_path, task, jax.device_get(jax.jit(task.init)(jax.random.key(0))), 0)
 
 
-@pytest.mark.parametrize("quantizer", [*CODED, "none"])
+@pytest.mark.parametrize("quantizer", more_but("ema", [*CODED, "none"]))
 def test_vectors_are_decoded_to_the_reconstruction(quantizer, tmp_path, images):
     tokenizer = model_of(quantizer, tmp_path)
     encode, decode, variables = tokenizer.functions()

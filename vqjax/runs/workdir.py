@@ -8,6 +8,7 @@ pins/          see `vqjax.runs.checkpoints.pins`
 .lock          see `vqjax.system.lock`
 """
 
+import contextlib
 import importlib.metadata
 import shlex
 import subprocess
@@ -67,6 +68,15 @@ def git_commit() -> str:
         return "unknown"
 
 
+def _versions() -> dict[str, str]:
+    """Return the versions of vqjax and of the packages it stands on, less those that are not installed."""
+    versions = {"vqjax": __version__}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
 class Workdir:
     """The directory of a run. Nothing is written before `create`."""
 
@@ -120,12 +130,11 @@ class Workdir:
         Raises:
           WriteError: the path cannot be written to.
         """
-        versions = {"vqjax": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}
         with wrap_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "config.json", config)
         if not self.has_facts:
-            run = {"format": FORMAT, **facts, "hardware": hardware, "versions": versions, "git_commit": git_commit()}
+            run = {"format": FORMAT, **facts, "hardware": hardware, "versions": _versions(), "git_commit": git_commit()}
             run["command"] = shlex.join(["python", *sys.orig_argv[1:]])
             write_json(self.path / "run.json", run)
 
