@@ -35,7 +35,7 @@ class Runs:
 
 @pytest.fixture(scope="session")
 def runs(trained_stage1, tmp_path_factory):
-    """A tiny run of every kind: tokenizer, none (one without codes), classifier, prior, codes (a classifier of them)."""
+    """A tiny run of each kind: tokenizer, none (without codes), classifier, prior, codes (a classifier of them)."""
     root = tmp_path_factory.mktemp("runs")
     shutil.copytree(trained_stage1, root / "tokenizer")
     return Runs(root)

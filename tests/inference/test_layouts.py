@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import more_but
 from helpers import command
-from tiny import LAYOUTS
+from tiny import LAYOUTS, vectors_in
 
 import vqjax
 from vqjax.__main__ import main
@@ -53,13 +53,6 @@ def test_vectors_of_each_level_are_those_of_its_codes(layered, images):
         lambda book, codes, z_q: np.testing.assert_allclose(vectors_in(book, codes), z_q, atol=1e-5),
         *(tokenizer.codebook, tokenizer.encode(images), vectors.z_q),
     )
-
-
-def vectors_in(codebook, codes):
-    """The vectors (..., V) of codes; of several per position their sum."""
-    if codebook.ndim == 2:
-        return codebook[codes]
-    return sum(vectors[codes[..., level]] for level, vectors in enumerate(codebook))
 
 
 def test_samples_and_their_probabilities(layered):

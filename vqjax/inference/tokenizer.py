@@ -16,6 +16,7 @@ from vqjax.inference.inputs import as_codes, as_images, check_size, to_pixel_lev
 from vqjax.runs.workdir import Workdir
 from vqjax.system.arguments import argument_names
 from vqjax.system.errors import InputError
+from vqjax.system.switches import own_settings
 from vqjax.tasks.autoencoder import AutoencoderTask
 from vqjax.tasks.stage1 import Stage1
 
@@ -62,7 +63,8 @@ class Tokenizer(Model):
         With several levels a dict {level's name: vectors}. ValueError without codes.
         """
         self._required_layout()
-        return jax.tree.map(np.asarray, jax.jit(self._task.code_vectors)(self._variables))
+        with own_settings():
+            return jax.tree.map(np.asarray, jax.jit(self._task.code_vectors)(self._variables))
 
     def encode(self, images: Any) -> Codes:
         """Return the codes of images."""
