@@ -8,8 +8,8 @@ import pytest
 from conftest import CODED
 from helpers import split_of, task_of
 from PIL import Image
-from vqjax.inference.export_codes import export_codes
 
+import vqjax
 from vqjax.data.augmentation import augment
 from vqjax.networks.likelihoods import to_signed
 from vqjax.runs.workdir import Workdir
@@ -44,11 +44,11 @@ def test_a_clip_is_its_frames(clips_config, quantizer):
     assert codes.shape == (len(clips), 3, 4, 3) and found.vectors[0].shape == (len(clips), 3, 4, 3, 8)
     np.testing.assert_array_equal(codes.reshape(-1, 4, 3), codes_alone)
     np.testing.assert_allclose(found.output.reshape(images.shape), alone.output, atol=1e-5)
-    for of_clips, of_images in zip(
-        ({**task.loss(o, {"image": x})[1], **task.eval_metrics(o, {"image": x})} for o, x in [(found, clips)]),
-        ({**task.loss(o, {"image": x})[1], **task.eval_metrics(o, {"image": x})} for o, x in [(alone, images)]),
-    ):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), of_clips, of_images)
+    of_clips, of_images = (
+        {**task.loss(output, {"image": x})[1], **task.eval_metrics(variables, output, {"image": x})}
+        for output, x in [(found, clips), (alone, images)]
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), of_clips, of_images)
 
 
 def test_frames_of_a_clip_are_augmented_alike():
@@ -75,7 +75,7 @@ def test_a_run_on_a_film(clips_config, classifier_config, tmp_path):
     again = evaluate(Workdir(workdir))[1]
     assert again["mse"] == pytest.approx(figures["mse"], rel=1e-5)
 
-    out = export_codes(str(workdir), "train", str(tmp_path / "codes"))
+    out = vqjax.load(workdir).export_codes(tmp_path / "codes", "train")
     codes = np.load(out / "train_codes.npy")
     assert codes.shape == (18, 3, 4, 3) and codes.max() < 16
     assert json.loads((out / "meta.json").read_text())["grid"] == [3, 4, 3]

@@ -145,7 +145,7 @@ def as_codes(codes: Any, layout: CodeLayout, exact: bool = False) -> Codes:
       TypeError: they are no integers.
       InputError: they are of another shape, out of range, or there are none.
     """
-    if len(layout.levels) == 1:
+    if not layout.by_name:
         return _level_codes(codes, layout.levels[0], exact, "codes")
     names = [level.name for level in layout.levels]
     if not isinstance(codes, Mapping) or set(codes) != set(names):

@@ -129,7 +129,7 @@ class Prior(Distribution):
         path = completions.completion_path(out or self.path / "likelihood.png", "grid", self.path)
         originals = completions.read_originals(images, self._task, data_dir, data_path)
         nats = self._nats(self.tokenizer.encode(originals.images), classes, None)
-        completions.write_likelihood(path, originals, nats, self._task.layout)
+        completions.write_likelihood(path, originals, nats, self.scored)
         return completions.scores(originals, nats), path
 
     @argument_names()

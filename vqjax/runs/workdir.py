@@ -33,7 +33,8 @@ from vqjax.system.version import __version__
 FORMAT = 1  # of the workdir; a reader refuses a later one
 # Fields that may change when a run is resumed: how far, how often, on which devices, and where things lie.
 RESUMABLE = (
-    *("steps", "parallel", "microbatch", "log_every", "eval_every", "save_every", "tracker", "stage1", "init_from"),
+    *("steps", "parallel", "microbatch", "log_every", "eval_every", "save_every", "tracker"),
+    *("stage1", "top_prior", "init_from"),
     *(f"data.{name}" for name in ("data_dir", "path", "memory", "workers", "cache")),
 )
 _FACTS: dict[str, Any] = {  # what those that are there must be
