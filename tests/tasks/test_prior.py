@@ -43,7 +43,7 @@ def test_the_likelihood_by_hand(prior_config):
     """Two codes, probabilities 1/2 and 1/8: (ln 2 + ln 8) / 2 nats per code, over 8 x 8 pixels."""
     task = task_of(prior_config)
     length = task.layout.length
-    task.layout = single_level((1, 2), 16)
+    task.layout = task.modeled = single_level((1, 2), 16)
     logits = np.full((1, 2, 16), -np.inf, np.float32)
     logits[0, 0, [3, 4]] = 5.0
     logits[0, 1, :8] = -1.0

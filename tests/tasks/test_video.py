@@ -34,15 +34,16 @@ def test_a_clip_is_its_frames(clips_config, quantizer):
     """Codes, output and figures of clips are those of their frames as images."""
     clips_config.model.quantizer = quantizer
     task = task_of(clips_config)
-    assert task.input_shape == (3, 8, 6, 3) and task.layout.single.grid == (3, 4, 3)
+    (level,) = task.layout.levels
+    assert task.input_shape == (3, 8, 6, 3) and level.grid == (3, 4, 3)
     variables = task.init(jax.random.key(0))
     clips = split_of(clips_config, "test").arrays["image"]
     images = clips.reshape(-1, 8, 6, 3)
     task.facts = {**task.facts, "variance": 0.1}
     found, alone = (task.module.apply(variables, to_signed(x), False) for x in (clips, images))
     (codes,), (codes_alone,) = ([level.codes for level in coded.quantized] for coded in (found, alone))
-    assert codes.shape == (len(clips), 3, 4, 3) and found.vectors[0].shape == (len(clips), 3, 4, 3, 8)
-    np.testing.assert_array_equal(codes.reshape(-1, 4, 3), codes_alone)
+    assert codes.shape == (len(clips), *level.shape) and found.vectors[0].shape == (len(clips), 3, 4, 3, 8)
+    np.testing.assert_array_equal(codes.reshape(-1, *level.shape[1:]), codes_alone)
     np.testing.assert_allclose(found.output.reshape(images.shape), alone.output, atol=1e-5)
     of_clips, of_images = (
         {**task.loss(output, {"image": x})[1], **task.eval_metrics(variables, output, {"image": x})}

@@ -113,10 +113,9 @@ def _to_numpy(values: Any, name: str) -> np.ndarray:
 
 def _from_torch(tensor: Any) -> Any:
     """Return a tensor of PyTorch, on any device, with or without a gradient, as NumPy can take it."""
-    tensor = tensor.detach().cpu()
     if "bfloat16" in str(tensor.dtype):  # which NumPy lacks
-        return tensor.float().numpy().astype(jnp.bfloat16)
-    return tensor
+        return tensor.float().numpy(force=True).astype(jnp.bfloat16)
+    return tensor.numpy(force=True)
 
 
 def to_pixel_levels(images: jax.Array) -> jax.Array:

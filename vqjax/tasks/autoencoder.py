@@ -64,9 +64,9 @@ class AutoencoderTask(QuantizedTask):
         self.code_dim = fields.code_dim
         self.likelihood = build(LIKELIHOODS, settings.model, "likelihood")
         features = channels * self.likelihood.parameters
-        self._class_weight, head = fields.class_weight, None
-        if fields.class_weight:
-            head = build_head(settings, self.class_names, DTYPES[fields.dtype])
+        self._class_weight, classes = fields.class_weight, self.class_names if fields.class_weight else ("any",)
+        checked = build_head(settings, classes, DTYPES[fields.dtype])  # even if it is not used
+        head = checked if fields.class_weight else None
         given = {"code_dim": fields.code_dim, "features": features, "dtype": DTYPES[fields.dtype], "head": head}
         self.module = build(CODECS, settings.model, "codec", **given)
         for stride in self.module.strides:
