@@ -162,6 +162,20 @@ class CodeLayout(NamedTuple):
             return arrays["codes"]
         return {level.name: arrays[name] for name, level in self.names.items()}
 
+    def previews(self, codes: Codes) -> list[Codes]:
+        """Return codes cut to what is known first, from the least to all: fewer levels, fewer codes per position.
+
+        The numbers of codes per position are the powers of 2, and D. Traceable.
+        """
+        if not self.by_name:
+            return [codes if depth == self.levels[0].depth else codes[..., :depth] for depth in _depths(self.levels[0])]
+        found, known = [], dict[str, Any]()
+        for level in self.levels:
+            grid = codes[level.name]
+            found += [{**known, level.name: grid if d == level.depth else grid[..., :d]} for d in _depths(level)]
+            known[level.name] = grid
+        return found
+
     def to_json(self) -> list[dict[str, Any]]:
         """The levels as JSON has them."""
         return [{**level._asdict(), "grid": list(level.grid)} for level in self.levels]
@@ -177,6 +191,10 @@ class CodeLayout(NamedTuple):
         if len(shown) == 1:
             return shown[0]
         return ", ".join(f"{level.name} {text}" for level, text in zip(self.levels, shown))
+
+
+def _depths(level: Level) -> list[int]:
+    return [*(2**power for power in range((level.depth - 1).bit_length())), level.depth]
 
 
 def _level(name: str, grid: Any, num_codes: int, depth: int = 1) -> Level:

@@ -77,7 +77,7 @@ class AutoencoderTask(QuantizedTask):
                 )
         self.stride, self.layout = self.module.strides[-1], self.module.layout(self.image_shape)
         self.positions = tuple(math.prod(frames) * (height // s) * (width // s) for s in self.module.strides)
-        self._apply_eval = jax.jit(self.apply_eval)
+        self._apply_eval, self._previews = jax.jit(self.apply_eval), jax.jit(self.previews)
         suffixes = self.layout.suffixes if self.layout else [""]
         classified = ("accuracy",) * bool(head)
         used = [f"{name}{suffix}" for name in ("perplexity", "codes_used") for suffix in suffixes]
@@ -182,4 +182,13 @@ class AutoencoderTask(QuantizedTask):
         errors = jnp.mean((originals - reconstructed) ** 2, axis=(1, 2, 3)).tolist()
         captions = [f"{metrics.psnr(error):.1f} dB" for error in errors]
         title = "above: original, below: reconstruction, PSNR"
-        return {"reconstructions": Pictures(originals, captions, reconstructed, title)}
+        pictures = {"reconstructions": Pictures(originals, captions, reconstructed, title)}
+        if self.layout and (self.layout.by_name or self.layout.levels[0].depth > 1):
+            side_by_side = jnp.concatenate([originals, *self._previews(variables, batch["image"])], axis=-2)
+            pictures["previews"] = Pictures(side_by_side, title="original, then decoded from ever more of its codes")
+        return pictures
+
+    def previews(self, variables: Mapping, images: jax.Array) -> list[jax.Array]:
+        """Return the images (B, H, W, C) in [0, 1] of the first codes of images, see `CodeLayout.previews`."""
+        assert self.layout
+        return [self.decode(variables, codes) for codes in self.layout.previews(self.encode(variables, images))]
