@@ -1,5 +1,6 @@
 """Images from the first of their codes: fewer levels, fewer codes per position."""
 
+import jax
 import numpy as np
 import pytest
 from conftest import small_autoencoder
@@ -9,7 +10,9 @@ from tiny import short
 import vqjax
 from vqjax.__main__ import main
 from vqjax.codes import CodeLayout, Level, single_level
+from vqjax.inference.reconstruction import Reconstructor
 from vqjax.system.errors import InputError
+from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 
 
@@ -95,6 +98,20 @@ def test_a_run_shows_previews_side_by_side(tokenizers):
     for name, count in {"depth": 4, "levels": 3}.items():
         with Image.open(tokenizers[name].path / "previews.png") as picture:
             assert picture.width > 8 * count
+
+
+@pytest.mark.parametrize("name, bits", [("depth", 3 * np.log2(16)), ("levels", np.log2(8) / 4 + np.log2(12))])
+def test_images_of_any_size_are_reconstructed(tokenizers, tmp_path, name, bits):
+    """Tile by tile, as at once; with the bits of all codes."""
+    image = np.random.default_rng(1).integers(0, 256, (24, 40, 1), np.uint8)
+    stage1 = Stage1(tokenizers[name].path)
+    small, large = (Reconstructor(stage1, tile)(image) for tile in (8, 64))
+    np.testing.assert_array_equal(small.image, large.image)
+    jax.tree.map(np.testing.assert_array_equal, small.codes, large.codes)
+    np.testing.assert_allclose(small.bits_per_pixel, bits / 4)
+    Image.fromarray(image[:13, :21, 0]).save(tmp_path / "odd.png")
+    _, (row,) = tokenizers[name].reconstruct_files([tmp_path / "odd.png"], tmp_path / "out.png")
+    assert (row.width, row.height) == (21, 13) and (tmp_path / "out.png").exists()
 
 
 def test_previews_by_hand():
