@@ -30,6 +30,7 @@ PATHS = {
     },
     "ablate": {"--workdir": ["--config", "ablation/digits"]},
     "inspect": {"--config.data.path": ["--config", "folder"], "--workdir": ["--config", "digits"]},
+    "devices": {},  # it names no path
     "plan": {
         "--config": ["--device", "a100"],
         "--config.data.path": ["--config", "folder", "--device", "a100"],
