@@ -75,7 +75,7 @@ def peak(mode: Mode, size: int) -> float:
 
 
 def loss_on_cpu(row: rows.Row, batch_size: int, place: Path) -> float:
-    """That of the first step, in float32."""
+    """Loss of the first step, in float32."""
     with entered(MODES["float32"]):
         return rows.Stepper(rows.prepared(row, place, batch_size), jax.devices("cpu")[:1])(1)
 
@@ -115,7 +115,7 @@ def brief(error: Exception) -> str:
 
 
 def judged(found: Mapping[str, Any], mode: Mode, loss: float, flops_per_second: float) -> dict[str, Any]:
-    """What follows from a measurement, the CPU's loss and the peak."""
+    """Figures that follow from a measurement, the CPU's loss and the peak."""
     ms = found["ms"]
     return {
         "loss_on_cpu": loss,
@@ -128,7 +128,7 @@ def judged(found: Mapping[str, Any], mode: Mode, loss: float, flops_per_second: 
 
 
 def described() -> dict[str, Any]:
-    """What is measured on."""
+    """Device that is measured on."""
     names = ("jax", "jaxlib", "flax", "torch", "numpy")
     versions = {"python": platform.python_version(), "cuda of torch": torch.version.cuda}
     return {
@@ -152,7 +152,7 @@ def table(report: Mapping[str, Any]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    """Of a row of the table."""
+    """Figures of a row of the table."""
     vqjax, step, eager, compiled = (f"{row['ms'][way]:.3g}" if way in row["ms"] else "" for way in WAYS)
     ratios = [f"{row[ratio]:.2f}" if ratio in row else "" for ratio in ("times_eager", "times_compiled")]
     loss = f"{row['loss']:.6g}, {row['loss_on_cpu']:.6g}{'' if row['agrees'] else ' DIFFERS'}"

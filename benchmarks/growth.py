@@ -68,7 +68,7 @@ class Growth(NamedTuple):
 
     @property
     def exponents(self) -> tuple[float, float, float]:
-        """Those of time ~ work^b, memory ~ work^b and memory ~ size^b."""
+        """Exponents of time ~ work^b, memory ~ work^b and memory ~ size^b."""
         pairs = (self.work, self.seconds), (self.work, self.memory), (self.sizes, self.memory)
         return tuple(float(_fit(x, y)[0]) for x, y in pairs)
 

@@ -1,4 +1,4 @@
-"""What JPEG makes of the held-out quarters of scikit-learn's photographs, at the size nearest to a number of bits.
+"""JPEG on the held-out quarters of scikit-learn's photographs, at the size nearest to a number of bits.
 
 python benchmarks/jpeg.py --out quarters --bits 0.141
 

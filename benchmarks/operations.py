@@ -43,7 +43,7 @@ class Operation(NamedTuple):
 
 
 def operations(hlo: str) -> dict[str, Operation]:
-    """Those of a program, by name, from its text; a fusion is one."""
+    """Operations of a program, by name, from its text; a fusion is one."""
     shapes: dict[str, tuple[int, ...]] = {}
     inside: dict[str, Operation] = {}  # by the computation that a fusion calls
     found: dict[str, Operation] = {}

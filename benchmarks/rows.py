@@ -1,4 +1,4 @@
-"""What is measured against PyTorch: runs of vqjax, each with its twin there, on images of noise.
+"""Rows that are measured against PyTorch: runs of vqjax, each with its twin there, on images of noise.
 
 How long a step takes does not depend on what is in the images.
 """
@@ -209,7 +209,7 @@ class Stepper:
         return float(found["loss" if "loss" in found else "nats_per_code"])
 
     def flops(self) -> float:
-        """Of a step on one device, by XLA's analysis of what is not compiled yet: then cuDNN's share is counted too."""
+        """FLOPs of a step on one device, by XLA's analysis before compilation, which counts cuDNN's share too."""
         return float(self.step.lower(self.state, self._laid).cost_analysis()["flops"])
 
     def compiled(self) -> Any:
@@ -266,7 +266,7 @@ class Twin:
 
 
 def described() -> str:
-    """What is measured on."""
+    """Device that is measured on."""
     device = jax.devices()[0]
     return f"jax {jax.__version__}, torch {torch.__version__}, {jax.device_count()} x {device.device_kind}"
 
@@ -310,7 +310,7 @@ def loop_seconds(
 
 
 def seconds(run: Callable[[int], Any], steps: int) -> float:
-    """Of a step, in so many at once."""
+    """Time of a step, in so many at once."""
     started = time.perf_counter()
     run(steps)
     return (time.perf_counter() - started) / steps

@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
         dict(
             task="prior",  # what is trained
             stage1="",  # workdir of a trained autoencoder: it says what the data and the codes are
+            top_prior="",  # of a prior of one level: workdir of the prior of the levels before it
             init_from="",  # workdir of a run whose weights this one starts from
             seed=0,  # of the weights, the order and the noise
             steps=10_000,  # updates
@@ -41,6 +42,7 @@ def get_config() -> ConfigDict:
                 dtype="float32",  # of the network's computation; logits and loss are always float32
                 ema_decay=0.999,  # decay of the average of the weights that is evaluated and sampled from; 0: none
                 class_conditional=True,  # every layer sees the label
+                level="",  # of several levels of codes: the last one that the prior sees; "": all
                 prior="pixelcnn",  # or transformer
                 pixelcnn=dict(
                     width=64,  # channels of each stack

@@ -61,6 +61,11 @@ def slow_but(quick, names):
     return [name if name == quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
+def more_but(quick, names):
+    """Parameters, of which all but a quick one are behind the mark `more`."""
+    return [name if name == quick else pytest.param(name, marks=pytest.mark.more) for name in names]
+
+
 # Shapes and numbers of classes of the sets that are not here.
 KNOWN = {
     "mnist": ((28, 28, 1), 10),

@@ -32,6 +32,7 @@ from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderFields
 from vqjax.tasks.classifier import ClassifierFields
 from vqjax.tasks.code_classifier import CodeClassifierFields
+from vqjax.tasks.codecs.hierarchical import Hierarchical, LevelFields
 from vqjax.tasks.prior import PriorFields
 from vqjax.training import optimizers
 from vqjax.training.setup import plan, setup
@@ -39,7 +40,8 @@ from vqjax.training.setup import plan, setup
 CAP = 2**22  # bytes of a state at a field's upper edge; with all that a step needs far below 1 GiB
 DEEPEST = 8  # layers: each is traced on its own
 
-# task -> {(the choice, where its entries stand): its table}, {where the fields stand that are no entry's own: those}
+# task -> {(the choice, where its entries stand): its table}, {where the fields stand that are no entry's own: those},
+# and maybe {(the choice, the entry): the same of those within the entry}
 SECTIONS = {
     "autoencoder": (
         {
@@ -49,6 +51,11 @@ SECTIONS = {
             ("optimizer.name", "optimizer."): optimizers.OPTIMIZERS,
         },
         {"": Settings, "data.": Data, "optimizer.": optimizers.OptimizerConfig, "model.": AutoencoderFields},
+        {
+            ("model.codec", "hierarchical"): {
+                f"model.hierarchical.{level}.": LevelFields for level in Hierarchical.levels
+            }
+        },
     ),
     "prior": ({("model.prior", "model."): PRIORS}, {"model.": PriorFields}),
     "classifier": (
@@ -94,9 +101,11 @@ def ends(hint, name=""):
 
 def edges():
     """(task, {the choice: the entry}, a field, its value at an end) of every number that a config has."""
-    for task, (tables, outer) in SECTIONS.items():
+    for task, (tables, outer, *within) in SECTIONS.items():
         config = MAKE[task]("")
         entries = [({}, place, kind) for place, kind in outer.items()]
+        for (choice, entry), places in (row for each in within for row in each.items()):
+            entries += [({choice: entry}, place, kind) for place, kind in places.items()]
         for (choice, place), table in tables.items():
             entries += [({choice: entry}, f"{place}{entry}.", kind) for entry, kind in table.items()]
         for chosen, place, kind in entries:
@@ -171,7 +180,7 @@ def check_edge(edge, stage1, compiled=lambda function: function):
     task_name, chosen, key, value = edge
     config = MAKE[task_name](stage1)
     config.update({"batch_size": 2, "steps": 100})
-    config.optimizer.warmup = 0
+    config.optimizer.update(warmup=0, warmup_share=0.0)
     for name, entry in chosen.items():
         set_field(config, name, entry)
     if task_name == "autoencoder":

@@ -74,7 +74,7 @@ def test_nothing_but_vqjax_is_installed(wheel):
 def test_the_sdist_has_all_that_a_wheel_is_built_of(built):
     with tarfile.open(next(built.glob("vqjax-*.tar.gz"))) as file:
         names = {name.partition("/")[2] for name in file.getnames()}
-    assert {"LICENSE", "README.md", "requirements.txt", "configs/digits.py", "vqjax/__init__.py"} <= names
+    assert {"LICENSE", "README.md", "pyproject.toml", "configs/digits.py", "vqjax/__init__.py"} <= names
 
 
 def test_every_file_of_the_package_and_every_config_is_installed(wheel):

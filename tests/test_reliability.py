@@ -16,7 +16,7 @@ from helpers import assert_same, on, run, saved, task_of
 from ml_collections import ConfigDict
 
 from configs import digits
-from vqjax.config.flags import parse_flags
+from vqjax.config.flags import ConfigParser
 from vqjax.system.errors import InputError
 from vqjax.training import loop
 
@@ -45,7 +45,7 @@ def misspelt(name, rng):
 def refusal(*words):
     """The answer to a command line that is refused before any data is read."""
     with pytest.raises(InputError) as refused:
-        task_of(parse_flags(["--config", "digits", *words], "train", "", "").config)
+        task_of(ConfigParser("train", "", "").parse_args(["--config", "digits", *words]).config)
     assert len(str(refused.value).splitlines()) <= 5, refused.value
     return str(refused.value)
 
@@ -95,13 +95,19 @@ def test_numbers_out_of_range_are_refused(value):
 
 
 def test_nothing_that_a_file_says_is_executed():
-    """No pickle, eval or exec; only a config that a user names is a program."""
+    """No pickle, eval or exec; only a config that a user names is a program.
+
+    Published weights that are pickles go through an unpickler of our own, which makes no object but its own records.
+    """
     for path in sorted((REPOSITORY / "vqjax").rglob("*.py")):
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-                assert not {"pickle", "dill", "shelve", "marshal"} & {*names}, path
+                readers = {"pickle"} if path.name == "torch_files.py" else set()
+                assert not {"pickle", "dill", "shelve", "marshal"} & {*names} - readers, path
+            if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "pickle":
+                assert node.attr in ("Unpickler", "UnpicklingError"), path
             if isinstance(node, ast.Call):
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 given = {keyword.arg: keyword.value for keyword in node.keywords}

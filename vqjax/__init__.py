@@ -6,6 +6,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from vqjax.system.extras import install_hint
 from vqjax.system.version import __version__
 
 if TYPE_CHECKING:
@@ -18,7 +19,12 @@ __all__ = ["Classifier", "Prior", "Tokenizer", "__version__", "get_config", "loa
 def __getattr__(name: str) -> Any:
     if name in __all__:
         module = "vqjax.inference.training" if name == "train" else "vqjax.inference.models"
-        return getattr(importlib.import_module(module), name)
+        try:
+            return getattr(importlib.import_module(module), name)
+        except ImportError as error:
+            if hint := install_hint(error):
+                raise ImportError(hint, name=error.name) from error
+            raise
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -21,7 +21,7 @@ def config_of(name, **data):
 
 
 def opened(name, **data):
-    return datasets.open_dataset(Settings.of(config_of(name, **data), False).data)
+    return datasets.open_dataset(Settings.of(config_of(name, **data)).data)
 
 
 def picture(seed, height=8, width=8, channels=3):

@@ -137,7 +137,7 @@ def test_films_by_ffmpeg_have_each_frame_once(tmp_path, name):
 def test_films_without_their_extra_say_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "film.mp4").touch()
     monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
-    with pytest.raises(InputError, match="pip install imageio-ffmpeg"):
+    with pytest.raises(InputError, match=r"pip install 'vqjax\[video\]'"):
         opened("clips", path=tmp_path / "film.mp4", frames=4)
 
 

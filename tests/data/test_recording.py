@@ -14,7 +14,7 @@ SMALL = ["--num", "3", "--frames", "2", "--size", "21x16"]
 
 def test_without_ale_py_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ale_py", None)
-    with pytest.raises(InputError, match="pip install ale-py"):
+    with pytest.raises(InputError, match=r"pip install 'vqjax\[atari\]'"):
         main(["record", "--out", str(tmp_path / "boxing")])
 
 

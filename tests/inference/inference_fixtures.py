@@ -12,22 +12,33 @@ from vqjax.tasks.codecs import CODECS
 from vqjax.training import loop
 
 
+class Runs:
+    """Tiny runs, only to be read: `runs / kind` is the workdir of one, which is trained when it is first asked for."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def __truediv__(self, kind):
+        if not (self.root / kind).exists():
+            assert loop.train(self._config(kind), self.root / kind) == 0
+        return self.root / kind
+
+    def _config(self, kind):
+        if kind == "none":
+            config = short(small_autoencoder())
+            config.model.quantizer = "none"
+            return config
+        if kind == "classifier":
+            return short(small_classifier())
+        return {"prior": small_prior, "codes": small_code_classifier}[kind](self / "tokenizer")
+
+
 @pytest.fixture(scope="session")
 def runs(trained_stage1, tmp_path_factory):
-    """A directory with a tiny run of every kind, only to be read."""
-    runs = tmp_path_factory.mktemp("runs")
-    shutil.copytree(trained_stage1, runs / "tokenizer")
-    none = short(small_autoencoder())
-    none.model.quantizer = "none"
-    configs = {
-        "none": none,
-        "classifier": short(small_classifier()),
-        "prior": small_prior(runs / "tokenizer"),
-        "codes": small_code_classifier(runs / "tokenizer"),
-    }
-    for name, config in configs.items():
-        assert loop.train(config, runs / name) == 0
-    return runs
+    """A tiny run of each kind: tokenizer, none (without codes), classifier, prior, codes (a classifier of them)."""
+    root = tmp_path_factory.mktemp("runs")
+    shutil.copytree(trained_stage1, root / "tokenizer")
+    return Runs(root)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ from vqjax.system.errors import InputError
 from vqjax.system.files import WriteError
 from vqjax.training import loop
 
+pytest_plugins = "inference_fixtures"
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), np.uint8)
 # Argument 1: the directory. Runs each program on the array of its name, where only JAX and NumPy can be imported.
 RUN = """
@@ -27,7 +29,6 @@ sys.modules.update(dict.fromkeys(("vqjax", "flax", "configs", "optax", "orbax", 
 import jax, numpy as np
 from pathlib import Path
 
-pytest_plugins = "inference_fixtures"
 directory = Path(sys.argv[1])
 for file in directory.glob("*.stablehlo"):
     program = jax.export.deserialize(file.read_bytes())
@@ -79,6 +80,7 @@ def test_a_tokenizer_runs_elsewhere(runs, tmp_path, capsys):
     }
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", ["classifier", "codes"])
 def test_a_classifier_runs_elsewhere(runs, tmp_path, name):
     export("classifier", runs / name, tmp_path / "out")
@@ -121,7 +123,7 @@ def test_bad_input_is_refused_and_nothing_is_written(runs, tmp_path):
             None,
             "run of task 'autoencoder', expected 'classifier' or 'code",
         ),
-        ("tokenizer", runs, "out", None, "expected the workdir of a trained model, found no config.json in it"),
+        ("tokenizer", runs.root, "out", None, "expected the workdir of a trained model, found no config.json in it"),
         ("tokenizer", runs / "none", "out", None, "has no codes, .*config.model.quantizer='none'"),
         ("tokenizer", runs / "tokenizer", "full", None, "--out=.*full is in use: expected an empty directory or none"),
         ("tokenizer", runs / "tokenizer", "file", None, "--out=.*file is in use"),
@@ -146,6 +148,7 @@ def test_a_directory_appears_whole_or_not_at_all(runs, tmp_path, monkeypatch):
     assert len(list(vqjax.Tokenizer.load(runs / "tokenizer").export(".").iterdir())) == 4
 
 
+@pytest.mark.more
 def test_pytorch_finds_the_same_codes(runs, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.syspath_prepend(REPOSITORY / "examples")

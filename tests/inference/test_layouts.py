@@ -5,8 +5,9 @@ import json
 import jax
 import numpy as np
 import pytest
+from conftest import more_but
 from helpers import command
-from tiny import LAYOUTS
+from tiny import LAYOUTS, vectors_in
 
 import vqjax
 from vqjax.__main__ import main
@@ -54,13 +55,6 @@ def test_vectors_of_each_level_are_those_of_its_codes(layered, images):
     )
 
 
-def vectors_in(codebook, codes):
-    """The vectors (..., V) of codes; of several per position their sum."""
-    if codebook.ndim == 2:
-        return codebook[codes]
-    return sum(vectors[codes[..., level]] for level, vectors in enumerate(codebook))
-
-
 def test_samples_and_their_probabilities(layered):
     kind, directory = layered
     prior = vqjax.Prior.load(directory / "prior")
@@ -94,7 +88,7 @@ def test_samples_are_written_by_the_names_of_the_layout_and_decoded_again(layere
     np.testing.assert_array_equal(np.load(tmp_path / "o" / "images.npy"), drawn)
 
 
-@pytest.mark.parametrize("form", ["numpy", "parquet", "nanogpt"])
+@pytest.mark.parametrize("form", more_but("numpy", ["numpy", "parquet", "nanogpt"]))
 def test_exported_codes_come_back(layered, form, tmp_path, capsys):
     _, directory = layered
     tokenizer, split = vqjax.Tokenizer.load(directory / "tokenizer"), [] if form == "nanogpt" else ["--split", "test"]

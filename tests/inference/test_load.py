@@ -5,15 +5,18 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import tomllib
 import typing
 
 import numpy as np
 import pytest
-from helpers import rewrite
+from conftest import REPOSITORY, more_but
+from helpers import command, rewrite
 from tiny import small_code_classifier, small_prior
 
 import vqjax
 from vqjax.inference.models import MODELS
+from vqjax.system import extras
 from vqjax.tasks import TASKS
 from vqjax.training import loop
 
@@ -36,7 +39,7 @@ def test_load_is_typed():
         assert inspect.signature(kind.load).return_annotation == typing.Self
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", more_but("tokenizer", KINDS))
 def test_the_task_of_a_run_tells_its_kind(runs, name):
     model, kind = vqjax.load(runs / name), KINDS[name]
     assert type(model) is kind and type(kind.load(str(runs / name))) is kind
@@ -81,7 +84,7 @@ def results(name, model):
     )
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", more_but("tokenizer", KINDS))
 def test_a_model_is_pickled_as_its_place(runs, name):
     """It was TypeError: cannot pickle 'Device' object."""
     model = vqjax.load(runs / name)
@@ -92,6 +95,7 @@ def test_a_model_is_pickled_as_its_place(runs, name):
     np.testing.assert_array_equal(results(name, copy), results(name, model))
 
 
+@pytest.mark.more
 def test_a_pickle_keeps_the_step_and_the_place_of_stage_1(runs, tmp_path):
     early = pickle.loads(pickle.dumps(vqjax.Tokenizer.load(runs / "tokenizer", step=4)))
     assert early.step == 4
@@ -141,3 +145,70 @@ def test_configs_by_name():
     assert vqjax.get_config("classifier:mnist").data.name == "mnist"
     with pytest.raises(ValueError, match='there is no file digit. Did you mean "digits"'):
         vqjax.get_config("digit")
+
+
+# Without extras
+
+BLOCKED = """
+import sys
+from vqjax.system import extras
+
+class Block:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in extras._EXTRAS:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Block())
+"""
+USE = """
+import jax, numpy as np, vqjax
+from vqjax.quantizers import EMA, FSQ
+
+tokenizer, prior = vqjax.Tokenizer.load(sys.argv[1]), vqjax.Prior.load(sys.argv[2])
+images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
+codes = tokenizer.encode(images)
+assert tokenizer.decode(codes).shape == (3, 8, 8, 1) and prior.sample(2).images.shape == (2, 8, 8, 1)
+assert np.isfinite(prior.log_prob(codes, [0, 1, 2])).all()
+for quantizer in (EMA(4, 8), FSQ(2, (3, 3))):
+    z = np.ones((5, quantizer.code_dim), np.float32)
+    assert quantizer.init_with_output(jax.random.key(0), z, False)[0].z_q.shape == z.shape
+try:
+    tokenizer.export(sys.argv[3])
+except ImportError as error:
+    print(error)
+"""
+
+
+def requirements(lines):
+    return {line.partition("#")[0].strip() for line in lines} - {""}
+
+
+def test_requirements_are_those_of_the_package_and_three_extras():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    parts = [project["dependencies"], *(optional[name] for name in ("train", "data", "export"))]
+    listed = requirements((REPOSITORY / "requirements.txt").read_text().splitlines())
+    assert listed == set().union(*map(requirements, parts)) and len(listed) == sum(map(len, parts))
+    assert {*extras._EXTRAS.values()} == {"train", "data", "export"} <= {*optional}
+
+
+@pytest.mark.more
+def test_models_need_no_extra(runs, tmp_path):
+    result = command("-c", BLOCKED + USE, runs / "tokenizer", runs / "prior", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "safetensors is not installed: pip install 'vqjax[export]'"
+
+
+def test_a_command_names_the_extra_that_it_needs():
+    result = command("-c", f"{BLOCKED}\nfrom vqjax.__main__ import entry\nentry()", "train", "--config", "digits")
+    assert result.returncode == 2
+    assert result.stderr == "error: sklearn is not installed: pip install 'vqjax[train]'\n"
+
+
+def test_an_error_leads_to_the_extra_of_the_first_package_that_is_missing():
+    missing = ModuleNotFoundError("No module named 'pyarrow.parquet'", name="pyarrow.parquet")
+    later = ImportError("this needs pyarrow")
+    later.__cause__ = missing
+    for error in (missing, later):
+        assert extras.install_hint(error) == "pyarrow is not installed: pip install 'vqjax[export]'"
+    assert extras.install_hint(ModuleNotFoundError("No module named 'x'", name="x")) is None

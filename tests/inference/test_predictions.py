@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import more_but
 from helpers import dataset_of, rewrite
 from PIL import Image
 from tiny import small_code_classifier
@@ -43,7 +44,7 @@ def photos(digits, tmp_path):
     return root, sorted(names, key=lambda name: (os.path.dirname(name), name)), dict(zip(names, digits["image"]))
 
 
-@pytest.mark.parametrize("kind", ["classifier", "codes"])
+@pytest.mark.parametrize("kind", more_but("classifier", ["classifier", "codes"]))
 def test_classes_are_predicted_as_in_the_evaluation(runs, digits, kind):
     classifier = vqjax.Classifier.load(runs / kind)
     probabilities = classifier.predict(digits["image"] / 255)
@@ -59,7 +60,7 @@ def test_another_size_is_refused(runs):
         classifier.predict(np.zeros((2, 10, 8)))
 
 
-@pytest.mark.parametrize("kind", ["classifier", "codes"])
+@pytest.mark.parametrize("kind", more_but("classifier", ["classifier", "codes"]))
 def test_files_get_the_probabilities_of_their_pixels(runs, digits, kind, tmp_path):
     files = [tmp_path / f"{number}.png" for number in range(5)]
     for file, image in zip(files, digits["image"]):

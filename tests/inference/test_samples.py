@@ -41,8 +41,8 @@ def arrays(path):
 def draw(runs, tmp_path_factory):
     """The arrays that the command `sample` writes, with more arguments."""
 
-    def run(*words, workdir=runs / "prior"):
-        out = tmp_path_factory.mktemp("drawn") / "samples.png"
+    def run(*words, workdir=None):
+        workdir, out = workdir or runs / "prior", tmp_path_factory.mktemp("drawn") / "samples.png"
         assert main(["sample", str(workdir), "--num", "12", "--out", str(out), *map(str, words)]) == 0
         with Image.open(out) as picture:
             return picture.size, arrays(out.with_suffix(".npz"))
@@ -69,6 +69,7 @@ def test_every_argument_does_something(draw, prior):
     np.testing.assert_array_equal(near["neighbors"], real[distances.argmin(1)])
 
 
+@pytest.mark.more
 def test_the_command_draws_what_python_draws(draw, prior):
     samples = prior.sample(12, classes=[3, "7", np.int32(0)], seed=5, temperature=0.9, top_k=4, top_p=0.8)
     np.testing.assert_array_equal(samples.classes, [3, 7, 0] * 4)
@@ -113,6 +114,7 @@ def test_log_prob_is_what_the_run_has_measured(prior, digits):
     assert np.abs(one - prior.log_prob(codes[:2], 4)).max() > 1e-4
 
 
+@pytest.mark.more
 def test_pmap_and_shard_map_draw_the_same(runs):
     """On eight devices, in batches that they do not divide."""
     prior, drawn = vqjax.Prior.load(runs / "prior"), []
@@ -132,9 +134,9 @@ WRONG = [
     ("sample", (4, [-1]), ValueError, "^classes: '-1' is unknown"),
     ("sample", (4, ["ten"]), ValueError, "^classes: 'ten' is unknown.*\nKnown: 0, 1"),
     ("sample", (4, []), ValueError, "^classes: expected one or more"),
-    ("sample", (4, None, -1), ValueError, "^seed=-1: expected at least 0"),
-    ("sample", (4, None, 0, 0), ValueError, "^temperature=0.0: expected at least"),
-    ("sample", (4, None, 0, 1, 17), ValueError, "^top_k=17: expected at most the 16 codes"),
+    ("sample", (4, None, {"seed": -1}), ValueError, "^seed=-1: expected at least 0"),
+    ("sample", (4, None, {"temperature": 0}), ValueError, "^temperature=0.0: expected at least"),
+    ("sample", (4, None, {"top_k": 17}), ValueError, "^top_k=17: expected at most the 16 codes"),
     ("log_prob", (CODES, [1, 2, 3]), ValueError, "3 classes for 2 images"),
     ("log_prob", (CODES,), ValueError, "^classes: expected one for each image"),
     ("log_prob", (CODES[:, :2], 1), ValueError, r"\(2, 2, 4\): expected \(N, 4, 4\)"),
@@ -148,12 +150,14 @@ def test_wrong_input_is_told_what_was_expected(runs, method, arguments, kind, me
     prior = vqjax.Prior.load(runs / "prior")
     monkeypatch.setattr(Pmap, "compile", None)
     with pytest.raises(kind, match=message):
-        getattr(prior, method)(*arguments)
+        options = arguments[-1] if isinstance(arguments[-1], dict) else {}
+        getattr(prior, method)(*(arguments[:-1] if options else arguments), **options)
 
 
 def test_bad_arguments_are_refused_and_nothing_is_written(runs, tmp_path):
     (tmp_path / "folder.png").mkdir()
-    before = {path: path.stat().st_mtime_ns for path in [*tmp_path.rglob("*"), *runs.rglob("*")]}
+    assert (runs / "prior").is_dir()
+    before = {path: path.stat().st_mtime_ns for path in [*tmp_path.rglob("*"), *runs.root.rglob("*")]}
     for workdir, words, message in (
         (runs / "tokenizer", [], "--workdir=.* holds a run of task 'autoencoder', expected 'prior'"),
         (tmp_path / "nowhere", [], "--workdir=.*: expected the workdir of a trained model, found no such directory"),
@@ -175,7 +179,7 @@ def test_bad_arguments_are_refused_and_nothing_is_written(runs, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             main(["sample", str(workdir), *words])
-    assert {path: path.stat().st_mtime_ns for path in [*tmp_path.rglob("*"), *runs.rglob("*")]} == before
+    assert {path: path.stat().st_mtime_ns for path in [*tmp_path.rglob("*"), *runs.root.rglob("*")]} == before
 
 
 @pytest.mark.slow
@@ -209,6 +213,7 @@ def test_images_and_codes_that_are_not_square(small_config, tmp_path, monkeypatc
     assert np.load(tmp_path / "codes" / "test_codes.npy").shape == (40, 4, 6)
 
 
+@pytest.mark.more
 def test_a_stage_1_that_has_moved_is_named(runs, tmp_path, draw):
     shutil.copytree(runs / "tokenizer", tmp_path / "first")
     assert loop.train(small_prior(tmp_path / "first"), tmp_path / "prior") == 0

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from conftest import CODED
+from conftest import CODED, more_but
 from helpers import dataset_of, task_of
 
 import vqjax
@@ -39,7 +39,7 @@ def test_codes_and_images_are_stage_1s(runs, tokenizer, digits):
     np.testing.assert_allclose(mse, tokenizer.metrics["mse"], rtol=1e-4)
 
 
-@pytest.mark.parametrize("parallel", PARALLEL)
+@pytest.mark.parametrize("parallel", more_but("pmap", PARALLEL))
 def test_any_number_of_images_by_few_programs(runs, digits, parallel, monkeypatch):
     """On eight devices: batches are multiples of eight, powers of two, and at most 256."""
     tokenizer, sizes = vqjax.Tokenizer.load(runs / "tokenizer"), []
@@ -73,7 +73,7 @@ def test_other_sizes_than_in_training(tokenizer):
     )
 
 
-@pytest.mark.parametrize("quantizer", CODED)
+@pytest.mark.parametrize("quantizer", more_but("fsq", CODED))
 def test_the_codebook_is_what_the_decoder_sees(small_config, tmp_path, quantizer):
     small_config.model.quantizer = quantizer
     task = task_of(small_config)

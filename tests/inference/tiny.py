@@ -39,6 +39,13 @@ def small_code_classifier(stage1):
     return config
 
 
+def vectors_in(codebook, codes):
+    """The vectors (..., V) of codes; of several per position their sum."""
+    if codebook.ndim == 2:
+        return codebook[codes]
+    return sum(vectors[codes[..., level]] for level, vectors in enumerate(codebook))
+
+
 class TwoLevels(Codec):
     """Codes on two grids: on that of the encoder, and on the means of 2 x 2 of its positions."""
 

@@ -85,16 +85,31 @@ def noisy(seed, examples, num_codes):
     return lambda logits, places: jnp.argmax(logits + noise(seed, examples, places, num_codes), axis=-1)
 
 
+def known_codes(prior, kind, batch=3):
+    """(B, L) codes, -1 where unknown; those that the prior is given are known."""
+    layout = prior.layout
+    codes, _ = inputs(layout, batch, seed=5)
+    place = np.arange(layout.length)
+    kept = {
+        "nothing": np.zeros_like(codes, bool),
+        "a prefix": np.broadcast_to(place < prior.modeled.start + layout.length // 3, codes.shape),
+        "prefixes": place < np.array([0, prior.modeled.start + 2, layout.length - 1])[:, None],
+        "holes": np.random.default_rng(6).random(codes.shape) < 0.5,
+        "all": np.ones_like(codes, bool),
+    }[kind]
+    return np.where(kept | (place < prior.modeled.start), codes, -1).astype(np.int32)
+
+
 def by_hand(prior, variables, labels, draw, known, groups, order):
     """Codes (B, L) of sampling as its contract says, group by group from the whole network's logits."""
     network = jax.jit(lambda codes: prior.apply(variables, codes, labels, order=order, groups=groups))
     draw = jax.jit(draw)
     places = np.broadcast_to(np.arange(known.shape[1]), known.shape) if order is None else order
-    codes, rows, start = np.maximum(known, 0), np.arange(len(known)), 0
+    codes, rows, start, first = np.maximum(known, 0), np.arange(len(known)), 0, prior.modeled.start
     for size in groups or (1,) * known.shape[1]:
         logits = network(codes)
         for place in places[:, start : start + size].T:
-            drawn = draw(logits[rows, place], place)
+            drawn = draw(logits[rows, place - first], place) if start >= first else -1
             codes[rows, place] = np.where(known[rows, place] >= 0, known[rows, place], drawn)
         start += size
     return codes

@@ -65,7 +65,7 @@ def test_gradients_are_those_of_the_sums_and_0_at_other_keys(attend, name):
         assert not np.any(np.asarray(gradient).swapaxes(1, 2)[unseen])
 
 
-def test_half_precision_takes_its_softmax_in_float32(platform):
+def test_half_precision_takes_its_softmax_in_float32(attend):
     q, k, v = (jnp.bfloat16(x) for x in arrays())
     found = attend(q, k, v, VISIBLE["causal"])
     assert found.dtype == jnp.bfloat16

@@ -58,7 +58,7 @@ def test_the_objective_by_hand(classifier_config):
     np.testing.assert_allclose(metrics["cross_entropy"], np.log(4), rtol=1e-6)
     assert (metrics["accuracy"], metrics["top5"], metrics["commitment_loss"]) == (0, 1, 0.25)
     np.testing.assert_array_equal(
-        task.eval_metrics(output, {"label": np.array([1])})["confusion"], np.eye(10)[[1]].T @ np.eye(10)[[0]]
+        task.eval_metrics({}, output, {"label": np.array([1])})["confusion"], np.eye(10)[[1]].T @ np.eye(10)[[0]]
     )
 
 
@@ -93,7 +93,8 @@ def test_one_code_or_a_grid(classifier_config, quantizer):
         z_q = quantized.z_q
         assert z_q.shape == (8, *grid, 4)
         if quantizer in CODED:
-            assert quantized.codes.shape == (8, *grid)
+            depth = task.module.quantizer.depth
+            assert quantized.codes.shape == (8, *grid, *[depth][: depth > 1])
         else:
             assert quantized.codes is None
         head = variables["params"]["head"]["Dense_0"]

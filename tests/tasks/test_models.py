@@ -17,7 +17,7 @@ def test_codes_carry_the_whole_image(small_config, quantizer):
     variables = jax.jit(task.init)(jax.random.key(0))
     x = task.likelihood.inputs(split_of(small_config, "test").arrays["image"][:8])
     codes = task.module.apply(variables, x, method="encode")
-    level = task.layout.single
+    (level,) = task.layout.levels
     assert codes.shape == (8, *level.shape) and codes.dtype == np.int32
     assert codes.min() >= 0 and codes.max() < level.num_codes == task.module.quantizer.num_codes
     output = task.module.apply(variables, codes, method="decode")

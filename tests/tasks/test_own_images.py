@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from helpers import assert_same, dataset_of, task_of
 from PIL import Image
-from vqjax.inference.export_codes import export_codes
-from vqjax.inference.generation import sample
 
+import vqjax
 from vqjax.data import datasets
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
@@ -80,10 +79,7 @@ def test_without_labels(small_config, prior_config, classifier_config, code_clas
     capsys.readouterr()
     assert loop.train(prior_config, tmp_path / "prior") == 0
     assert capsys.readouterr().out.count("has no labels: the prior is unconditional") == 1
-    _, file = sample(
-        str(tmp_path / "prior"), num=3, batch=3, classes=None, seed=0, neighbours=0, stage1=None, step=None, out=None
-    )
-    assert np.load(file)["images"].shape == (3, 8, 8, 1)
+    assert vqjax.load(tmp_path / "prior").sample(3).images.shape == (3, 8, 8, 1)
     for config in (with_data(classifier_config, own), code_classifier_config):
         with pytest.raises(InputError, match="labels"):
             task_of(config)
@@ -125,7 +121,7 @@ def test_data_that_has_moved(small_config, prior_config, tmp_path):
     with pytest.raises(InputError, match=r"config.data.path='.*photos': there is no such file or directory"):
         evaluate(Workdir(stage1))
     assert evaluate(Workdir(stage1), data_path=str(moved))[1] == figures
-    export_codes(str(stage1), "test", str(tmp_path / "codes"), data_path=str(moved))
+    vqjax.load(stage1).export_codes(tmp_path / "codes", "test", data_path=moved)
     write_images(tmp_path / "larger", size=(8, 12))
     with pytest.raises(InputError, match="image_shape 8 x 12 x 1, the run was trained on 8 x 8 x 1"):
         evaluate(Workdir(stage1), data_path=str(tmp_path / "larger"))

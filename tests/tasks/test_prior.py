@@ -23,11 +23,11 @@ from helpers import (
     task_of,
 )
 
+import vqjax
 from vqjax.codes.layout import single_level
 from vqjax.data.augmentation import augment
 from vqjax.data.batches import batches, evaluation_batches
 from vqjax.data.splits import Split
-from vqjax.inference import generation
 from vqjax.networks.priors import PRIORS
 from vqjax.ops import axes
 from vqjax.runs.checkpoints import pins
@@ -43,7 +43,7 @@ def test_the_likelihood_by_hand(prior_config):
     """Two codes, probabilities 1/2 and 1/8: (ln 2 + ln 8) / 2 nats per code, over 8 x 8 pixels."""
     task = task_of(prior_config)
     length = task.layout.length
-    task.layout = single_level((1, 2), 16)
+    task.layout = task.modeled = single_level((1, 2), 16)
     logits = np.full((1, 2, 16), -np.inf, np.float32)
     logits[0, 0, [3, 4]] = 5.0
     logits[0, 1, :8] = -1.0
@@ -53,7 +53,7 @@ def test_the_likelihood_by_hand(prior_config):
     np.testing.assert_allclose([loss, metrics["nats_per_code"]], nats, rtol=1e-6)
     np.testing.assert_allclose(metrics["bits_per_dim_of_codes"], nats / np.log(2) * length / 64, rtol=1e-6)
     np.testing.assert_allclose(
-        task.eval_metrics(jnp.asarray(logits), batch)["nats_by_position"], [[np.log(2), np.log(8)]]
+        task.eval_metrics({}, jnp.asarray(logits), batch)["nats_by_position"], [[np.log(2), np.log(8)]]
     )
 
 
@@ -225,7 +225,7 @@ def test_what_a_prior_stands_on_is_kept_while_stage_1_is_trained_on(prior_config
     assert loop.train(prior_config, tmp_path / "prior") == 0
     assert loop.train(small_config, stage1) == 0
 
-    task, _ = generation.load_prior(tmp_path / "prior")
+    task = vqjax.load(tmp_path / "prior")._task
     assert (task.stage1.step, task.stage1.fingerprint) == (6, pinned.fingerprint)
     jax.tree.map(np.testing.assert_array_equal, task.stage1.variables, pinned.variables)
     assert Stage1(stage1).step == 16
@@ -237,7 +237,7 @@ def test_what_a_prior_stands_on_is_kept_while_stage_1_is_trained_on(prior_config
     prior_config.steps = 6
     for use in (
         lambda path: evaluate(Workdir(path)),
-        generation.load_prior,
+        vqjax.load,
         lambda path: loop.train(prior_config, path),
     ):
         with pytest.raises(InputError, match="has been retrained since this run was .* of the steps 14, 16, has"):
@@ -252,7 +252,7 @@ def test_another_stage_1_is_not_called_retrained(prior_config, small_config, sta
     small_config.update({"seed": 1, "steps": 2})
     assert loop.train(small_config, tmp_path / "other") == 0
     with pytest.raises(InputError, match="--stage1=.*other is another run than the one that this run was trained on"):
-        generation.load_prior(tmp_path / "prior", tmp_path / "other")
+        vqjax.load(tmp_path / "prior", stage1=tmp_path / "other")
 
 
 @pytest.mark.more
@@ -261,7 +261,7 @@ def test_a_stage_1_that_cannot_be_written_to_is_not_pinned(prior_config, stage1,
     prior_config.steps = 2
     assert loop.train(prior_config, tmp_path / "prior") == 0
     assert "step 6 is not pinned in" in capsys.readouterr().out
-    assert generation.load_prior(tmp_path / "prior")[0].stage1.step == 6
+    assert vqjax.load(tmp_path / "prior").tokenizer.step == 6
 
 
 @pytest.mark.slow

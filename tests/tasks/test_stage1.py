@@ -7,7 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from helpers import assert_refused, command, rewrite
+from helpers import assert_refused, command, restate, rewrite
 
 from vqjax import tasks
 from vqjax.data import datasets
@@ -169,6 +169,7 @@ def test_a_description_with_something_missing_is_refused(stage1):
     facts = json.loads((stage1 / "run.json").read_text())
     del facts["variance"]
     (stage1 / "run.json").write_text(json.dumps(facts))
+    restate(stage1)
     with pytest.raises(InputError, match="run.json of the run has no 'variance'"):
         evaluate(Workdir(stage1))
 

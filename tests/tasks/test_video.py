@@ -8,8 +8,8 @@ import pytest
 from conftest import CODED
 from helpers import split_of, task_of
 from PIL import Image
-from vqjax.inference.export_codes import export_codes
 
+import vqjax
 from vqjax.data.augmentation import augment
 from vqjax.networks.likelihoods import to_signed
 from vqjax.runs.workdir import Workdir
@@ -34,21 +34,22 @@ def test_a_clip_is_its_frames(clips_config, quantizer):
     """Codes, output and figures of clips are those of their frames as images."""
     clips_config.model.quantizer = quantizer
     task = task_of(clips_config)
-    assert task.input_shape == (3, 8, 6, 3) and task.layout.single.grid == (3, 4, 3)
+    (level,) = task.layout.levels
+    assert task.input_shape == (3, 8, 6, 3) and level.grid == (3, 4, 3)
     variables = task.init(jax.random.key(0))
     clips = split_of(clips_config, "test").arrays["image"]
     images = clips.reshape(-1, 8, 6, 3)
     task.facts = {**task.facts, "variance": 0.1}
     found, alone = (task.module.apply(variables, to_signed(x), False) for x in (clips, images))
     (codes,), (codes_alone,) = ([level.codes for level in coded.quantized] for coded in (found, alone))
-    assert codes.shape == (len(clips), 3, 4, 3) and found.vectors[0].shape == (len(clips), 3, 4, 3, 8)
-    np.testing.assert_array_equal(codes.reshape(-1, 4, 3), codes_alone)
+    assert codes.shape == (len(clips), *level.shape) and found.vectors[0].shape == (len(clips), 3, 4, 3, 8)
+    np.testing.assert_array_equal(codes.reshape(-1, *level.shape[1:]), codes_alone)
     np.testing.assert_allclose(found.output.reshape(images.shape), alone.output, atol=1e-5)
-    for of_clips, of_images in zip(
-        ({**task.loss(o, {"image": x})[1], **task.eval_metrics(o, {"image": x})} for o, x in [(found, clips)]),
-        ({**task.loss(o, {"image": x})[1], **task.eval_metrics(o, {"image": x})} for o, x in [(alone, images)]),
-    ):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), of_clips, of_images)
+    of_clips, of_images = (
+        {**task.loss(output, {"image": x})[1], **task.eval_metrics(variables, output, {"image": x})}
+        for output, x in [(found, clips), (alone, images)]
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), of_clips, of_images)
 
 
 def test_frames_of_a_clip_are_augmented_alike():
@@ -75,7 +76,7 @@ def test_a_run_on_a_film(clips_config, classifier_config, tmp_path):
     again = evaluate(Workdir(workdir))[1]
     assert again["mse"] == pytest.approx(figures["mse"], rel=1e-5)
 
-    out = export_codes(str(workdir), "train", str(tmp_path / "codes"))
+    out = vqjax.load(workdir).export_codes(tmp_path / "codes", "train")
     codes = np.load(out / "train_codes.npy")
     assert codes.shape == (18, 3, 4, 3) and codes.max() < 16
     assert json.loads((out / "meta.json").read_text())["grid"] == [3, 4, 3]

@@ -44,7 +44,7 @@ def test_what_takes_a_finished_run_takes_it(source, request, folder, tmp_path):
     assert [len(checksum) for checksum in facts["converted"]["files"].values()] == len(files) * [64]
     for words in (
         ["evaluate", "--workdir", run],
-        ["explore", "--workdir", run, "--images", "4", "--out", tmp_path / "page.html"],
+        ["explore", "--workdir", run, "--num", "4", "--out", tmp_path / "page.html"],
         ["export", "codes", "--workdir", run, "--split", "test", "--out", tmp_path / "codes"],
         ["export", "tokenizer", "--workdir", run, "--out", tmp_path / "tokenizer"],
         ["reconstruct", "--workdir", run, "--out", tmp_path / "both.png", folder / "cat" / "1.png"],

@@ -55,9 +55,23 @@ class CodeLayout(NamedTuple):
     To a user the codes of N images are an array (N, h, w) for one level of depth 1, (N, h, w, D) for depth D, and a
     dict {level's name: array} for several levels. Models of the codes see the sequence (N, L): level after level, each
     in raster order, the D codes of a position side by side.
+
+    Attributes:
+      levels: from coarse to fine.
+      named: whether codes are a dict although there is one level: it is a part of a layout of several.
     """
 
     levels: tuple[Level, ...]
+    named: bool = False
+
+    @property
+    def by_name(self) -> bool:
+        """Whether codes are a dict {level's name: array}."""
+        return self.named or len(self.levels) > 1
+
+    def part(self, levels: slice) -> "CodeLayout":
+        """Return the layout of some of its levels; codes of all of them are codes of it, too."""
+        return CodeLayout(self.levels[levels], self.by_name)
 
     @property
     def length(self) -> int:
@@ -81,13 +95,13 @@ class CodeLayout(NamedTuple):
 
     @property
     def single(self) -> Level | None:
-        """The level, if there is one and its depth is 1."""
-        return self.levels[0] if len(self.levels) == 1 and self.levels[0].depth == 1 else None
+        """The level, if codes are an array with one code per position."""
+        return None if self.by_name or self.levels[0].depth > 1 else self.levels[0]
 
     @property
     def names(self) -> dict[str, Level]:
         """Levels by the names of their arrays in splits and files: "codes", or "codes_top", "codes_bottom", …."""
-        if len(self.levels) == 1:
+        if not self.by_name:
             return {"codes": self.levels[0]}
         return {f"codes_{level.name}": level for level in self.levels}
 
@@ -118,7 +132,7 @@ class CodeLayout(NamedTuple):
         numpy = np if isinstance(sequence, np.ndarray) else jnp
         parts = numpy.split(sequence, ends, axis=1) if len(ends) else [sequence]
         arrays = {level.name: part.reshape(len(part), *level.shape) for level, part in zip(self.levels, parts)}
-        return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+        return arrays if self.by_name else next(iter(arrays.values()))
 
     @property
     def suffixes(self) -> list[str]:
@@ -129,7 +143,7 @@ class CodeLayout(NamedTuple):
         """Values (..., L) of the places -> grids (..., h, w) by a suffix for level and depth, "" where there is one."""
         maps, start = {}, 0
         for level in self.levels:
-            name = f"_{level.name}" if len(self.levels) > 1 else ""
+            name = f"_{level.name}" if self.by_name else ""
             part = values[..., start : start + level.length].reshape(*values.shape[:-1], *level.grid, level.depth)
             for depth in range(level.depth):
                 maps[f"{name}_{depth + 1}" if level.depth > 1 else name] = part[..., depth]
@@ -138,15 +152,29 @@ class CodeLayout(NamedTuple):
 
     def split(self, codes: Codes) -> dict[str, Any]:
         """Codes as users see them -> arrays by the names of `names`."""
-        if len(self.levels) == 1:
+        if not self.by_name:
             return {"codes": codes}
         return {name: codes[level.name] for name, level in self.names.items()}
 
     def join(self, arrays: Mapping[str, Any]) -> Codes:
         """Arrays by the names of `names`, maybe among others -> codes as users see them."""
-        if len(self.levels) == 1:
+        if not self.by_name:
             return arrays["codes"]
         return {level.name: arrays[name] for name, level in self.names.items()}
+
+    def previews(self, codes: Codes) -> list[Codes]:
+        """Return codes cut to what is known first, from the least to all: fewer levels, fewer codes per position.
+
+        The numbers of codes per position are the powers of 2, and D. Traceable.
+        """
+        if not self.by_name:
+            return [codes if depth == self.levels[0].depth else codes[..., :depth] for depth in _depths(self.levels[0])]
+        found, known = [], dict[str, Any]()
+        for level in self.levels:
+            grid = codes[level.name]
+            found += [{**known, level.name: grid if d == level.depth else grid[..., :d]} for d in _depths(level)]
+            known[level.name] = grid
+        return found
 
     def to_json(self) -> list[dict[str, Any]]:
         """The levels as JSON has them."""
@@ -163,6 +191,10 @@ class CodeLayout(NamedTuple):
         if len(shown) == 1:
             return shown[0]
         return ", ".join(f"{level.name} {text}" for level, text in zip(self.levels, shown))
+
+
+def _depths(level: Level) -> list[int]:
+    return [*(2**power for power in range((level.depth - 1).bit_length())), level.depth]
 
 
 def _level(name: str, grid: Any, num_codes: int, depth: int = 1) -> Level:

@@ -19,6 +19,10 @@ def parser() -> Parser:
     flags.add_argument("--out", required=True, metavar="DIR", help="new or empty")
     text = "npy: images.npy, and images.png of the first 64 (default); png: a file per image"
     flags.add_argument("--format", choices=("npy", "png"), default="npy", metavar="FORMAT", help=text)
+    text = "names of the first levels of codes, which alone are decoded: top (default: all)"
+    flags.add_argument("--levels", metavar="LEVELS", help=text)
+    text = "codes of each position that are decoded, the first ones (default: all)"
+    flags.add_argument("--depth", type=int, metavar="D", help=text)
     arguments.add_split(flags, "the only one, of codes in a directory")
     flags.set_defaults(split=None)
     arguments.add_step(flags)
@@ -32,7 +36,8 @@ def run(given: Any) -> Report:
         from vqjax import Tokenizer
 
     tokenizer = Tokenizer.load(given.workdir, given.step)
-    count = tokenizer.decode_file(given.codes, given.out, given.split, given.format)
+    levels = given.levels.split(",") if given.levels else None
+    count = tokenizer.decode_file(given.codes, given.out, given.split, given.format, levels, given.depth)
     files = {"npy": f"images.npy ({count:,}), images.png", "png": f"{count:,} images"}[given.format]
     line = f"in {printable(given.out)}: {files}"
     return Report([line], {"images": count, "written": [str(Path(given.out))]})

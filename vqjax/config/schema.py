@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 from ml_collections import ConfigDict
@@ -48,6 +48,7 @@ class Settings:
       init_from: workdir of a run whose weights this one starts from.
       plain: the config itself, as config.json has it.
       stage1: workdir of the autoencoder of a second stage; "" for a first stage.
+      top_prior: workdir of the prior over the levels that a prior is given; "" for none.
       others: see configs/autoencoder.py.
     """
 
@@ -67,23 +68,25 @@ class Settings:
     microbatch: Natural = 0
     tracker: str = "tensorboard"
     stage1: str = ""
+    top_prior: str = ""
 
     @classmethod
-    def of(cls, config: ConfigDict | Mapping[str, Any], second_stage: bool) -> "Settings":
+    def of(cls, config: ConfigDict | Mapping[str, Any], runs: Collection[str] = ()) -> "Settings":
         """Check the fields outside `model` and `optimizer`.
 
         Args:
           config: of a run.
-          second_stage: whether it must have a `stage1`, or must not.
+          runs: fields of those that name other runs, `stage1` and `top_prior`, which the config has; it has no others.
 
         Raises:
           InputError: a field is unknown, missing, of a wrong type or out of range.
         """
         plain = to_plain(config)
-        if second_stage and "stage1" not in plain:
-            raise InputError("config.stage1 is missing from the config")
+        for name in runs:
+            if name not in plain:
+                raise InputError(f"config.{name} is missing from the config")
         sections = {name: Section.of(plain, f"config.{name}") for name in ("data", "model", "optimizer")}
-        hidden = {"plain", *sections, *(() if second_stage else ("stage1",))}
+        hidden = {"plain", *sections, *({"stage1", "top_prior"} - {*runs})}
         own = {name: value for name, value in plain.items() if name not in sections}
         checked = check_fields(cls, own, "config", dict.fromkeys(hidden))
         data = Data(**check_fields(Data, sections["data"].values, "config.data"))

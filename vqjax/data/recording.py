@@ -112,6 +112,6 @@ def _ale() -> Any:
         import ale_py
         import ale_py.roms
     except ImportError as error:
-        raise InputError("recording needs ale-py, which has the games\n  pip install ale-py") from error
+        raise InputError("recording needs ale-py, which has the games\n  pip install 'vqjax[atari]'") from error
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     return ale_py

@@ -1,4 +1,4 @@
-"""What every trained model is: found by its workdir, applied to any number of examples on all devices."""
+"""Base of trained models: found by its workdir, applied to any number of examples on all devices."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ from vqjax.runs.workdir import Workdir
 from vqjax.system.arguments import argument_names
 from vqjax.system.errors import InputError
 from vqjax.system.files import read_json
+from vqjax.system.switches import own_settings
 
 _BATCH, _PIXELS = 256, 2**18  # images at a time, and pixels of them together unless one image has more
 
@@ -110,7 +111,8 @@ class Model:
                 'start processes by "spawn" or "forkserver", to which the model can be sent'
             )
         size = batch or min(_BATCH, 1 << max(0, (_PIXELS // pixels).bit_length() - 1))
-        return self._mapper(function, Split(**arrays), size, "images")
+        with own_settings():
+            return self._mapper(function, Split(**arrays), size, "images")
 
 
 def find_run(workdir: str | Path) -> Workdir:

@@ -4,13 +4,14 @@ import functools
 import operator
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple, Self, Unpack
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vqjax.codes import Codes
+from vqjax.codes import CodeLayout, Codes
 from vqjax.config.annotations import Positive
 from vqjax.config.check import check_value
 from vqjax.inference.base import Model
@@ -24,6 +25,7 @@ from vqjax.system.arguments import argument_names
 from vqjax.system.errors import InputError, did_you_mean
 from vqjax.tasks.order_prices import read_nats
 from vqjax.tasks.prior import PriorTask
+from vqjax.tasks.top_prior import check_top_prior
 
 Classes = Iterable[int | str] | int | str | None
 
@@ -56,7 +58,22 @@ class Distribution(Model):
         self.conditional: bool = task.conditional
 
     def _fixed(self, task: PriorTask, variables: dict[str, Any]) -> Mapping[str, Any]:
-        return {"prior": variables, "stage1": task.stage1.variables}
+        above = self.above._fixed(self.above._task, self.above._variables)["priors"] if self.above else ()
+        return {"priors": (*above, variables), "stage1": task.stage1.variables}
+
+    @functools.cached_property
+    def above(self) -> Self | None:
+        """Prior of the levels of codes that this one is given, `config.top_prior`; None if there is none."""
+        task = self._task
+        if not task.settings.top_prior:
+            return None
+        check_top_prior(task.settings, task.stage1)
+        return type(self).load(task.settings.top_prior, stage1=task.stage1.path)
+
+    @property
+    def _priors(self) -> tuple[PriorTask, ...]:
+        """Tasks of this prior and of those above it, coarse to fine."""
+        return (*self.above._priors, self._task) if self.above else (self._task,)
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
@@ -109,16 +126,13 @@ class Distribution(Model):
             what lies behind the codes that are kept, row by row.
         """
         num, task = check_value(operator.index(num), Positive, "--num"), self._task
-        images = as_images(images, task.image_shape)
-        height, width, _ = task.image_shape
-        if images.shape[1:3] != (height, width):
-            found = " x ".join(map(str, images.shape[1:3]))
-            raise InputError(f"images of {found} pixels: expected {height} x {width}, as in training")
-        kept = as_keep(keep, len(images), height, width)
+        images = _as_in_training(images, task.image_shape)
+        kept = as_keep(keep, *images.shape[:3])
         labels = self._labels_of(classes, len(images))
         sequences = np.asarray(task.layout.flatten(self.tokenizer.encode(images)))
         known = known_codes(sequences, kept, task.layout, task.stage1.task.module.strides)
-        check_known(task.module, known, "--keep")
+        for prior in self._priors:
+            check_known(prior.module, known[:, : prior.layout.length], "--keep")
         known, kept, images, labels = (np.repeat(array, num, axis=0) for array in (known, kept, images, labels))
         codes, drawn = self._draw(labels, options, known)
         original = images / np.float32(255) if images.dtype == np.uint8 else images
@@ -140,6 +154,11 @@ class Distribution(Model):
         self, labels: np.ndarray, options: DrawOptions, known: np.ndarray | None = None
     ) -> tuple[Codes, np.ndarray]:
         """Return codes, and images (N, H, W, C) in [0, 1], drawn for labels (N,) and known codes (N, L)."""
+        if self._priors[0].module.modeled.start:
+            raise InputError(
+                f"{self.path}: this prior draws level {self._task.modeled.levels[0].name!r} given those before it\n"
+                "Expected config.top_prior, the workdir of a prior of them"
+            )
         sampling, seed = check_options(options, self._task.module)
         batch, steps = options.get("batch"), options.get("steps")
         if batch is not None:
@@ -149,7 +168,7 @@ class Distribution(Model):
         rows = {"label": labels, "seed": np.full(len(labels), seed, np.uint32)}
         if known is not None:
             rows["known"] = known
-        draw = DrawBatch(self._task, sampling, groups, num_known)
+        draw = DrawBatch(self._priors, sampling, groups, num_known)
         codes, images = self._map(draw, self._pixels, batch, **rows)
         return codes, images
 
@@ -182,6 +201,8 @@ class Distribution(Model):
     def log_prob(self, codes: Codes, classes: Classes = None, order: Any = None) -> np.ndarray:
         """Return ln p(codes | class) of each image, in nats: (N,) float32, at most 0.
 
+        Of a prior that is given other levels, and has no `above`, it is that of its own level given them.
+
         Args:
           codes: on the grids in training, see Tokenizer.
           classes: a number or name for each, or one for all; None of a prior without classes, or for the probability
@@ -204,10 +225,15 @@ class Distribution(Model):
         Returns:
           Grids (N, h, w) by a suffix for level and depth, "" where there is one; see `CodeLayout.maps`.
         """
-        return self._task.layout.maps(self._nats(codes, classes, None))
+        return self.scored.maps(self._nats(codes, classes, None))
+
+    @property
+    def scored(self) -> CodeLayout:
+        """Layout of the codes whose nats are known."""
+        return self._task.layout if self.above else self._task.modeled
 
     def _nats(self, codes: Codes, classes: Classes, order: Any) -> np.ndarray:
-        """Return the nats (N, L) of codes at their places."""
+        """Return the nats (N, n) of codes at their places in `scored`."""
         layout = self._task.layout
         arrays = layout.split(as_codes(codes, layout, exact=True))
         count = len(next(iter(arrays.values())))
@@ -239,11 +265,13 @@ class Distribution(Model):
         return int(height * width)
 
     def _nats_of_batch(self, fixed: Mapping, batch: Mapping) -> jax.Array:
-        task, codes = self._task, self._task.codes(batch)
-        order = batch.get("order") if task.module.any_order else None
-        with jax.default_matmul_precision("highest"):  # as in sampling
-            logits = task.module.apply(task.weights(fixed["prior"]), codes, batch["label"], None, order)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, codes)
+        nats = []
+        for task, variables in zip(self._priors, fixed["priors"]):
+            codes, order = task.codes(batch), batch.get("order") if task.module.any_order else None
+            with jax.default_matmul_precision("highest"):  # as in sampling
+                logits = task.module.apply(task.weights(variables), codes, batch["label"], None, order)
+            nats.append(optax.softmax_cross_entropy_with_integer_labels(logits, codes[:, task.module.modeled]))
+        return jnp.concatenate(nats, axis=1)
 
 
 def _class_number(given: Any, names: tuple[str, ...]) -> int:
@@ -258,3 +286,12 @@ def _class_number(given: Any, names: tuple[str, ...]) -> int:
         f"--classes: {word!r} is unknown.{did_you_mean(word, names)}\n"
         f"Known: {shown}, or numbers from 0 to {len(names) - 1}"
     )
+
+
+def _as_in_training(images: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return images (N, H, W, C) of the size in training."""
+    images = as_images(images, shape)
+    found, expected = (" x ".join(map(str, sides)) for sides in (images.shape[1:3], shape[:2]))
+    if found != expected:
+        raise InputError(f"images of {found} pixels: expected {expected}, as in training")
+    return images

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, get_type_hints
 
 import jax
+import jax.numpy as jnp
 
 from vqjax.codes import Codes
 from vqjax.config.annotations import Seed
@@ -65,13 +66,13 @@ class DrawBatch:
     """Function that draws a batch: two that are equal are compiled once.
 
     Attributes:
-      prior: whose codes are drawn.
+      priors: whose codes are drawn, each given those of the ones before it.
       sampling: distribution that they are drawn from.
       groups: numbers of codes that are drawn together; None: one by one.
       num_known: number of codes that are known in every row, at most.
     """
 
-    prior: PriorTask
+    priors: tuple[PriorTask, ...]
     sampling: Sampling
     groups: tuple[int, ...] | None
     num_known: int
@@ -80,10 +81,27 @@ class DrawBatch:
         """Draw codes and images (B, H, W, C) in [0, 1].
 
         Args:
-          fixed: variables of the "prior" and of "stage1".
+          fixed: variables of the "priors", and of "stage1".
           rows: `label`, `example`, maybe `known`, and `seed`, the same in every row, (B, ...) each.
         """
-        seed = rows["seed"][0]
-        sequences = self.prior.sample(fixed["prior"], rows, seed, self.sampling, self.groups, self.num_known)
-        codes = self.prior.layout.unflatten(sequences)
-        return codes, functions.decode(self.prior.stage1.task, fixed["stage1"], codes)
+        seed, drawn = rows["seed"][0], None
+        for prior, variables in zip(self.priors, fixed["priors"]):
+            given = {**rows, **known_before(prior.layout.length, drawn, rows.get("known"))}
+            drawn = prior.sample(variables, given, seed, self.sampling, self.groups, self.num_known)
+        codes = self.priors[-1].layout.unflatten(drawn)
+        return codes, functions.decode(self.priors[-1].stage1.task, fixed["stage1"], codes)
+
+
+def known_before(length: int, drawn: jax.Array | None, known: jax.Array | None) -> dict[str, jax.Array]:
+    """Return `known` (B, length) of a prior: codes that are drawn already, and then those that were known before.
+
+    Args:
+      length: number of codes that the prior sees.
+      drawn: codes of the levels before, (B, n).
+      known: codes (B, L) that are kept, -1 where one is drawn; None: none.
+    """
+    if drawn is None:
+        return {} if known is None else {"known": known[:, :length]}
+    start = drawn.shape[1]
+    rest = jnp.full((len(drawn), length - start), -1) if known is None else known[:, start:length]
+    return {"known": jnp.concatenate([drawn, rest], axis=1)}

@@ -113,10 +113,9 @@ def _to_numpy(values: Any, name: str) -> np.ndarray:
 
 def _from_torch(tensor: Any) -> Any:
     """Return a tensor of PyTorch, on any device, with or without a gradient, as NumPy can take it."""
-    tensor = tensor.detach().cpu()
     if "bfloat16" in str(tensor.dtype):  # which NumPy lacks
-        return tensor.float().numpy().astype(jnp.bfloat16)
-    return tensor
+        return tensor.float().numpy(force=True).astype(jnp.bfloat16)
+    return tensor.numpy(force=True)
 
 
 def to_pixel_levels(images: jax.Array) -> jax.Array:
@@ -133,26 +132,30 @@ def to_pixel_levels(images: jax.Array) -> jax.Array:
     return jnp.where(jnp.abs(rounding) <= error, scaled + rounding, scaled)
 
 
-def as_codes(codes: Any, layout: CodeLayout, exact: bool = False) -> Codes:
+def as_codes(codes: Any, layout: CodeLayout, exact: bool = False, first: bool = False) -> Codes:
     """Return codes as users see them, see CodeLayout, in int32.
 
     Args:
       codes: an array of integers or, where the layout has several levels, a dict of them.
       layout: of the codes in training.
       exact: whether the grids must be those of the layout, or all may be larger or smaller by one factor.
+      first: whether the first levels alone are enough, and the first codes of each position.
 
     Raises:
       TypeError: they are no integers.
       InputError: they are of another shape, out of range, or there are none.
     """
-    if len(layout.levels) == 1:
-        return _level_codes(codes, layout.levels[0], exact, "codes")
+    if not layout.by_name:
+        return _level_codes(codes, layout.levels[0], exact, first, "codes")
+    if first and isinstance(codes, Mapping):
+        layout = layout.part(slice(max(1, len(codes))))
     names = [level.name for level in layout.levels]
     if not isinstance(codes, Mapping) or set(codes) != set(names):
         found = f"a dict of {', '.join(codes)}" if isinstance(codes, Mapping) else type(codes).__name__
         raise InputError(f"codes: expected a dict of {', '.join(names)}, found {found}")
     arrays = {
-        level.name: _level_codes(codes[level.name], level, exact, f"codes[{level.name!r}]") for level in layout.levels
+        level.name: _level_codes(codes[level.name], level, exact, first, f"codes[{level.name!r}]")
+        for level in layout.levels
     }
     sizes = {len(array) for array in arrays.values()}
     factors = {
@@ -164,10 +167,13 @@ def as_codes(codes: Any, layout: CodeLayout, exact: bool = False) -> Codes:
     return arrays
 
 
-def _level_codes(codes: Any, level: Level, exact: bool, name: str) -> np.ndarray:
-    """Return the codes of a level, (N, h, w), with (N, h, w, D) for a depth D, and (N, T, h, w) for clips."""
+def _level_codes(codes: Any, level: Level, exact: bool, first: bool, name: str) -> np.ndarray:
+    """Return the codes of a level, (N, h, w), with (N, h, w, D) for a depth D, and (N, T, h, w) for clips.
+
+    Of D codes per position those that come `first` are enough.
+    """
     axes = [*map(str, level.grid if exact else ("T", "h", "w")[-len(level.grid) :])]
-    depth = [str(level.depth)] * (level.depth > 1)
+    depth = [f"1 to {level.depth}" if first else str(level.depth)] * (level.depth > 1)
     expected = f"expected ({', '.join(['N', *axes, *depth])})"
     array = _to_numpy(codes, name)
     if not array.size:
@@ -176,7 +182,7 @@ def _level_codes(codes: Any, level: Level, exact: bool, name: str) -> np.ndarray
         raise TypeError(f"{name} of dtype {array.dtype}: expected integers")
     grid = array.shape[1 : array.ndim - len(depth)]
     right = grid == level.grid if exact else len(grid) in (2, len(level.grid))
-    if not right or depth and array.shape[-1] != level.depth:
+    if not right or depth and not (1 if first else level.depth) <= array.shape[-1] <= level.depth:
         raise InputError(f"{name} of shape {array.shape}: {expected}")
     low, high = int(array.min()), int(array.max())
     if low < 0 or high >= level.num_codes:

@@ -1,4 +1,4 @@
-"""What is kept of an image that a prior completes: pixels, and the codes that see no others."""
+"""Parts of an image that are kept when a prior completes it: pixels, and the codes that see no others."""
 
 import re
 from collections.abc import Sequence

@@ -40,8 +40,7 @@ class Prior(Distribution):
 
         Args:
           num, classes, **options: see `sample`.
-          out: of format "grid" a picture, by default samples.png in the workdir; of "png" a directory, new or empty, by
-            default samples in the workdir.
+          out: a picture, or of format "png" a directory, new or empty; by default samples(.png) in the workdir.
           format: "grid" for one picture of the first 400, and beside it an .npz with `images` uint8, codes and
             `classes`; "png" for a file per image, samples.csv with their classes, and codes.npz.
           neighbors: put the nearest training image below each sample.
@@ -130,7 +129,7 @@ class Prior(Distribution):
         path = completions.completion_path(out or self.path / "likelihood.png", "grid", self.path)
         originals = completions.read_originals(images, self._task, data_dir, data_path)
         nats = self._nats(self.tokenizer.encode(originals.images), classes, None)
-        completions.write_likelihood(path, originals, nats, self._task.layout)
+        completions.write_likelihood(path, originals, nats, self.scored)
         return completions.scores(originals, nats), path
 
     @argument_names()

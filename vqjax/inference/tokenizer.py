@@ -1,7 +1,7 @@
 """Trained autoencoders."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from vqjax.inference.inputs import as_codes, as_images, check_size, to_pixel_lev
 from vqjax.runs.workdir import Workdir
 from vqjax.system.arguments import argument_names
 from vqjax.system.errors import InputError
+from vqjax.system.switches import own_settings
 from vqjax.tasks.autoencoder import AutoencoderTask
 from vqjax.tasks.stage1 import Stage1
 
@@ -62,7 +63,8 @@ class Tokenizer(Model):
         With several levels a dict {level's name: vectors}. ValueError without codes.
         """
         self._required_layout()
-        return jax.tree.map(np.asarray, jax.jit(self._task.code_vectors)(self._variables))
+        with own_settings():
+            return jax.tree.map(np.asarray, jax.jit(self._task.code_vectors)(self._variables))
 
     def encode(self, images: Any) -> Codes:
         """Return the codes of images."""
@@ -71,12 +73,21 @@ class Tokenizer(Model):
         return self._map(self._encode, _pixels(images), image=images)
 
     def decode(self, codes: Codes) -> np.ndarray:
-        """Return the images (N, H, W, C) float32 in [0, 1] of codes, integers in [0, K) on grids of any size."""
+        """Return the images (N, H, W, C) float32 in [0, 1] of codes, integers in [0, K) on grids of any size.
+
+        A preview needs the first codes alone: `codes[..., :d]` of D codes per position, {"top": …} of several levels.
+        """
         layout = self._required_layout()
-        arrays = layout.split(as_codes(codes, layout))
-        finest, depth = list(arrays.values())[-1], layout.levels[-1].depth
-        images: np.ndarray = self._map(self._decode, finest[0].size // depth * self.stride**2, **arrays)
+        codes = as_codes(codes, layout, first=True)
+        arrays = self._part(codes if layout.by_name else ["codes"]).split(codes)
+        coarsest, (stride, *_) = next(iter(arrays.values())), self._task.module.strides
+        positions = coarsest[0].size // (coarsest.shape[-1] if layout.levels[0].depth > 1 else 1)
+        images: np.ndarray = self._map(self._decode, positions * stride**2, **arrays)
         return images
+
+    def _part(self, names: Collection[str]) -> CodeLayout:
+        """Return the layout of the first levels, as many as there are names."""
+        return self._required_layout().part(slice(len(names)))
 
     def reconstruct(self, images: Any) -> np.ndarray:
         """Return the reconstructions of images, (N, H, W, C) float32 in [0, 1]; also of a model without codes."""
@@ -106,7 +117,8 @@ class Tokenizer(Model):
         return functions.encode(self._task, variables, batch["image"])
 
     def _decode(self, variables: Mapping, batch: Mapping) -> jax.Array:
-        return functions.decode(self._task, variables, self._required_layout().join(batch))
+        names = batch.keys() & self._required_layout().names
+        return functions.decode(self._task, variables, self._part(names).join(batch))
 
     def _reconstruct(self, variables: Mapping, batch: Mapping) -> jax.Array:
         if self.layout:
@@ -120,7 +132,15 @@ class Tokenizer(Model):
         return Stage1.of_checkpoint(Workdir(self.path), self._task, self.step, self._variables)
 
     @argument_names()
-    def decode_file(self, codes: str | Path, out: str | Path, split: str | None = None, format: str = "npy") -> int:
+    def decode_file(
+        self,
+        codes: str | Path,
+        out: str | Path,
+        split: str | None = None,
+        format: str = "npy",
+        levels: Sequence[str] | None = None,
+        depth: int | None = None,
+    ) -> int:
         """Decode the codes in a file, from any program.
 
         Args:
@@ -128,13 +148,16 @@ class Tokenizer(Model):
           out: a directory, new or empty.
           split: of the codes in a directory; by default the only one there.
           format: "npy" for images.npy, (N, H, W, C) uint8, and images.png, the first 64; "png" for a file per image.
+          levels: names of the first levels, which alone are decoded, such as ["top"]; by default all.
+          depth: number of codes of each position that are decoded, the first ones; by default all.
 
         Returns:
           N, the number of images.
         """
-        from vqjax.inference.exports.decoding import decode_file
+        from vqjax.inference.exports.decoding import Part, decode_file
 
-        return decode_file(self._stage1, self.decode, codes, out, split, format)
+        part = Part(None if levels is None else tuple(levels), depth)
+        return decode_file(self._stage1, self.decode, codes, out, split, format, part)
 
     @argument_names()
     def reconstruct_files(self, files: Sequence[str | Path], out: str | Path | None = None, format: str = "") -> Any:

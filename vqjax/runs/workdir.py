@@ -8,6 +8,7 @@ pins/          see `vqjax.runs.checkpoints.pins`
 .lock          see `vqjax.system.lock`
 """
 
+import contextlib
 import importlib.metadata
 import shlex
 import subprocess
@@ -32,7 +33,8 @@ from vqjax.system.version import __version__
 FORMAT = 1  # of the workdir; a reader refuses a later one
 # Fields that may change when a run is resumed: how far, how often, on which devices, and where things lie.
 RESUMABLE = (
-    *("steps", "parallel", "microbatch", "log_every", "eval_every", "save_every", "tracker", "stage1", "init_from"),
+    *("steps", "parallel", "microbatch", "log_every", "eval_every", "save_every", "tracker"),
+    *("stage1", "top_prior", "init_from"),
     *(f"data.{name}" for name in ("data_dir", "path", "memory", "workers", "cache")),
 )
 _FACTS: dict[str, Any] = {  # what those that are there must be
@@ -65,6 +67,15 @@ def git_commit() -> str:
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of vqjax and of the packages it stands on, less those that are not installed."""
+    versions = {"vqjax": __version__}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 class Workdir:
@@ -120,12 +131,11 @@ class Workdir:
         Raises:
           WriteError: the path cannot be written to.
         """
-        versions = {"vqjax": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}
         with wrap_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "config.json", config)
         if not self.has_facts:
-            run = {"format": FORMAT, **facts, "hardware": hardware, "versions": versions, "git_commit": git_commit()}
+            run = {"format": FORMAT, **facts, "hardware": hardware, "versions": _versions(), "git_commit": git_commit()}
             run["command"] = shlex.join(["python", *sys.orig_argv[1:]])
             write_json(self.path / "run.json", run)
 

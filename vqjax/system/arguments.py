@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vqjax.system.errors import InputError, did_you_mean
+from vqjax.system.extras import install_hint
+from vqjax.system.switches import own_settings
 
 SPLITS = ("train", "validation", "test")
 # Arguments that Python functions have too: in messages --out is there called out.
@@ -164,9 +166,18 @@ def add_output_flags(parser: Parser, json: bool = True) -> None:
 
 @contextlib.contextmanager
 def argument_names() -> Iterator[None]:
-    """Name arguments in errors as Python has them: --step is step. `as_typed` gives the error back as it was."""
+    """Name arguments in errors as Python has them: --step is step. `as_typed` gives the error back as it was.
+
+    An ImportError of a package that is missing says which extra of vqjax installs it. JAX computes under vqjax's own
+    settings, see `switches`.
+    """
     try:
-        yield
+        with own_settings():
+            yield
+    except ImportError as error:
+        if hint := install_hint(error):
+            raise ImportError(hint, name=error.name) from error
+        raise
     except InputError as error:
         plain = _AS_FLAGS.sub("", str(error))
         if plain == str(error):

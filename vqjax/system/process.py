@@ -9,8 +9,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from vqjax.system import compilation, memory, signals, terminal
+from vqjax.system import compilation, memory, signals, switches, terminal
 from vqjax.system.errors import InputError, WorkerError
+from vqjax.system.extras import install_hint
 from vqjax.system.files import WriteError
 
 # Errors of a path that the user can mend, not faults of the program.
@@ -25,10 +26,10 @@ Main = Callable[[Sequence[str]], int | None]  # arguments, without the command's
 def exit_status(main: Callable[[], int | None]) -> int:
     """Call `main` and return the exit status of the process.
 
-    It is the result of `main` (None counts as 0); 2 after an InputError, an OSError that a user can mend or
-    JAX_PLATFORMS without a device, and 1 after a WorkerError, which are printed in a few lines; 130 after Ctrl-C;
-    OUTPUT_UNREAD, in silence, if nobody reads the output any more. Other errors are faults of the program, and keep
-    their traceback. Whatever `main` writes must appear whole or not at all.
+    It is the result of `main` (None counts as 0); 2 after an InputError, an OSError that a user can mend, the lack of a
+    package of an extra or JAX_PLATFORMS without a device, and 1 after a WorkerError, which are printed in a few lines;
+    130 after Ctrl-C; OUTPUT_UNREAD, in silence, if nobody reads the output any more. Other errors are faults of the
+    program, and keep their traceback. Whatever `main` writes must appear whole or not at all.
     """
     try:
         status = main() or 0
@@ -47,6 +48,10 @@ def exit_status(main: Callable[[], int | None]) -> int:
         return _refuse(f"{terminal.printable(str(error.filename))}: {error.strerror}")
     except KeyboardInterrupt:
         return 130
+    except ImportError as error:
+        if not (hint := install_hint(error)):
+            raise
+        return _refuse(hint)
     except (RuntimeError, AssertionError):
         if not (platforms := _platforms_without_device()):
             raise
@@ -91,6 +96,7 @@ def _interrupt(number: int, frame: Any) -> None:
 def run_command(main: Main) -> NoReturn:
     """End the process with the exit status of `main`, called with the command line's arguments."""
     terminal.escape_unencodable()
+    switches.clear_environment()
     compilation.enable_compilation_cache()
     memory.retain_freed_memory()
     signals.allow_exit()

@@ -34,7 +34,7 @@ def check_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
     if "task" not in config:
         raise InputError("config.task is missing from the config")
     check_name(TASKS, config["task"], "config.task")
-    return Settings.of(config, TASKS[config["task"]].second_stage)
+    return Settings.of(config, TASKS[config["task"]].runs)
 
 
 def build_task(settings: Settings, facts: Mapping[str, Any], stage1: Stage1 | None = None) -> Task:
@@ -80,7 +80,7 @@ def load_task(workdir: Workdir, stage1: str | None = None) -> Task:
     config, facts, frozen = workdir.raw_config(), workdir.facts(), None
     with _naming_version(workdir):
         settings = check_config(config)
-    if TASKS[settings.task].second_stage:
+    if "stage1" in TASKS[settings.task].runs:
         if not stage1 and not Path(settings.stage1).is_dir():
             raise InputError(f"stage 1 is no longer in {settings.stage1}: name the place with --stage1")
         frozen = Stage1(stage1 or settings.stage1, "--stage1", facts)

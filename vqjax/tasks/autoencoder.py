@@ -64,9 +64,9 @@ class AutoencoderTask(QuantizedTask):
         self.code_dim = fields.code_dim
         self.likelihood = build(LIKELIHOODS, settings.model, "likelihood")
         features = channels * self.likelihood.parameters
-        self._class_weight, head = fields.class_weight, None
-        if fields.class_weight:
-            head = build_head(settings, self.class_names, DTYPES[fields.dtype])
+        self._class_weight, classes = fields.class_weight, self.class_names if fields.class_weight else ("any",)
+        checked = build_head(settings, classes, DTYPES[fields.dtype])  # even if it is not used
+        head = checked if fields.class_weight else None
         given = {"code_dim": fields.code_dim, "features": features, "dtype": DTYPES[fields.dtype], "head": head}
         self.module = build(CODECS, settings.model, "codec", **given)
         for stride in self.module.strides:
@@ -77,7 +77,7 @@ class AutoencoderTask(QuantizedTask):
                 )
         self.stride, self.layout = self.module.strides[-1], self.module.layout(self.image_shape)
         self.positions = tuple(math.prod(frames) * (height // s) * (width // s) for s in self.module.strides)
-        self._apply_eval = jax.jit(self.apply_eval)
+        self._apply_eval, self._previews = jax.jit(self.apply_eval), jax.jit(self.previews)
         suffixes = self.layout.suffixes if self.layout else [""]
         classified = ("accuracy",) * bool(head)
         used = [f"{name}{suffix}" for name in ("perplexity", "codes_used") for suffix in suffixes]
@@ -182,4 +182,13 @@ class AutoencoderTask(QuantizedTask):
         errors = jnp.mean((originals - reconstructed) ** 2, axis=(1, 2, 3)).tolist()
         captions = [f"{metrics.psnr(error):.1f} dB" for error in errors]
         title = "above: original, below: reconstruction, PSNR"
-        return {"reconstructions": Pictures(originals, captions, reconstructed, title)}
+        pictures = {"reconstructions": Pictures(originals, captions, reconstructed, title)}
+        if self.layout and (self.layout.by_name or self.layout.levels[0].depth > 1):
+            side_by_side = jnp.concatenate([originals, *self._previews(variables, batch["image"])], axis=-2)
+            pictures["previews"] = Pictures(side_by_side, title="original, then decoded from ever more of its codes")
+        return pictures
+
+    def previews(self, variables: Mapping, images: jax.Array) -> list[jax.Array]:
+        """Return the images (B, H, W, C) in [0, 1] of the first codes of images, see `CodeLayout.previews`."""
+        assert self.layout
+        return [self.decode(variables, codes) for codes in self.layout.previews(self.encode(variables, images))]

@@ -49,7 +49,7 @@ class Task:
       facts: of the data and of stage 1, as run.json has them.
       stage1: the frozen autoencoder that a second stage stands on; None in a first stage.
       notes: lines that a user is told before a run begins.
-      second_stage: whether the config has a `stage1`.
+      runs: fields of the config that name other runs: `stage1` of a second stage.
       clips: whether it takes clips (T, H, W, C) in the place of images.
       headline: metrics of the progress bar.
       curves: metrics that are plotted against the step.
@@ -58,7 +58,7 @@ class Task:
 
     module: nn.Module
     stage1: Any
-    second_stage: bool = False
+    runs: tuple[str, ...] = ()
     clips: bool = False
     headline: tuple[str, ...] = ("loss",)
     curves: tuple[str, ...] = ("loss",)

@@ -48,7 +48,7 @@ class CodeClassifierTask(ClassifierTask):
     """
 
     stage1: Stage1
-    second_stage = True
+    runs = ("stage1",)
 
     def __init__(self, settings: Settings, facts: Mapping[str, Any], stage1: Stage1):
         QuantizedTask.__init__(self, settings, facts, stage1)

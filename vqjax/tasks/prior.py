@@ -12,7 +12,7 @@ import optax
 
 from vqjax.codes import CodeLayout
 from vqjax.config.annotations import Decay, OneOf
-from vqjax.config.check import build
+from vqjax.config.check import build, check_name
 from vqjax.config.schema import Settings
 from vqjax.data import datasets
 from vqjax.data.sets.base import Dataset
@@ -22,6 +22,7 @@ from vqjax.networks.priors import PRIORS, Prior
 from vqjax.networks.priors.orders import evaluation_orders
 from vqjax.networks.priors.sampling import ANCESTRAL, Sampling, sample
 from vqjax.runs import metrics
+from vqjax.system.errors import InputError
 from vqjax.tasks.base import Pictures, Task
 from vqjax.tasks.stage1 import Stage1
 
@@ -34,6 +35,7 @@ class PriorFields:
     dtype: Annotated[str, OneOf(DTYPES)]
     ema_decay: Decay
     class_conditional: bool
+    level: str
 
 
 class PriorTask(Task):
@@ -41,13 +43,15 @@ class PriorTask(Task):
 
     Attributes:
       conditional: on the class.
-      layout: of the codes.
+      layout: of the codes that it sees.
+      modeled: layout of the codes that it is a distribution of; the levels before them are given.
     """
 
     module: Prior
     stage1: Stage1
     layout: CodeLayout
-    second_stage = True
+    modeled: CodeLayout
+    runs = "stage1", "top_prior"
     headline = ("nats_per_code", "perplexity", "bits_per_dim_of_codes")
     curves = ("nats_per_code", "gradient_norm")
     monitored = "nats_per_code"
@@ -55,17 +59,31 @@ class PriorTask(Task):
     def __init__(self, settings: Settings, facts: Mapping[str, Any], stage1: Stage1):
         super().__init__(settings, facts, stage1)
         fields: PriorFields = settings.model.own(PriorFields, PRIORS)
-        self.layout = stage1.layout
+        self.layout = _layout(stage1.layout, fields.level)
         self.conditional = fields.class_conditional and bool(self.class_names)
         classes = len(self.class_names) if self.conditional else 0
         given = {"layout": self.layout, "num_classes": classes, "dtype": DTYPES[fields.dtype]}
         self.module = build(PRIORS, settings.model, "prior", **given)
+        self.modeled = self._modeled(fields)
         if fields.class_conditional and not self.class_names:
             self.notes = [f"config.data.name={settings.data.name!r} has no labels: the prior is unconditional"]
         self._ema_decay = fields.ema_decay
-        self._bits_per_dim = self.layout.length / (math.log(2) * math.prod(self.image_shape))  # of one nat per code
+        self._bits_per_dim = self.modeled.length / (math.log(2) * math.prod(self.image_shape))  # of one nat per code
         self._bits_given_codes = dict[str, float | None]()  # of the splits that were evaluated
         self._sample, self._decode = jax.jit(self.sample), jax.jit(self.stage1.decode)
+
+    def _modeled(self, fields: PriorFields) -> CodeLayout:
+        """Return the layout of the codes that the prior is a distribution of."""
+        if not self.module.modeled.start:
+            if self.settings.top_prior:
+                raise InputError(f"config.top_prior={self.settings.top_prior}: expected none, no level is given")
+            return self.layout
+        if not fields.level:
+            names = ", ".join(level.name for level in self.layout.levels)
+            raise InputError(
+                f"config.model.level='': expected one of {names}, a {fields.prior} models a level given those before it"
+            )
+        return self.layout.part(slice(-1, None))
 
     @property
     def frozen(self) -> Mapping[str, Any]:
@@ -134,7 +152,7 @@ class PriorTask(Task):
 
     def loss(self, output: jax.Array, batch: Mapping) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the negative log-likelihood in nats per code, and the metrics of a batch, means over its examples."""
-        nats = optax.softmax_cross_entropy_with_integer_labels(output, self.codes(batch)).mean()
+        nats = self._nats(output, batch).mean()
         return nats, {"nats_per_code": nats, "bits_per_dim_of_codes": self._bits_per_dim * nats}
 
     def eval_metrics(self, variables: Mapping, output: jax.Array, batch: Mapping) -> dict[str, jax.Array]:
@@ -143,12 +161,21 @@ class PriorTask(Task):
         If the prior knows any order, also those in random orders: by the number of codes that are known, (L,), and
         their mean.
         """
-        nats = optax.softmax_cross_entropy_with_integer_labels(output, self.codes(batch))
-        metrics = {f"nats_by_position{name}": grid for name, grid in self.layout.maps(nats.mean(0)).items()}
+        nats = self._nats(output, batch).mean(0)
+        metrics = {f"nats_by_position{name}": grid for name, grid in self.modeled.maps(nats).items()}
         if self.module.any_order:
             by_known = self.nats_in_random_order(variables, batch).mean(0)
             metrics |= {"nats_by_known": by_known, "nats_per_code_any_order": by_known.mean()}
         return metrics
+
+    def _nats(self, logits: jax.Array, batch: Mapping) -> jax.Array:
+        """Return the nats of each modeled code, (B, n), of logits (B, n, K)."""
+        nats: jax.Array = optax.softmax_cross_entropy_with_integer_labels(logits, self._own(self.codes(batch)))
+        return nats
+
+    def _own(self, sequences: jax.Array) -> jax.Array:
+        """Return the modeled codes of sequences (B, L)."""
+        return sequences[:, self.module.modeled]
 
     def nats_in_random_order(
         self, variables: Mapping, batch: Mapping, groups: Sequence[int] | None = None
@@ -168,9 +195,11 @@ class PriorTask(Task):
         """Return the order-0 entropy of a split's codes in nats per code, and its part at each position.
 
         The entropy is that of the frequencies over all positions of a level and depth. The bits of the pixels given the
-        codes are there too, if they are known.
+        codes are there too, if they are known and the prior is one of all codes.
         """
-        figures = order0_metrics(self.layout, split)
+        figures = order0_metrics(self.modeled, split)
+        if self.modeled != self.stage1.layout:
+            return figures
         if name not in self._bits_given_codes:
             self._bits_given_codes[name] = self.stage1.bits_per_dim_given_codes(dataset, name)
         if (bits := self._bits_given_codes[name]) is not None:
@@ -191,7 +220,7 @@ class PriorTask(Task):
         Args:
           variables: of the prior.
           batch: `label`, the classes (B,), and `example`, the numbers of the samples (B,), whose noise is their own;
-            maybe `known`, codes (B, L) that are kept, -1 where one is drawn.
+            maybe `known`, codes (B, L) that are kept, -1 where one is drawn; those of levels that are given are known.
           seed: of the noise.
           sampling: the distribution that is drawn from.
           groups: numbers of codes that are drawn together; None: one by one.
@@ -208,14 +237,26 @@ class PriorTask(Task):
             codes = self.layout.unflatten(sequences)
             return Pictures(self._decode(self.stage1.variables, codes), captions, title=title)
 
+        given, title = batch, "samples of the prior"
+        if start := self.module.modeled.start:
+            known = jnp.where(jnp.arange(self.layout.length) < start, self.codes(batch), -1)
+            given, title = {**batch, "known": known}, f"{title}, given the real codes of the levels before"
         return {
-            "generated": pictures(self._sample(variables, batch, 0), "samples of the prior"),
+            "generated": pictures(self._sample(variables, given, 0), title),
             "decoded": pictures(self.codes(batch), "real codes decoded: the best that a prior can do"),
         }
 
     def next_commands(self, workdir: str) -> tuple[str, ...]:
         """Return the commands that draw samples and show codes."""
         return f"python -m vqjax sample --workdir {workdir}", f"python -m vqjax explore --workdir {workdir}"
+
+
+def _layout(layout: CodeLayout, level: str) -> CodeLayout:
+    """Return the layout up to a level; "" for all."""
+    names = {each.name: number for number, each in enumerate(layout.levels)}
+    if level:
+        check_name(names, level, "config.model.level")
+    return layout.part(slice(names[level] + 1)) if level else layout
 
 
 def order0_metrics(layout: CodeLayout, split: Split) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from vqjax.system.errors import InputError
 from vqjax.system.paths import absolute_path
 from vqjax.tasks import TASKS, Task, build_task, check_config
 from vqjax.tasks.stage1 import Stage1
+from vqjax.tasks.top_prior import check_top_prior
 
 _OWN_FIRST = ("data_dir", "path")  # fields of data that a second stage has from its first unless it has its own
 _FROM_STAGE1 = ("size", "channels", "test")  # and those that it always has from it
@@ -61,8 +62,10 @@ def complete(
     """
     settings = check_config(config)
     settings = check_config(with_fields(settings.plain, _absolute(settings)))
-    if TASKS[settings.task].second_stage:
-        stage1 = stage1 or Stage1(settings.stage1, facts=facts)
+    if "stage1" in TASKS[settings.task].runs:
+        planned, stage1 = stage1 is not None, stage1 or Stage1(settings.stage1, facts=facts)
+        if settings.top_prior and not planned:
+            check_top_prior(settings, stage1)
         settings = check_config(with_fields(settings.plain, _inherited(settings, stage1)))
     dataset = datasets.open_dataset(settings.data)
     datasets.split_sizes(dataset)
@@ -78,7 +81,8 @@ def complete(
 
 def _absolute(settings: Settings) -> dict[str, str]:
     """Paths of a run that are absolute, by their keys."""
-    paths = {"init_from": settings.init_from, "data.path": settings.data.path, "data.data_dir": settings.data.data_dir}
+    paths = {"init_from": settings.init_from, "top_prior": settings.top_prior}
+    paths |= {f"data.{name}": getattr(settings.data, name) for name in _OWN_FIRST}
     return {key: str(absolute_path(path, f"config.{key}")) for key, path in paths.items() if path}
 
 

@@ -77,7 +77,7 @@ class Stage1:
             raise InputError(f"{where}: expected a trained autoencoder, found no checkpoint in it")
         self.step = best
         with _building(where):
-            task = AutoencoderTask(Settings.of(config, False), self.facts)
+            task = AutoencoderTask(Settings.of(config), self.facts)
         self._use(task, where)
         if steps[0] < self.settings.steps and not standing:
             raise InputError(

@@ -135,7 +135,7 @@ def _bytes(var: Any) -> float:
 
 
 def _flops(equation: core.JaxprEqn) -> float:
-    """Of a product or a convolution; 0 of anything else."""
+    """FLOPs of a product or a convolution; 0 of anything else."""
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         left: Any = equation.invars[0].aval

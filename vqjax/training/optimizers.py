@@ -85,8 +85,8 @@ def create_optimizer(section: Section, steps: int) -> tuple[optax.GradientTransf
     """Create the optimizer of `config.optimizer`, and its learning rate as a function of the step.
 
     The rate rises linearly over `warmup` steps, or over the share `warmup_share` of the run's `steps`, and then follows
-    the schedule to `final_learning_rate` over the rest. Gradients are clipped to the global norm `clip_norm`, if that is not 0. A codebook that is
-    trained by its gradient learns `codebook_rate` times as fast as the rest.
+    the schedule to `final_learning_rate` over the rest. Gradients are clipped to the global norm `clip_norm`, if that
+    is not 0. A codebook that is trained by its gradient learns `codebook_rate` times as fast as the rest.
     """
     fields: OptimizerConfig = section.own(OptimizerConfig, OPTIMIZERS)
     if 0 < fields.clip_norm < _MIN_CLIP_NORM:

@@ -71,7 +71,7 @@ def planned_run(config: ConfigDict, images: ImageFacts | None = None, stage1: Co
     """
     settings, frozen = check_config(config), None
     data = settings.data
-    if TASKS[settings.task].second_stage:
+    if "stage1" in TASKS[settings.task].runs:
         frozen, images = _stage1(settings, images, stage1)
         data = frozen.settings.data
     elif stage1 is not None:

@@ -77,8 +77,7 @@ def train_step(
 ) -> Callable:
     """Return (state, batch) -> (state, metrics): one update, the same on every device.
 
-    The metrics are means over the global batch; `skipped` says whether the step was not finite and changed nothing.
-    One that is not `guarded` changes the state whatever comes of it.
+    The metrics are means over the global batch. A `guarded` step that is not finite changes nothing: `skipped` is 1.
     """
     gradients = gradient_step(task)
 
@@ -94,9 +93,8 @@ def train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         key = jax.random.fold_in(update_key, state.step)
-        variables = dict(
-            task.after_update({"params": params, **state.extra, **extra}, vectors, _gather, state.step, key)
-        )
+        variables = {"params": params, **state.extra, **extra}
+        variables = dict(task.after_update(variables, vectors, _gather, state.step, key))
         changed = variables.pop("params")
         opt_state = _reset_moments(optimizer, opt_state, params, changed)
         metrics["gradient_norm"] = finite.global_norm(grads)

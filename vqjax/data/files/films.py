@@ -88,7 +88,7 @@ def _ffmpeg(path: Path) -> Iterator[Image.Image]:
     try:
         import imageio_ffmpeg
     except ImportError as error:
-        raise InputError("films need FFmpeg\n  pip install imageio-ffmpeg") from error
+        raise InputError("films need FFmpeg\n  pip install 'vqjax[video]'") from error
     every_frame_once = ["-fps_mode", "passthrough"]  # or else at a constant rate: some are left out, others doubled
     output = [*every_frame_once, "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-i", f"file:{path}", *output]

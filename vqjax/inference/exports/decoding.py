@@ -4,11 +4,11 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from vqjax.codes import Codes
+from vqjax.codes import CodeLayout, Codes
 from vqjax.config.check import check_name
 from vqjax.data.formats.npy import save_rows
 from vqjax.data.splits import Split
@@ -27,8 +27,54 @@ _IN_PICTURE = 64  # images of the picture
 Decode = Callable[[Codes], np.ndarray]  # codes -> images (N, H, W, C) in [0, 1]
 
 
+class Part(NamedTuple):
+    """Codes that are decoded, of all that are known of an image.
+
+    Attributes:
+      levels: names of the first levels; None: all.
+      depth: number of codes of each position, the first ones; None: all.
+    """
+
+    levels: tuple[str, ...] | None = None
+    depth: int | None = None
+
+    def check(self, layout: CodeLayout) -> None:
+        """Raise InputError unless there are such codes."""
+        names = tuple(level.name for level in layout.levels)
+        if self.levels is not None and (
+            not self.levels or not layout.by_name or self.levels != names[: len(self.levels)]
+        ):
+            known = (
+                " or ".join(",".join(names[:count]) for count in range(1, len(names) + 1)) if layout.by_name else "none"
+            )
+            raise InputError(f"--levels={','.join(self.levels)}: expected {known}, of {layout}")
+        deepest = max(level.depth for level in layout.levels)
+        if self.depth is not None and not 1 <= self.depth <= deepest:
+            raise InputError(f"--depth={self.depth}: expected from 1 to {deepest}, of {layout}")
+
+    def of(self, codes: Codes, layout: CodeLayout) -> Codes:
+        """Return this part of codes."""
+        if self.levels is not None:
+            codes = {name: codes[name] for name in self.levels}
+        if self.depth is None:
+            return codes
+        if not layout.by_name:
+            return codes[..., : self.depth] if layout.levels[0].depth > 1 else codes
+        deep = {level.name for level in layout.levels if level.depth > 1}
+        return {name: grid[..., : self.depth] if name in deep else grid for name, grid in codes.items()}
+
+
+ALL_CODES = Part()
+
+
 def decode_file(
-    stage1: Stage1, decode: Decode, codes: str | Path, out: str | Path, split: str | None = None, format: str = "npy"
+    stage1: Stage1,
+    decode: Decode,
+    codes: str | Path,
+    out: str | Path,
+    split: str | None = None,
+    format: str = "npy",
+    part: Part = ALL_CODES,
 ) -> int:
     """Decode the codes in a file; the arguments are those of `Tokenizer.decode_file`.
 
@@ -36,6 +82,7 @@ def decode_file(
       stage1: whose codes they are.
       decode: its decoder.
       codes, out, split, format: see there.
+      part: of the codes that are decoded.
 
     Returns:
       N, the number of images.
@@ -44,6 +91,7 @@ def decode_file(
       InputError: other codes than those, or a directory in use. Nothing is written then.
     """
     check_name(WRITERS, format, "--format")
+    part.check(stage1.layout)
     directory = require_empty_directory(out)
     try:
         rows, description = read_exported(codes, stage1.layout, split)
@@ -54,7 +102,7 @@ def decode_file(
         raise InputError(f"--codes: {error}" if str(codes) in str(error) else f"--codes={codes}: {error}") from error
     if description.get("fingerprint", stage1.fingerprint) != stage1.fingerprint:
         print(f"warning: {codes} says that its codes are of another autoencoder, or of another checkpoint of this one")
-    images = (to_uint8(decode(chunk)) for chunk in _chunks(rows, stage1))
+    images = (to_uint8(decode(part.of(chunk, stage1.layout))) for chunk in _chunks(rows, stage1))
     with atomic_directory(directory) as temporary:
         WRITERS[format](temporary, images, len(rows))
     return len(rows)

@@ -33,6 +33,11 @@ class Prior(nn.Module):
     dtype: Any
 
     @property
+    def modeled(self) -> slice:
+        """Places whose codes it is a distribution of, to the end; those before are given."""
+        return slice(0, self.layout.length)
+
+    @property
     def any_order(self) -> bool:
         """Whether other orders than the raster's, and groups, are possible."""
         return False
@@ -54,9 +59,10 @@ class Prior(nn.Module):
         order: jax.Array | None = None,
         groups: Sequence[int] | None = None,
     ) -> jax.Array:
-        """Return the logits of each place's code given the codes before its group, (B, L, K) float32.
+        """Return the logits of each modeled code given the codes before its group, (B, n, K) float32.
 
-        They stand at the places, whatever the order. K is `layout.max_codes`; codes that a level lacks have -inf.
+        They stand at the `modeled` places, whatever the order. K is the largest of theirs; codes that a level lacks
+        have -inf.
 
         Args:
           codes: (B, L).
@@ -93,7 +99,8 @@ class Prior(nn.Module):
         Args:
           labels: (B,).
           draw: gives codes (B,) for logits (B, K) and their places (B,).
-          known: codes (B, L) that are kept, -1 where one is drawn. A code sees the known codes before its group alone.
+          known: codes (B, L) that are kept, -1 where one is drawn; those that are given are all known. A code sees the
+            known codes before its group alone.
           groups: sizes that sum to L; None for L groups of one code.
           order: (B, L), each row a permutation of the places; None for raster order.
           num_known: number of codes at the start of each row's order that are all known: they are not drawn first.
@@ -108,11 +115,12 @@ class Prior(nn.Module):
         def draw_one(start: jax.Array, codes: jax.Array, size: int) -> jax.Array:
             logits: Any = module.apply(variables, codes, labels, order=order, groups=groups)
             here = jax.lax.dynamic_slice_in_dim(places, start, size, axis=1)
-            drawn = draw_group(draw, jnp.take_along_axis(logits, here[..., None], axis=1), here, known)
+            of_group = jnp.take_along_axis(logits, (here - self.modeled.start)[..., None], axis=1)
+            drawn = draw_group(draw, of_group, here, known)
             return jax.vmap(lambda row, place, code: row.at[place].set(code))(codes, here, drawn)
 
         codes = jnp.maximum(known, 0)
-        start, rest = orders.skip_known(groups, num_known)
+        start, rest = orders.skip_known(groups, max(num_known, self.modeled.start))
         for first, size, number in orders.runs(rest, start):
             step = lambda i, codes, first=first, size=size: draw_one(first + i * size, codes, size)  # noqa: E731
             codes = jax.lax.fori_loop(0, number, step, codes)

@@ -7,117 +7,23 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.codes import require_single
+from vqjax.codes import CodeLayout, require_single
 from vqjax.config.annotations import Depth, Rate, Width
-from vqjax.networks.layers import dropout, get_or_create_param
 from vqjax.networks.priors import orders
 from vqjax.networks.priors.base import Draw, Prior, draw_group
-from vqjax.ops.conv import conv_valid
+from vqjax.networks.priors.gated_layer import REACH, GatedLayer, pad
 from vqjax.ops.matmul import Dense
 from vqjax.system.errors import InputError
-
-_REACH = 3  # rows above, and columns to either side, that the first layer sees: 7 x 7 under mask A
-
-
-def _pad(x: jax.Array, top: int, left: int, right: int) -> jax.Array:
-    return jnp.pad(x, ((0, 0), (top, 0), (left, right), (0, 0)))
-
-
-class _Window(nn.Module):
-    """Convolution without padding, with a bias. Masks need no zeros in the kernel: the caller shifts the input.
-
-    Attributes:
-      features: output channels.
-      rows, columns: of the kernel.
-      dtype: type that it computes in.
-    """
-
-    features: int
-    rows: int
-    columns: int
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Convolve: (B, h + rows - 1, w + columns - 1, C) -> (B, h, w, features)."""
-        shape = (self.rows, self.columns, x.shape[-1], self.features)
-        kernel = get_or_create_param(self, "kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
-        bias = get_or_create_param(self, "bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
-        return conv_valid(x.astype(self.dtype), kernel) + bias
-
-
-def _gate(x: jax.Array) -> jax.Array:
-    """Return tanh(a) sigmoid(b) of the two halves of the channels (eq. 2): (..., 2 F) -> (..., F)."""
-    a, b = jnp.split(x, 2, axis=-1)
-    return jnp.tanh(a) * nn.sigmoid(b)
-
-
-class _Layer(nn.Module):
-    """One layer of both stacks (fig. 2): the vertical one sees the rows above, the horizontal one also the row so far.
-
-    Attributes:
-      width: F, channels of each stack.
-      first: use mask A, 7 x 7, which hides the position itself, instead of mask B, 3 x 3.
-      num_classes: number of classes that condition both stacks (eq. 4); 0 for none.
-      dropout: share of the horizontal stack's gated activations that training drops.
-      dtype: type that it computes in.
-    """
-
-    width: int
-    first: bool
-    num_classes: int
-    dropout: float
-    dtype: Any
-
-    def setup(self):
-        rows, columns, columns_left = (_REACH, 2 * _REACH + 1, _REACH) if self.first else (2, 3, 2)
-        self.above = _Window(2 * self.width, rows, columns, self.dtype)
-        self.left = _Window(2 * self.width, 1, columns_left, self.dtype)
-        self.across = Dense(2 * self.width, dtype=self.dtype)
-        self.residual = Dense(self.width, dtype=self.dtype)
-        if self.num_classes:
-            self.classes = nn.Embed(self.num_classes, 2 * self.width, dtype=self.dtype)
-
-    def condition(self, labels: jax.Array) -> jax.Array:
-        """Return the summand of labels (B,) before the gates of both stacks, (B, 1, 1, 2 F); without classes, 0."""
-        return self.classes(labels)[:, None, None] if self.num_classes else jnp.zeros((), self.dtype)
-
-    def vertical(self, window: jax.Array, condition: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Apply the vertical stack.
-
-        Args:
-          window: its input, padded by what the kernel sees beyond the grid.
-          condition: the summand of the labels.
-
-        Returns:
-          Its output (B, h, w, F), and its contribution to the horizontal stack (B, h, w, 2 F).
-        """
-        x = self.above(window)
-        return _gate(x + condition), self.across(x) + condition
-
-    def horizontal(
-        self, window: jax.Array, here: jax.Array, across: jax.Array, keys: jax.Array | None = None
-    ) -> jax.Array:
-        """Apply the horizontal stack.
-
-        Args:
-          window: its input, padded by what the kernel sees left of the grid.
-          here: its input at the position itself (B, h, w, F), for the skip connection.
-          across: the contribution of the vertical stack (B, h, w, 2 F).
-          keys: PRNG keys (B,) for dropout, or None.
-
-        Returns:
-          Its output (B, h, w, F).
-        """
-        x = self.residual(dropout(_gate(self.left(window) + across), self.dropout, keys))
-        return x if self.first else here + x
 
 
 class PixelCNN(Prior):
     """Gated PixelCNN: p(codes | class) as a product over positions in raster order, each given all codes before it.
 
+    Of several levels it models the last, given all codes of the others, which condition every layer at the positions
+    that they lie over (Razavi et al. 2019, sec. 3.2).
+
     Attributes:
-      layout: one level of depth 1.
+      layout: the last level of depth 1.
       num_classes: number of classes that condition every layer (eq. 4); 0 for an unconditional model.
       dtype: type that it computes in.
       width: F, channels of each stack.
@@ -133,23 +39,41 @@ class PixelCNN(Prior):
 
     @nn.nowrap
     def check(self, key: str) -> None:
-        """Raise InputError, naming the config's `key`, unless the layout is a grid with one code per position."""
-        if len(require_single(self.layout, key).grid) != 2:
+        """Raise InputError, naming the config's `key`, unless the last level is a grid with one code per position."""
+        if len(require_single(CodeLayout(self.layout.levels[-1:]), key).grid) != 2:
             raise InputError(f"{key}: expected the codes of images, found {self.layout}")
 
     @property
+    def modeled(self) -> slice:
+        """Places of the last level."""
+        return slice(self.layout.length - self.layout.levels[-1].length, self.layout.length)
+
+    @property
     def grid(self) -> tuple[int, int]:
-        """(h, w) of the codes."""
-        height, width = self.layout.levels[0].grid
+        """(h, w) of the codes that it models."""
+        height, width = self.layout.levels[-1].grid
         return height, width
 
     def setup(self):
-        self.embedding = nn.Embed(self.layout.max_codes, self.width, dtype=self.dtype)
-        self.stack = [
-            _Layer(self.width, i == 0, self.num_classes, self.dropout, self.dtype) for i in range(self.layers)
-        ]
+        *given, own = self.layout.levels
+        self.embedding = nn.Embed(own.num_codes, self.width, dtype=self.dtype)
+        fields = self.num_classes, bool(given), self.dropout, self.dtype
+        self.stack = [GatedLayer(self.width, i == 0, *fields) for i in range(self.layers)]
         self.hidden = Dense(self.head_width, dtype=self.dtype)
-        self.logits = Dense(self.layout.max_codes, dtype=self.dtype)
+        self.logits = Dense(own.num_codes, dtype=self.dtype)
+        self.given = [nn.Embed(level.num_codes * level.depth, self.width, dtype=self.dtype) for level in given]
+
+    def _features(self, codes: jax.Array) -> jax.Array | None:
+        """Return features (B, h, w, F) of the codes of the levels before the last; None if there are none."""
+        features, start = None, 0
+        for level, embed in zip(self.layout.levels, self.given):
+            grid = codes[:, start : start + level.length].reshape(-1, *level.grid, level.depth)
+            of_level = embed(grid + level.num_codes * jnp.arange(level.depth)).sum(-2)
+            rows, columns = (size // own for size, own in zip(self.grid, level.grid))
+            of_level = of_level.repeat(rows, axis=1).repeat(columns, axis=2)
+            features = of_level if features is None else features + of_level
+            start += level.length
+        return features
 
     def __call__(
         self,
@@ -159,17 +83,18 @@ class PixelCNN(Prior):
         order: jax.Array | None = None,
         groups: Sequence[int] | None = None,
     ) -> jax.Array:
-        """Return the logits of each place's code given those before it, (B, L, K) float32; see Prior."""
+        """Return the logits of each modeled code given those before it, (B, n, K) float32; see Prior."""
         self._require_raster(order, groups)
-        x = self._embed(codes.reshape(-1, *self.grid))  # (B, h, w, F)
-        v_window = _pad(x[:, :-1], _REACH, _REACH, _REACH)
-        h, h_window = x, _pad(x[:, :, :-1], 0, _REACH, 0)
+        features, own = self._features(codes), codes[:, self.modeled]
+        x = self._embed(own.reshape(-1, *self.grid))  # (B, h, w, F)
+        v_window = pad(x[:, :-1], REACH, REACH, REACH)
+        h, h_window = x, pad(x[:, :, :-1], 0, REACH, 0)
         for i, layer in enumerate(self.stack):
             layer_keys = None if keys is None else jax.vmap(lambda key, i=i: jax.random.fold_in(key, i))(keys)
-            v, across = layer.vertical(v_window, layer.condition(labels))
+            v, across = layer.vertical(v_window, layer.condition(labels, features))
             h = layer.horizontal(h_window, h, across, layer_keys)
-            v_window, h_window = _pad(v, 1, 1, 1), _pad(h, 0, 1, 0)
-        return self._predict(h).reshape(*codes.shape, -1)
+            v_window, h_window = pad(v, 1, 1, 1), pad(h, 0, 1, 0)
+        return self._predict(h).reshape(*own.shape, -1)
 
     def _require_raster(self, order: jax.Array | None, groups: Sequence[int] | None) -> None:
         if order is not None or max(orders.complete_groups(groups, self.layout.length)) > 1:
@@ -197,7 +122,6 @@ class PixelCNN(Prior):
         self._require_raster(order, groups)
         known, places = self._known_and_places(labels, known, None)
         module, variables = self.unbind()
-        conditions = [layer.condition(labels) for layer in self.stack]
         height, width = self.grid
 
         def call(method: Callable, *arguments: Any) -> Any:
@@ -214,37 +138,47 @@ class PixelCNN(Prior):
             here = call(PixelCNN._embed, codes[:, None])
             return (jnp.concatenate([codes_left[:, :, 1:], here], axis=2), columns), (codes[:, 0], here[:, 0, 0])
 
-        def draw_row(cache, places):
+        def draw_row(cache, inputs):
             codes_above, rows = cache
+            places, conditions = inputs
             across, rows = call(PixelCNN._row, codes_above, rows, conditions)
-            cache = zeros(1, _REACH), [zeros(1, 1) for _ in rows]
+            cache = zeros(1, REACH), [zeros(1, 1) for _ in rows]
             _, (codes, here) = jax.lax.scan(draw_position, cache, (places, across))  # (w, B), (w, B, F)
             codes_above = jnp.concatenate([codes_above[:, 1:], here.swapaxes(0, 1)[:, None]], axis=1)
             return (codes_above, rows), codes
 
-        cache = zeros(_REACH, width), [zeros(1, width) for _ in self.stack[1:]]
-        codes = jax.lax.scan(draw_row, cache, places.T.reshape(height, width, -1))[1]  # (h, w, B)
-        return codes.reshape(height * width, -1).T
+        cache = zeros(REACH, width), [zeros(1, width) for _ in self.stack[1:]]
+        rows = places[:, self.modeled].T.reshape(height, width, -1), self._conditions(labels, known)
+        codes = jax.lax.scan(draw_row, cache, rows)[1].reshape(height * width, -1).T  # from (h, w, B)
+        return jnp.concatenate([known[:, : self.modeled.start], codes], axis=1)
+
+    def _conditions(self, labels: jax.Array, codes: jax.Array) -> jax.Array:
+        """Return the summands of labels and other levels row by row, (h, layers, B, 1, w or 1, 2 F)."""
+        features = self._features(codes)
+        summands = jnp.stack([layer.condition(labels, features) for layer in self.stack])  # (layers, B, h, w, 2 F)
+        layers, batch, _, *rest = summands.shape
+        summands = jnp.broadcast_to(summands, (layers, batch, self.grid[0], *rest))
+        return jnp.moveaxis(summands, 2, 0)[:, :, :, None]
 
     def _row(
-        self, codes_above: jax.Array, rows: list[jax.Array], conditions: list[jax.Array]
+        self, codes_above: jax.Array, rows: list[jax.Array], conditions: jax.Array
     ) -> tuple[jax.Array, list[jax.Array]]:
         """Compute the vertical stack at one row.
 
         Args:
           codes_above: embedded codes of the three rows before, (B, 3, w, F).
           rows: the vertical inputs of the layers after the first at the row before, (B, 1, w, F) each.
-          conditions: the summand of the labels, of each layer.
+          conditions: the summand of labels and other levels, of each layer, (layers, B, 1, w or 1, 2 F).
 
         Returns:
           The contribution to the horizontal stack at each position, (w, layers, B, 1, 1, 2 F), and `rows` of this row.
         """
-        window, contributions, new_rows = _pad(codes_above, 0, _REACH, _REACH), [], []
+        window, contributions, new_rows = pad(codes_above, 0, REACH, REACH), [], []
         for i, layer in enumerate(self.stack):
             v, across = layer.vertical(window, conditions[i])
             contributions.append(across)
             if i + 1 < self.layers:
-                window = _pad(jnp.concatenate([rows[i], v], axis=1), 0, 1, 1)
+                window = pad(jnp.concatenate([rows[i], v], axis=1), 0, 1, 1)
                 new_rows.append(v)
         return jnp.stack(contributions).transpose(3, 0, 1, 2, 4)[..., None, :], new_rows
 

@@ -13,7 +13,8 @@ def check_known(prior: Prior, known: np.ndarray, key: str) -> None:
         raise InputError(f"{key}: expected {layout.length} codes per image, found an array of shape {known.shape}")
     if np.any(known < -1) or np.any(known >= layout.num_codes):
         raise InputError(f"{key}: expected codes from 0 to below K in {layout}, found {known.min()} to {known.max()}")
-    if not prior.any_order and np.any((known[:, 1:] >= 0) & (known[:, :-1] < 0)):
+    own = known[:, prior.modeled]
+    if not prior.any_order and np.any((own[:, 1:] >= 0) & (own[:, :-1] < 0)):
         raise InputError(f"{key}: expected to keep codes from the upper left on, row by row; {_raster_only(prior)}")
 
 

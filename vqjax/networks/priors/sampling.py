@@ -105,10 +105,8 @@ def sample(
     """
     order = None
     if prior.any_order and not (known is None and groups is None):
-        length = prior.layout.length
-        kept = jnp.full((len(labels), length), -1) if known is None else known
-        order = orders.known_first(kept, jax.vmap(lambda example: _key(seed, example, length))(examples))
-    draw = _draw(examples, seed, sampling, prior.layout.max_codes)
+        order = _order(examples, seed, prior.layout.length, known)
+    draw = _draw(examples, seed, sampling)
     if sampling.guidance != 1:
         draw = _guided(draw, sampling.guidance)
         labels = jnp.concatenate([labels, jnp.full_like(labels, prior.num_classes)])
@@ -118,10 +116,15 @@ def sample(
     return codes[: len(examples)]
 
 
-def _draw(examples: jax.Array, seed: int | jax.Array, sampling: Sampling, num_codes: int) -> Draw:
+def _order(examples: jax.Array, seed: int | jax.Array, length: int, known: jax.Array | None) -> jax.Array:
+    kept = jnp.full((len(examples), length), -1) if known is None else known
+    return orders.known_first(kept, jax.vmap(lambda example: _key(seed, example, length))(examples))
+
+
+def _draw(examples: jax.Array, seed: int | jax.Array, sampling: Sampling) -> Draw:
     def draw(logits: jax.Array, places: jax.Array) -> jax.Array:
         # The barrier keeps XLA's CPU back end from making the noise inside the argmax, which takes seven times as long.
-        gumbels = jax.lax.optimization_barrier(noise(seed, examples, places, num_codes))
+        gumbels = jax.lax.optimization_barrier(noise(seed, examples, places, logits.shape[-1]))
         return jnp.argmax(truncate(logits, sampling) + gumbels, axis=-1)
 
     return draw

@@ -99,8 +99,7 @@ def save_grid(
         canvas.paste(Image.fromarray(tile), (x, y))
         if captions:
             color = _RED if wrong is not None and wrong[i] else "black"
-            indent = (width - texts.width(texts.captions[i])) / 2
-            texts.draw(canvas, x + indent, y + height + foot / 2, texts.captions[i], color)
+            texts.draw_centered(canvas, x + width / 2, y + height + foot / 2, texts.captions[i], color)
     with atomic_write(path) as temporary:
         (canvas if images.shape[3] == 3 or captions or title else canvas.convert("L")).save(temporary)
 
@@ -145,6 +144,10 @@ class _Texts:
     def width(self, text: str) -> float:
         """Return the width in pixels of a shown text."""
         return sum(_font(path).getlength(part) for part, path in self._fonts.runs(text))
+
+    def draw_centered(self, canvas: Image.Image, center: float, middle: float, text: str, color: str) -> None:
+        """Draw a shown text about `center`."""
+        self.draw(canvas, center - self.width(text) / 2, middle, text, color)
 
     def draw(self, canvas: Image.Image, x: float, middle: float, text: str, color: str = "black") -> None:
         """Draw a shown text from `x` to the right, about the middle of its line."""

@@ -18,7 +18,7 @@ class Tracker(Protocol):
     """A program that shows runs. Its files lie in the workdir; nothing is sent over a network."""
 
     package: str  # that it is imported from
-    extra: str  # of vqjax, which installs it; "" if vqjax always does
+    extra: str  # of vqjax, which installs it
 
     def __init__(self, workdir: Path, step: int):
         """Begin, or resume after `step`, the run in `workdir`."""

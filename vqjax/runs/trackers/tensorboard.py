@@ -32,7 +32,7 @@ class TensorBoard:
     """
 
     package = "tensorboardX"
-    extra = ""
+    extra = "train"
 
     def __init__(self, workdir: Path, step: int):
         self._directory, self._step = workdir / "tensorboard", step

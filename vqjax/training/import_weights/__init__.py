@@ -51,7 +51,7 @@ def import_weights(
     directory = require_empty_directory(out, "a new or empty directory")
     states = [StateDict(path) for path in paths]
     model = SOURCES[source](states, **options)
-    settings = Settings.of(model.config(), False)
+    settings = Settings.of(model.config())
     task = tasks.build_task(settings, model.facts(settings.data))
     variables = model.variables(task.abstract_variables)
     for state in states:

@@ -1,0 +1,31 @@
+"""A head that classifies what the decoder sees: accuracy beside MSE by the weight of its loss, on digits.
+
+python -m vqjax ablate --config configs/ablation/joint_head.py --seeds 5
+
+On CIFAR-10: --config configs/ablation/joint_head.py:cifar10
+Result: not run here.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import cifar10_ema, digits
+
+SIZES = ("digits", "cifar10")
+WEIGHTS = (0.0, 0.1, 1.0, 10.0)
+
+
+def get_config(dataset: str = "digits") -> ConfigDict:
+    """One row for each weight of the head's cross-entropy."""
+    if dataset not in SIZES:
+        raise ValueError(f"configs/ablation/joint_head.py:{dataset}: expected digits or cifar10")
+    return ConfigDict(
+        {f"weight_{weight:g}".replace(".", "_"): _row(dataset, weight) for weight in WEIGHTS}, sort_keys=False
+    )
+
+
+def _row(dataset: str, weight: float) -> ConfigDict:
+    config = digits.get_config() if dataset == "digits" else cifar10_ema.get_config()
+    if dataset == "cifar10":
+        config.optimizer.update(name="adam", learning_rate=1e-3, schedule="cosine")
+    config.model.class_weight = weight
+    return config

@@ -1,0 +1,51 @@
+"""CIFAR-10 at equal bits, about 720 per image: one grid, several codes per position, two grids.
+
+python -m vqjax ablate --config configs/ablation/layouts.py --seeds 3
+
+Each row's transformer is of one size, so that bits of whole images can be compared.
+Result: not run here.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import cifar10_levels, cifar10_transformer
+
+SIZES = {"full": dict(steps=10_000), "quick": dict(steps=1_000)}
+
+
+def get_config(size: str = "full") -> ConfigDict:
+    """10,000 updates of both stages, or "quick": 1,000."""
+    if size not in SIZES:
+        raise ValueError(f"configs/ablation/layouts.py:{size}: expected full or quick")
+    rows = {
+        "grid": _grid(2_435),
+        "depth2": _depth(2, 49),
+        "depth4": _depth(4, 7),
+        "levels": cifar10_levels.get_config(),
+    }
+    priors = {f"{name}_prior": _transformer(name) for name in rows}
+    rows |= priors
+    for row in rows.values():
+        row.update(SIZES[size])
+        row.eval_every = row.save_every = row.steps // 4
+    return ConfigDict(rows, sort_keys=False)
+
+
+def _grid(num_codes: int) -> ConfigDict:
+    config = cifar10_levels.get_config()
+    config.model.codec = "single"
+    config.model.ema.num_codes = num_codes
+    return config
+
+
+def _depth(depth: int, num_codes: int) -> ConfigDict:
+    config = _grid(num_codes)
+    config.model.quantizer = "residual"
+    config.model.residual.depth = depth
+    return config
+
+
+def _transformer(stage1: str) -> ConfigDict:
+    config = cifar10_transformer.get_config()
+    config.stage1 = stage1
+    return config

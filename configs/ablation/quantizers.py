@@ -1,0 +1,46 @@
+"""Quantizers and estimators of the gradient with codebooks of 512, 4,096 and 16,384, on CIFAR-10.
+
+python -m vqjax ablate --config configs/ablation/quantizers.py:4096 --seeds 3
+
+Result: not run here.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import cifar10_ema
+
+SIZES = ("4096", "512", "16384")
+_COSINE = {"cosine": True, "projection": 8}
+ROWS = {  # the quantizer, and fields of its section
+    "ema": ("ema", {}),
+    "ema_rotation": ("ema", {"gradient": "rotation"}),
+    "ema_cosine": ("ema", _COSINE),
+    "vq": ("vq", {}),
+    "vq_rotation": ("vq", {"gradient": "rotation"}),
+    "vq_diveq": ("vq", {"gradient": "diveq"}),
+    "vq_cosine": ("vq", _COSINE),
+    "simvq": ("simvq", {}),
+    "simvq_rotation": ("simvq", {"gradient": "rotation"}),
+}
+FSQ = {"512": (8, 8, 8), "4096": (7, 5, 5, 5, 5), "16384": (8, 8, 8, 6, 5)}  # as many codes, about
+
+
+def get_config(num_codes: str = "4096") -> ConfigDict:
+    """2,000 updates each, at a rate that falls to 0."""
+    if num_codes not in SIZES:
+        raise ValueError(f"configs/ablation/quantizers.py:{num_codes}: expected one of {', '.join(SIZES)}")
+    rows = {}
+    for name, (quantizer, fields) in ROWS.items():
+        rows[name] = _row(quantizer)
+        rows[name].model[quantizer].update(num_codes=int(num_codes), **fields)
+    rows["fsq"] = _row("fsq")
+    rows["fsq"].model.fsq.levels = FSQ[num_codes]
+    return ConfigDict(rows, sort_keys=False)
+
+
+def _row(quantizer: str) -> ConfigDict:
+    config = cifar10_ema.get_config()
+    config.update(steps=2_000, eval_every=1_000, save_every=1_000)
+    config.model.quantizer = quantizer
+    config.optimizer.update(name="adam", learning_rate=1e-3, schedule="cosine")
+    return config

@@ -1,0 +1,16 @@
+"""Digits with two codes per position: the second is of what the first leaves. 4 x 4 x 2 codes.
+
+python train.py --config configs/digits_residual.py
+
+FIGURES
+"""
+
+from configs import digits
+
+
+def get_config():
+    """The sizes of digits; 32 codes at each depth."""
+    config = digits.get_config()
+    config.model.quantizer = "residual"
+    config.model.ema.num_codes = 32
+    return config

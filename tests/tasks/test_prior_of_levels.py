@@ -1,0 +1,135 @@
+"""Priors of one level each: the bottom given the top, drawn one after the other."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from conftest import small_autoencoder, small_prior
+from helpers import task_of
+
+import vqjax
+from vqjax.data.batches import evaluation_batches
+from vqjax.data.datasets import open_dataset
+from vqjax.system.errors import InputError
+from vqjax.training import loop
+
+
+def two_levels(workdir, **fields):
+    """A tiny stage 1 of 2 x 2 and 4 x 4 codes, trained."""
+    config = small_autoencoder()
+    config.model.codec = "hierarchical"
+    config.model.hierarchical.top.update(num_codes=8, stages=1)
+    config.model.hierarchical.bottom.update(num_codes=12, stages=1)
+    config.update({"steps": 2, "eval_every": 2, "save_every": 2, **fields})
+    assert loop.train(config, workdir) == 0
+    return workdir
+
+
+def of_level(stage1, level, **fields):
+    """A tiny PixelCNN of a level."""
+    config = small_prior(stage1)
+    config.model.level = level
+    config.update({"steps": 2, "eval_every": 2, "save_every": 2, **fields})
+    return config
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A directory with stage 1, the prior of its top, and that of its bottom."""
+    runs = tmp_path_factory.mktemp("levels")
+    stage1 = two_levels(runs / "stage1")
+    assert loop.train(of_level(stage1, "top"), runs / "top") == 0
+    assert loop.train(of_level(stage1, "bottom", top_prior=str(runs / "top")), runs / "bottom") == 0
+    return runs
+
+
+def test_the_likelihood_is_that_of_the_top_and_of_the_bottom_given_it(runs):
+    top, bottom = vqjax.load(runs / "top"), vqjax.load(runs / "bottom")
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
+    codes = bottom.tokenizer.encode(images)
+    assert {name: array.shape for name, array in codes.items()} == {"top": (3, 2, 2), "bottom": (3, 4, 4)}
+    nats = bottom.nats_by_place(codes, 4)
+    assert {name: grid.shape for name, grid in nats.items()} == {"_top": (3, 2, 2), "_bottom": (3, 4, 4)}
+    np.testing.assert_array_equal(nats["_top"], top.nats_by_place({"top": codes["top"]}, 4)["_top"])
+    whole = sum(grid.sum((1, 2)) for grid in nats.values())
+    np.testing.assert_allclose(bottom.log_prob(codes, 4), -whole, rtol=1e-6)
+    other = {**codes, "top": (codes["top"] + 1) % 8}
+    assert np.all(bottom.nats_by_place(other, 4)["_bottom"] != nats["_bottom"])  # each is given the top
+
+
+def test_both_are_drawn(runs):
+    """The top is what its own prior draws; a sample does not depend on the others, and decodes to its image."""
+    top, bottom = vqjax.load(runs / "top"), vqjax.load(runs / "bottom")
+    drawn, of_top = bottom.sample(5, [1, 2], seed=3), top.sample(5, [1, 2], seed=3)
+    np.testing.assert_array_equal(drawn.codes["top"], of_top.codes["top"])
+    assert list(of_top.codes) == ["top"] and of_top.images.shape == drawn.images.shape == (5, 8, 8, 1)
+    fewer = bottom.sample(2, [1, 2], seed=3, batch=1)
+    np.testing.assert_array_equal(fewer.codes["bottom"], drawn.codes["bottom"][:2])
+    np.testing.assert_allclose(bottom.tokenizer.decode(drawn.codes), drawn.images, atol=1e-6)
+
+
+def test_completion_keeps_codes_of_both_levels(runs):
+    bottom = vqjax.load(runs / "bottom")
+    images = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 1), np.uint8)
+    keep = np.zeros((8, 8), bool)
+    keep[:4] = True
+    codes, completed = bottom.tokenizer.encode(images), bottom.complete(images, keep, [1, 2], num=2)
+    for name, rows in {"top": 1, "bottom": 2}.items():
+        np.testing.assert_array_equal(completed.codes[name][:, :rows], codes[name].repeat(2, 0)[:, :rows])
+    with pytest.raises(InputError, match="--keep: expected to keep codes from the upper left on"):
+        bottom.complete(images, keep[::-1], [1, 2])
+
+
+def test_figures_are_of_the_own_level(runs):
+    for name, grid in {"top": (2, 2), "bottom": (4, 4)}.items():
+        figures = json.loads((runs / name / "eval.json").read_text())
+        assert np.shape(figures[f"nats_by_position_{name}"]) == grid
+        np.testing.assert_allclose(np.mean(figures[f"nats_by_position_{name}"]), figures["nats_per_code"], rtol=1e-4)
+        assert "bits_per_dim_of_images" not in figures  # the other level's bits are missing
+        bits = figures["nats_per_code"] * np.prod(grid) / np.log(2) / 64
+        np.testing.assert_allclose(figures["bits_per_dim_of_codes"], bits, rtol=1e-5)
+
+
+def test_pictures_of_training_are_given_the_real_top(runs):
+    """No other prior is asked."""
+    task = task_of(of_level(runs / "stage1", "bottom"))
+    variables = jax.jit(task.init)(jax.random.key(0))
+    batch = next(evaluation_batches(task.read(open_dataset(task.settings.data), "test")[:4], 4))
+    assert task.images(variables, batch)["generated"].images.shape == (4, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    "level, top_prior, message",
+    [
+        ("", "", "config.model.level='': expected one of top, bottom, a pixelcnn models a level given those before it"),
+        ("botom", "", "config.model.level='botom' is unknown. Did you mean \"bottom\"?"),
+        ("top", "top", "config.top_prior=.*top is a prior up to level 'top', expected up to ''"),
+        ("bottom", "bottom", "config.top_prior=.* is a prior up to level 'bottom', expected up to 'top'"),
+        ("bottom", "stage1", "config.top_prior=.* holds a run of task 'autoencoder', expected 'prior'"),
+        ("bottom", "nowhere", "config.top_prior=.*nowhere: expected the workdir of a trained prior"),
+    ],
+)
+def test_levels_that_cannot_be_are_refused(runs, tmp_path, level, top_prior, message):
+    config = of_level(runs / "stage1", level, top_prior=str(runs / top_prior) if top_prior else "")
+    with pytest.raises(InputError, match=message):
+        loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.more
+def test_a_top_of_another_stage_1_is_refused(runs, tmp_path):
+    other = two_levels(tmp_path / "other", seed=1)
+    config = of_level(other, "bottom", top_prior=str(runs / "top"))
+    with pytest.raises(InputError, match="config.top_prior=.*top was trained on another stage 1 than .*other"):
+        loop.train(config, tmp_path / "run")
+
+
+@pytest.mark.more
+def test_a_bottom_without_a_top_scores_and_does_not_draw(runs, tmp_path):
+    assert loop.train(of_level(runs / "stage1", "bottom"), tmp_path / "run") == 0
+    alone = vqjax.load(tmp_path / "run")
+    codes = alone.tokenizer.encode(np.zeros((2, 8, 8, 1), np.uint8))
+    assert list(alone.nats_by_place(codes, 0)) == ["_bottom"]
+    with pytest.raises(InputError, match="this prior draws level 'bottom' given those before it"):
+        alone.sample(1)
