@@ -106,7 +106,7 @@ def _write_split(
         shards.append(_write_shard(directory / file, split[number * per_shard : (number + 1) * per_shard]))
         written[name] = shards + [shard for shard in before.values() if shard.file > file]
         write_json(directory / DESCRIPTION, {**facts, "shards": {key: [*map(list, x)] for key, x in written.items()}})
-        progress(name, sum(shard.count for shard in shards), len(split))
+        progress(name, sum(shard.num_images for shard in shards), len(split))
 
 
 def _write_shard(path: Path, part: Split) -> Shard:

@@ -29,12 +29,12 @@ class Shard(NamedTuple):
 
     Attributes:
       file: its name.
-      count: number of its images.
+      num_images: number of its images.
       hash: SHA-256 over their pixels, hexadecimal.
     """
 
     file: str
-    count: int
+    num_images: int
     hash: str
 
 
@@ -63,7 +63,7 @@ class PreparedDataset(Dataset):
             self.shape, self.class_names = tuple(found["shape"]), tuple(found["class_names"])
             self._shards = {name: [Shard(*shard) for shard in shards] for name, shards in found["shards"].items()}
             self.sizes, self._validation = found["sizes"], int(found["validation"])
-            whole = {name: sum(shard.count for shard in shards) for name, shards in self._shards.items()}
+            whole = {name: sum(shard.num_images for shard in shards) for name, shards in self._shards.items()}
         if whole != self.sizes:
             raise InputError(f"{where} is not finished: run vqjax prepare again, with the same --out")
 
@@ -100,7 +100,7 @@ class PreparedSource:
         """Find images (H, W, C) of a `shape` in the `shards` of the directory `path`; see `streaming.Source`."""
         self.shape, self.workers = shape, workers
         self._path, self._shards = path, shards
-        self._ends = [*itertools.accumulate(shard.count for shard in shards)]
+        self._ends = [*itertools.accumulate(shard.num_images for shard in shards)]
         self._readers: dict[int, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class PreparedSource:
         number = bisect.bisect_right(self._ends, row)
         if number not in self._readers:
             self._readers[number] = open_reader(self._path / self._shards[number].file)
-        first = self._ends[number] - self._shards[number].count
+        first = self._ends[number] - self._shards[number].num_images
         with refuse_damage(f"{self._path / self._shards[number].file} is damaged"):
             (record,) = self._readers[number].read([row - first])
             return np.frombuffer(record, np.uint8).reshape(self.shape)
