@@ -22,6 +22,7 @@ from vqjax.inference.explore import Source, contents
 from vqjax.inference.explore.contents import page_contents
 from vqjax.inference.explore.patches import typical_patches
 from vqjax.inference.explore.sheets import colors, sheet
+from vqjax.inference.explore.views import views_of
 from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
@@ -107,7 +108,8 @@ def test_images_without_labels_are_of_no_class(frozen, split, monkeypatch):
 def test_patches_are_the_nearest_to_the_mean_of_their_code(frozen, split):
     """Against the same by loops; on some of the images, which is enough where there are many."""
     rows = np.linspace(0, 359, 100).round().astype(int)
-    patches, counts = typical_patches(frozen, split, positions=100 * 16)
+    (view,) = views_of(frozen.layout)
+    patches, counts = typical_patches(frozen, view, split, positions=100 * 16)
     z = np.asarray(frozen.latents(frozen.variables, split.arrays["image"][rows]))
     padded = np.pad(split.arrays["image"][rows], ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
     codes, patches = split.arrays["codes"][rows], list(patches)

@@ -1,15 +1,22 @@
 """Images from the first of their codes: fewer levels, fewer codes per position."""
 
+import json
+
+import jax
 import numpy as np
 import pytest
 from conftest import small_autoencoder
+from helpers import dataset_of
 from PIL import Image
-from tiny import short
+from tiny import short, small_prior
 
 import vqjax
 from vqjax.__main__ import main
 from vqjax.codes import CodeLayout, Level, single_level
+from vqjax.data import datasets
+from vqjax.inference.reconstruction import Reconstructor
 from vqjax.system.errors import InputError
+from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 
 
@@ -95,6 +102,76 @@ def test_a_run_shows_previews_side_by_side(tokenizers):
     for name, count in {"depth": 4, "levels": 3}.items():
         with Image.open(tokenizers[name].path / "previews.png") as picture:
             assert picture.width > 8 * count
+
+
+@pytest.mark.parametrize("name, bits", [("depth", 3 * np.log2(16)), ("levels", np.log2(8) / 4 + np.log2(12))])
+def test_images_of_any_size_are_reconstructed(tokenizers, tmp_path, name, bits):
+    """Tile by tile, as at once; with the bits of all codes."""
+    image = np.random.default_rng(1).integers(0, 256, (24, 40, 1), np.uint8)
+    stage1 = Stage1(tokenizers[name].path)
+    small, large = (Reconstructor(stage1, tile)(image) for tile in (8, 64))
+    np.testing.assert_array_equal(small.image, large.image)
+    jax.tree.map(np.testing.assert_array_equal, small.codes, large.codes)
+    np.testing.assert_allclose(small.bits_per_pixel, bits / 4)
+    Image.fromarray(image[:13, :21, 0]).save(tmp_path / "odd.png")
+    _, (row,) = tokenizers[name].reconstruct_files([tmp_path / "odd.png"], tmp_path / "out.png")
+    assert (row.width, row.height) == (21, 13) and (tmp_path / "out.png").exists()
+
+
+VIEWS = {"depth": ["code 1 of 3", "code 2 of 3", "code 3 of 3"], "levels": ["top", "bottom"]}
+
+
+def views_on(page):
+    """Contents of a page, by the names of its tabs."""
+    return json.loads(page.read_text("utf-8").split('id="data">')[1].split("</script>")[0])["views"]
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_page_has_a_tab_for_each_grid(tokenizers, tmp_path, name):
+    model = tokenizers[name]
+    views = views_on(model.explore(tmp_path / "page.html", num=5))
+    assert [*views] == VIEWS[name]
+    test = datasets.load_splits(dataset_of(model.config), ("test",))["test"].arrays["image"]
+    codes = model.encode(test)
+    grids = codes if name == "levels" else {view: codes[..., d] for d, view in enumerate(VIEWS[name])}
+    for view, grid in grids.items():
+        found = views[view]
+        assert found["grid"] == list(grid.shape[1:])
+        np.testing.assert_array_equal(
+            found["codes"]["uses"], np.bincount(grid.reshape(-1), minlength=16)[: len(found["codes"]["uses"])]
+        )
+        np.testing.assert_array_equal(found["images"]["codes"], grid[found["images"]["rows"]].reshape(5, -1))
+        assert len(found["codes"]["colors"]) == found["codes"]["alone"]["count"] and found["samples"] is None
+        assert sum(found["codes"]["patch_counts"]) == found["codes"]["patches"]["count"]
+    sizes = {view: found["codes"]["alone"]["size"] for view, found in views.items()}
+    assert sizes == ({"top": [12, 12], "bottom": [6, 6]} if name == "levels" else dict.fromkeys(VIEWS[name], [6, 6]))
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_transformer_over_all_of_it_is_on_the_page(tokenizers, tmp_path, name):
+    """Samples in each tab, with the probabilities of its codes; and completions keep the codes of every level."""
+    model = tokenizers[name]
+    config = small_prior(model.path)
+    config.model.prior = "transformer"
+    config.model.transformer.update(width=16, layers=2, heads=2)
+    assert loop.train(config, tmp_path / "prior") == 0
+    prior = vqjax.Prior.load(tmp_path / "prior")
+    views = views_on(prior.explore(num=4))
+    drawn = prior.sample(4, [0, 1, 2, 3])
+    nats = prior.nats_by_place(drawn.codes, [0, 1, 2, 3])
+    for view, suffix in zip(VIEWS[name], nats):
+        found = views[view]["samples"]
+        np.testing.assert_allclose(found["nats"], nats[suffix].sum((1, 2)), atol=0.051)
+        np.testing.assert_array_equal(
+            found["codes"], model.layout.maps(model.layout.flatten(drawn.codes))[suffix].reshape(4, -1)
+        )
+    test = np.random.default_rng(2).integers(0, 256, (2, 8, 8, 1), np.uint8)
+    keep = np.zeros((8, 8), bool)
+    keep[:, 4:] = True
+    completed = prior.complete(test, keep, num=2)
+    kept = jax.tree.map(lambda codes: codes.repeat(2, 0), model.encode(test))
+    right = lambda codes: codes[:, :, codes.shape[2] // 2 :]  # noqa: E731
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(right(a), right(b)), completed.codes, kept)
 
 
 def test_previews_by_hand():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from vqjax.codes import Codes
 from vqjax.config.check import check_name
 from vqjax.inference import functions
 from vqjax.inference.distribution import Classes, Distribution
@@ -144,7 +145,7 @@ class Prior(Distribution):
         """Write a page that shows the codes of the tokenizer, and samples, in a browser; see `Tokenizer.explore`."""
         from vqjax.inference import explore
 
-        def sample(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def sample(labels: np.ndarray) -> tuple[Codes, np.ndarray]:
             drawn = self.sample(len(labels), labels.tolist() if self.conditional else None)
             return drawn.codes, drawn.images
 

@@ -1,5 +1,6 @@
 """Images of any size through a trained autoencoder, tile by tile."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from vqjax.codes import require_single
+from vqjax.codes import Codes
 from vqjax.data.images import open_image, to_array
 from vqjax.inference import functions
 from vqjax.inference.image_files import find_images, save_numbered
@@ -33,7 +34,7 @@ class Reconstruction(NamedTuple):
     Attributes:
       original: (H, W, C) uint8.
       image: (H, W, C) uint8, the reconstruction.
-      codes: (h, w), h and w the sides over the stride, rounded up.
+      codes: (h, w), h and w the sides over the stride, rounded up; (h, w, D), or {level's name: codes}.
       bits_per_pixel: of the codes, log2 K each.
       psnr: in dB, of `image`.
       ssim: of `image`.
@@ -41,7 +42,7 @@ class Reconstruction(NamedTuple):
 
     original: np.ndarray
     image: np.ndarray
-    codes: np.ndarray
+    codes: Codes
     bits_per_pixel: float
     psnr: float
     ssim: float
@@ -66,37 +67,71 @@ class Reconstructor:
     """
 
     def __init__(self, stage1: Stage1, tile: int = TILE):
-        """Create the reconstructor of a stage 1 with single codes, with tiles of so many positions."""
-        task, self._variables, self._tile = stage1.task, stage1.variables, tile
-        self._num_codes = require_single(stage1.layout, "--workdir").num_codes
+        """Create the reconstructor of a stage 1, with tiles of so many positions of the finest grid."""
+        task, layout, self._variables = stage1.task, stage1.layout, stage1.variables
         self.channels = stage1.facts["image_shape"][-1]
-        self.stride = task.stride
-        self._encode = jax.jit(lambda variables, x: functions.encode(task, variables, x))
-        self._decode = jax.jit(lambda variables, x: functions.to_uint8(functions.decode(task, variables, x)))
+        self.stride = max(task.module.strides)
+        self._layout, self._scales = layout, [self.stride // stride for stride in task.module.strides]
+        self._tile = max(1, tile // max(self._scales))
+
+        @jax.jit
+        def encode(variables: Any, images: list[jax.Array]) -> list[jax.Array]:
+            return [*layout.split(functions.encode(task, variables, images[0])).values()]
+
+        @jax.jit
+        def decode(variables: Any, codes: list[jax.Array]) -> list[jax.Array]:
+            joined = layout.join(dict(zip(layout.names, codes)))
+            return [functions.to_uint8(functions.decode(task, variables, joined))]
+
+        self._encode, self._decode = encode, decode
 
     def __call__(self, original: np.ndarray) -> Reconstruction:
         """Encode and decode an image (H, W, C) uint8, H and W at least the stride."""
         height, width, _ = original.shape
         stride, variables = self.stride, self._variables
         padded = np.pad(original, ((0, -height % stride), (0, -width % stride), (0, 0)), "reflect")
-        codes = _tiled(padded, stride, 1, self._tile, lambda x: self._encode(variables, x))
-        image = _tiled(codes, 1, stride, self._tile, lambda x: self._decode(variables, x))[:height, :width]
-        bits_per_pixel = codes.size * float(np.log2(self._num_codes)) / (height * width)
-        return Reconstruction(original, image, codes, bits_per_pixel, psnr(original, image), ssim(original, image))
+        tiles = functools.partial(_tiled, tile=self._tile)
+        codes = tiles([padded], [stride], self._scales, function=lambda x: self._encode(variables, x))
+        (image,) = tiles(codes, self._scales, [stride], function=lambda x: self._decode(variables, x))
+        image = image[:height, :width]
+        bits = sum(grid.size * np.log2(level.num_codes) for grid, level in zip(codes, self._layout.levels))
+        joined = self._layout.join(dict(zip(self._layout.names, codes)))
+        quality = psnr(original, image), ssim(original, image)
+        return Reconstruction(original, image, joined, float(bits) / (height * width), *quality)
 
 
-def _tiled(x: np.ndarray, scale: int, to: int, tile: int, function: Callable) -> np.ndarray:
-    """Apply a function (1, scale h, scale w, ...) -> (1, to h, to w, ...) to x (scale h, scale w, ...) by tiles."""
-    rows, columns = (side // scale for side in x.shape[:2])
-    around = [(BORDER * scale, (BORDER + -count % tile) * scale) for count in (rows, columns)]
-    x = np.pad(x, around + [(0, 0)] * (x.ndim - 2), "reflect")
-    side, kept = (tile + 2 * BORDER) * scale, slice(BORDER * to, (BORDER + tile) * to)
-    lines = []
-    for top in range(0, rows * scale, tile * scale):
-        lefts = range(0, columns * scale, tile * scale)
-        parts = [np.asarray(function(x[None, top : top + side, left : left + side])) for left in lefts]
-        lines.append(np.concatenate([part[0, kept, kept] for part in parts], axis=1))
-    return np.concatenate(lines)[: rows * to, : columns * to]
+def _tiled(
+    arrays: Sequence[np.ndarray], scales: Sequence[int], to: Sequence[int], tile: int, function: Callable
+) -> list[np.ndarray]:
+    """Apply a function of arrays to tiles of them, and put its results together.
+
+    Args:
+      arrays: (scale h, scale w, ...) each.
+      scales: of the arrays.
+      to: scales of the results.
+      tile: positions of h and w that are kept of a tile.
+      function: arrays (1, scale h, scale w, ...) -> results (1, to h, to w, ...).
+
+    Returns:
+      Results (to h, to w, ...).
+    """
+    rows, columns = (side // scales[0] for side in arrays[0].shape[:2])
+    padded = [_padded(x, scale, (rows, columns), tile) for x, scale in zip(arrays, scales)]
+    side, lines = tile + 2 * BORDER, []
+    for top in range(0, rows, tile):
+        parts = []
+        for left in range(0, columns, tile):
+            cuts = [x[None, top * s : (top + side) * s, left * s : (left + side) * s] for x, s in zip(padded, scales)]
+            kept = [slice(BORDER * scale, (BORDER + tile) * scale) for scale in to]
+            parts.append([np.asarray(y)[0, inside, inside] for y, inside in zip(function(cuts), kept)])
+        lines.append([np.concatenate(row, axis=1) for row in zip(*parts)])
+    return [np.concatenate(y)[: rows * scale, : columns * scale] for y, scale in zip(zip(*lines), to)]
+
+
+def _padded(x: np.ndarray, scale: int, count: tuple[int, int], tile: int) -> np.ndarray:
+    """Reflect (scale h, scale w, ...) at its edges, so that tiles with borders cover `count`, (h, w)."""
+    around = [(BORDER * scale, (BORDER + -size % tile) * scale) for size in count]
+    return np.pad(x, around + [(0, 0)] * (x.ndim - 2), "reflect")
 
 
 def psnr(x: np.ndarray, y: np.ndarray) -> float:
@@ -126,8 +161,7 @@ def reconstruct_files(
       The path that was written, and the metrics of each file.
 
     Raises:
-      InputError: a file is no image or smaller than the stride, `out` cannot be written, or the model's codes are not
-        single. Nothing is written then.
+      InputError: a file is no image or smaller than the stride, or `out` cannot be written. Nothing is written then.
     """
     if format not in ("", "png"):
         raise InputError(f"--format={format}: expected png, or none")

@@ -133,9 +133,10 @@ class AutoencoderTask(QuantizedTask):
         """Return the codes, int32, of images (B, H, W, C), pixels from 0 to 255 of any dtype."""
         return self._apply("encode", variables, self.likelihood.inputs(images))
 
-    def latents(self, variables: Mapping, images: jax.Array) -> jax.Array:
-        """Return the finest level's vectors (B, h, w, D) of images as for `encode`, before the quantizer."""
-        return self._apply("latents", variables, self.likelihood.inputs(images), level=len(self.positions) - 1)
+    def latents(self, variables: Mapping, images: jax.Array, level: int | None = None) -> jax.Array:
+        """Return the vectors (B, h, w, D) of a level, None for the finest, of images as for `encode`, not quantized."""
+        level = len(self.positions) - 1 if level is None else level
+        return self._apply("latents", variables, self.likelihood.inputs(images), level=level)
 
     def lookup(self, variables: Mapping, codes: Codes) -> jax.Array:
         """Return what the decoder is given for codes, (..., D) float32."""

@@ -184,9 +184,9 @@ class Stage1:
         """Return what the decoder is given for codes, (B, h, w, D) float32."""
         return self.task.lookup(variables, codes)
 
-    def latents(self, variables: Mapping, images: jax.Array) -> jax.Array:
-        """Return the encoder's vectors (B, h, w, D) of uint8 images (B, H, W, C), not quantized."""
-        return self.task.latents(variables, images)
+    def latents(self, variables: Mapping, images: jax.Array, level: int | None = None) -> jax.Array:
+        """Return a level's vectors (B, h, w, D), not quantized, of uint8 images (B, H, W, C); None: the finest level's."""
+        return self.task.latents(variables, images, level)
 
     @property
     def code_dim(self) -> int:

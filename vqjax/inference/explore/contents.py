@@ -1,4 +1,4 @@
-"""The contents of the page, as JSON can hold them."""
+"""Contents of the page, as JSON can hold them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqjax.codes import require_single
+from vqjax.codes import Codes
 from vqjax.config.schema import Data
 from vqjax.data import datasets
 from vqjax.data.sets.base import NO_LABEL
@@ -15,13 +15,14 @@ from vqjax.data.splits import Split
 from vqjax.inference import functions
 from vqjax.inference.explore.patches import AROUND, spread, typical_patches
 from vqjax.inference.explore.sheets import colors, sheet
+from vqjax.inference.explore.views import View, views_of
 from vqjax.runs import devices, metrics
 from vqjax.system.errors import InputError
 from vqjax.tasks.prior import PriorTask
 from vqjax.tasks.stage1 import Stage1
 
 _BATCH = 64  # images at a time
-_FIELD = 11  # positions in each direction of the field of one code that is decoded: its edge is not shown
+_FIELD = 11  # positions in each direction, at least, of the field of one code that is decoded: its edge is not shown
 _CLASSES, _CLASSES_IN_ALL = 12, 60_000  # that use a code, the most frequent, and together
 _LIKELY, _LIKELY_IN_ALL = 5, 40_000  # codes that the prior gives the highest probability, at a position and together
 
@@ -37,7 +38,7 @@ class PriorSamples(NamedTuple):
 
     task: PriorTask
     variables: Mapping[str, Any]
-    sample: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    sample: Callable[[np.ndarray], tuple[Codes, np.ndarray]]
 
 
 class Source(NamedTuple):
@@ -64,12 +65,14 @@ def page_contents(source: Source, num: int, split: str) -> dict[str, Any]:
 
     Returns:
       What JSON can hold. Pictures are sheets; codes and probabilities of an image are flat, in raster order; the
-      patches of a code follow each other in their sheet, those of code 0 first.
+      patches of a code follow each other in their sheet, those of code 0 first. Of several levels, or codes per
+      position, {"views": {name: the same for each}}.
 
     Raises:
-      InputError: the codes are not single, or of clips; or there is no such split.
+      InputError: the codes are of clips; or there is no such split.
     """
-    stage1, grid = source.stage1, require_single(source.stage1.layout, "--workdir").grid
+    stage1, views = source.stage1, views_of(source.stage1.layout)
+    grid = stage1.layout.levels[0].grid
     if len(grid) > 2:
         raise InputError(f"--workdir: {stage1.path} was trained on clips of {grid[0]} frames, expected images")
     dataset = datasets.open_dataset(source.data)
@@ -77,72 +80,111 @@ def page_contents(source: Source, num: int, split: str) -> dict[str, Any]:
     images = datasets.load_split(dataset, split)
     coded = datasets.load_split(dataset, split, stage1.read)
     rows = Split(image=images.arrays["image"], **coded.arrays)
-    codes = _codes(stage1, rows)
+    shown, drawn = _images(stage1, rows, num), _samples(source.prior, num) if source.prior else None
+    contents = {view.name: _view(stage1, view, rows, split, shown, drawn) for view in views}
+    return contents[views[0].name] if len(views) == 1 else {"views": contents}
+
+
+def _view(
+    stage1: Stage1, view: View, rows: Split, split: str, shown: Mapping[str, Any], drawn: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the contents of a view.
+
+    Args:
+      stage1: whose codes.
+      view: of them.
+      rows: images of the split, and their codes.
+      split: its name.
+      shown: see `_images`.
+      drawn: see `_samples`; None without a prior.
+    """
+    codes = _codes(stage1, view, rows)
     frequency = np.array(codes["uses"]) / sum(codes["uses"])
+    of_images = {**shown, "codes": shown["codes"][view.suffix].reshape(len(shown["rows"]), -1).tolist()}
     return {
         "dataset": stage1.facts["dataset"],
         "split": split,
         "count": len(rows),
         "step": stage1.step,
-        "grid": list(grid),
+        "grid": list(view.level.grid),
         "class_names": list(stage1.facts["class_names"]),
         "perplexity": round(metrics.perplexity(frequency), 1),
         "codes": codes,
-        "images": _images(stage1, rows, num),
-        "samples": _samples(source.prior, num) if source.prior else None,
+        "images": of_images,
+        "samples": _samples_of(drawn, view) if drawn and view.suffix in drawn["codes"] else None,
     }
 
 
 def _images(stage1: Stage1, split: Split, count: int) -> dict[str, Any]:
-    """Return images of a split, their codes and their reconstructions."""
+    """Return images of a split, their codes by the suffixes of views, and their reconstructions."""
     rows = spread(len(split), count)
     shown = split[rows].arrays
-    decoded = _decode(stage1, shown["codes"])
+    arrays = {name: shown[name].astype(np.int32) for name in stage1.layout.names}
+
+    def decode(variables: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> jax.Array:
+        return functions.to_uint8(functions.decode(stage1.task, variables, stage1.layout.join(batch)))
+
+    decoded = _map(stage1, decode, Split(**arrays))
     errors = ((shown["image"] / 255 - decoded / 255) ** 2).mean((1, 2, 3))
     return {
         "rows": rows.tolist(),
         "labels": shown["label"].tolist(),
-        "codes": shown["codes"].reshape(len(rows), -1).tolist(),
+        "codes": stage1.layout.maps(stage1.layout.flatten(stage1.layout.join(arrays))),
         "psnr": [round(metrics.psnr(error), 1) for error in errors],
         "originals": sheet(shown["image"]),
         "reconstructions": sheet(decoded),
     }
 
 
-def _decode(stage1: Stage1, codes: np.ndarray, edge: int = 0) -> np.ndarray:
-    """Return images (N, H, W, C) uint8 of codes (N, h, w), less so many pixels at each edge."""
-
-    def decode(variables: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> jax.Array:
-        images = functions.decode(stage1.task, variables, batch["codes"])
-        height, width = images.shape[1:3]
-        return functions.to_uint8(images[:, edge : height - edge, edge : width - edge])
-
-    split = Split(codes=codes.astype(np.int32))
-    images: np.ndarray = devices.map_split(decode, stage1.variables, split, _BATCH, stage1.settings.parallel, "images")
+def _map(stage1: Stage1, function: Callable, split: Split) -> np.ndarray:
+    """Apply a function (variables, batch) -> images to a split, on all devices."""
+    images: np.ndarray = devices.map_split(
+        function, stage1.variables, split, _BATCH, stage1.settings.parallel, "images"
+    )
     return images
 
 
-def _codes(stage1: Stage1, split: Split) -> dict[str, Any]:
+def _codes(stage1: Stage1, view: View, split: Split) -> dict[str, Any]:
     """Return the use, color, decoded field and typical patches of each of the K codes."""
-    count, names = stage1.layout.max_codes, stage1.facts["class_names"]
+    count, names = view.level.num_codes, stage1.facts["class_names"]
     classes = max(1, len(names))
-    codes = split.arrays["codes"].astype(np.int64)
+    codes = view.codes(split.arrays).astype(np.int64)
     labels = split.arrays["label"] if names else np.zeros(len(split), np.int64)
     known = labels != NO_LABEL
     pairs = codes[known] * classes + labels[known, None, None]
     table = np.bincount(pairs.reshape(-1), minlength=count * classes).reshape(count, classes)  # codes by class
-    alone = np.broadcast_to(np.arange(count)[:, None, None], (count, _FIELD, _FIELD))
-    edge = (_FIELD - AROUND) // 2 * stage1.task.stride
-    patches, patch_counts = typical_patches(stage1, split)
+    patches, patch_counts = typical_patches(stage1, view, split)
     most = min(_CLASSES, max(1, _CLASSES_IN_ALL // count))
     return {
-        "colors": colors(np.asarray(stage1.lookup(stage1.variables, jnp.arange(count)))),
+        "colors": colors(np.asarray(view.vectors(stage1.task.code_vectors(stage1.variables)))),
         "uses": np.bincount(codes.reshape(-1), minlength=count).tolist(),
         "classes": [_most_frequent(row, most) for row in table] if names else None,
-        "alone": sheet(_decode(stage1, alone, edge)),
+        "alone": sheet(_alone(stage1, view)),
         "patches": sheet(patches),
         "patch_counts": patch_counts.tolist(),
     }
+
+
+def _alone(stage1: Stage1, view: View) -> np.ndarray:
+    """Return the middle (K, h, w, C) uint8 of a field of each code, decoded without any other level or depth."""
+    strides = stage1.task.module.strides
+    coarsest, stride = max(strides), strides[view.number]
+    pixels = -(-_FIELD * stride // coarsest) * coarsest  # a multiple of all strides
+    start = (pixels // stride - AROUND) // 2 * stride
+
+    def decode(variables: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> jax.Array:
+        tables, count, fields = stage1.task.code_vectors(variables), len(batch["code"]), []
+        for number, name in enumerate(stage1.task.module.level_names):
+            width = (tables[name] if stage1.layout.by_name else tables).shape[-1]
+            own = number == view.number
+            vectors = view.vectors(tables)[batch["code"]] if own else jnp.zeros((count, width))
+            side = pixels // strides[number]
+            fields.append(jnp.broadcast_to(vectors[:, None, None], (count, side, side, width)))
+        images = functions.decode(stage1.task, variables, stage1.task.by_level(fields))
+        inside = slice(start, start + AROUND * stride)
+        return functions.to_uint8(images[:, inside, inside])
+
+    return _map(stage1, decode, Split(code=np.arange(view.level.num_codes, dtype=np.int32)))
 
 
 def _most_frequent(counts: np.ndarray, most: int) -> list[list[int]]:
@@ -152,28 +194,52 @@ def _most_frequent(counts: np.ndarray, most: int) -> list[list[int]]:
 
 
 def _samples(prior: PriorSamples, count: int) -> dict[str, Any]:
-    """Return samples by class, with the probability of the code at each position given those before it."""
-    task, layout = prior.task, prior.task.layout
+    """Return samples by class, with the probability of each code given those before it, by the suffixes of views."""
+    task, layout = prior.task, prior.task.modeled
     labels = np.sort(np.arange(count) % len(task.class_names)) if task.conditional else np.zeros(count, np.int64)
     codes, images = prior.sample(labels)
-    likely = min(_LIKELY, layout.max_codes, _LIKELY_IN_ALL // codes.size)
+    sequences = task.layout.flatten(codes)[:, task.module.modeled]
+    likely = min(_LIKELY, layout.max_codes, _LIKELY_IN_ALL // sequences.size)
 
     def probabilities(variables: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> tuple[jax.Array, ...]:
         with jax.default_matmul_precision("highest"):  # as in sampling
             p = jax.nn.softmax(task.apply_eval(variables, batch))
-        return jnp.take_along_axis(p, task.codes(batch)[..., None], -1)[..., 0], *jax.lax.top_k(p, max(1, likely))
+        own = task.codes(batch)[:, task.module.modeled]
+        return jnp.take_along_axis(p, own[..., None], -1)[..., 0], *jax.lax.top_k(p, max(1, likely))
 
-    split = Split(codes=codes.astype(np.int32), label=labels.astype(np.int32))
-    p, *ranked = devices.map_split(
-        probabilities, prior.variables, split, _BATCH, task.settings.parallel, "probabilities"
+    arrays = {name: array.astype(np.int32) for name, array in task.layout.split(codes).items()}
+    p, top, which = devices.map_split(
+        probabilities,
+        prior.variables,
+        Split(**arrays, label=labels.astype(np.int32)),
+        _BATCH,
+        task.settings.parallel,
+        "probabilities",
     )
-    top, which = (array[..., :likely].reshape(count, layout.length, likely) for array in ranked)
+    ranked = {"likely": which, "likely_probabilities": np.round(top.astype(float), 4)}
     return {
         "labels": labels.tolist() if task.conditional else None,
-        "codes": codes.reshape(count, -1).tolist(),
-        "nats": np.round(-np.log(np.maximum(p, 1e-30)).sum(1), 1).tolist(),
-        "probabilities": np.round(p.astype(float), 4).reshape(count, -1).tolist(),
-        "likely": which.tolist(),
-        "likely_probabilities": np.round(top.astype(float), 4).tolist(),
+        "codes": layout.maps(sequences),
+        "p": layout.maps(p),
+        "ranked": {name: [layout.maps(array[..., place]) for place in range(likely)] for name, array in ranked.items()},
         "images": sheet(functions.to_uint8(images)),
+    }
+
+
+def _samples_of(drawn: Mapping[str, Any], view: View) -> dict[str, Any]:
+    """Return the samples with the codes and probabilities of a view."""
+    codes, p = (drawn[name][view.suffix].reshape(len(drawn["codes"][view.suffix]), -1) for name in ("codes", "p"))
+
+    def ranked(name: str) -> list[Any]:
+        by_rank = [grids[view.suffix].reshape(codes.shape) for grids in drawn["ranked"][name]]
+        stacked: list[Any] = np.stack(by_rank, axis=-1).tolist() if by_rank else [[[]] * codes.shape[1]] * len(codes)
+        return stacked
+
+    return {
+        "labels": drawn["labels"],
+        "codes": codes.tolist(),
+        "nats": np.round(-np.log(np.maximum(p, 1e-30)).sum(1), 1).tolist(),
+        "probabilities": np.round(p.astype(float), 4).tolist(),
+        **{name: ranked(name) for name in ("likely", "likely_probabilities")},
+        "images": drawn["images"],
     }

@@ -1,5 +1,8 @@
 "use strict";
-const DATA = JSON.parse(document.getElementById("data").textContent);
+const PAGE = JSON.parse(document.getElementById("data").textContent);
+const VIEWS = Object.keys(PAGE.views || {}), ASKED = new URLSearchParams(location.search).get("codes");
+const VIEW = VIEWS.includes(ASKED) ? ASKED : VIEWS[0]; // of several levels, or codes per position, one at a time
+const DATA = VIEW === undefined ? PAGE : PAGE.views[VIEW];
 const CODES = DATA.codes, [ROWS, COLUMNS] = DATA.grid, TOTAL = CODES.uses.reduce((a, b) => a + b, 0);
 const K = CODES.uses.length, MOST = Math.max(...CODES.uses);
 const FIRST_PATCH = CODES.patch_counts.map((sum => count => (sum += count) - count)(0));
@@ -335,7 +338,10 @@ async function start() {
   const {images, samples} = DATA;
   const sheets = [CODES.alone, CODES.patches, images.originals, images.reconstructions];
   await Promise.all([...sheets, ...(samples ? [samples.images] : [])].map(load));
-  $("title").textContent = document.title = `${DATA.name}: codes of ${DATA.dataset}`;
+  $("title").textContent = document.title = `${PAGE.name}: codes of ${DATA.dataset}`;
+  $("views").hidden = !VIEWS.length;
+  $("views").append(...VIEWS.map(name =>
+    make("a", {href: `?codes=${encodeURIComponent(name)}`, ...(name === VIEW ? {"aria-current": "page"} : {})}, name)));
   const used = CODES.uses.filter(n => n).length;
   $("summary").textContent = `${number(used)} of ${number(K)} codes used, perplexity ${number(DATA.perplexity)}, ` +
     `${ROWS} × ${COLUMNS} per image · ${number(DATA.count)} images of ${DATA.split} · ` +

@@ -3,6 +3,7 @@
 import numpy as np
 
 from vqjax.data.splits import Split
+from vqjax.inference.explore.views import View
 from vqjax.runs import devices
 from vqjax.tasks.stage1 import Stage1
 
@@ -17,31 +18,34 @@ def spread(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
-def typical_patches(stage1: Stage1, split: Split, positions: int = _POSITIONS) -> tuple[np.ndarray, np.ndarray]:
+def typical_patches(
+    stage1: Stage1, view: View, split: Split, positions: int = _POSITIONS
+) -> tuple[np.ndarray, np.ndarray]:
     """Return parts of images where the encoder's vectors are nearest to a code's mean, for each code.
 
     The mean is that of the encoder's vectors which get the code, in whatever way the quantizer gives it.
 
     Args:
       stage1: whose codes.
-      split: with `image` and `codes`.
+      view: of them.
+      split: with `image` and codes.
       positions: number of vectors that are compared, at most.
 
     Returns:
       Patches (P, h, w, C) uint8, code after code, each the nearest first, and how many each code has, (K,).
     """
-    height, width = stage1.layout.levels[0].grid
+    (height, width), count = view.level.grid, view.level.num_codes
     some = split[spread(len(split), max(1, positions // (height * width)))]
-    latents = lambda variables, batch: stage1.latents(variables, batch["image"])  # noqa: E731
+    latents = lambda variables, batch: stage1.latents(variables, batch["image"], view.number)  # noqa: E731
     z = devices.map_split(latents, stage1.variables, some, _BATCH, stage1.settings.parallel, "patches")
-    z, codes = z.reshape(-1, z.shape[-1]).astype(np.float32), some.arrays["codes"].reshape(-1)
-    uses = np.bincount(codes, minlength=stage1.layout.max_codes)
+    z, codes = z.reshape(-1, z.shape[-1]).astype(np.float32), view.codes(some.arrays).reshape(-1)
+    uses = np.bincount(codes, minlength=count)
     by_code = np.argsort(codes, kind="stable")
     used, starts = np.flatnonzero(uses), np.cumsum(uses) - uses
-    means = np.zeros((stage1.layout.max_codes, z.shape[-1]), np.float32)
+    means = np.zeros((count, z.shape[-1]), np.float32)
     means[used] = np.add.reduceat(z[by_code], starts[used]) / uses[used, None]
     order = np.lexsort((((z - means[codes]) ** 2).sum(-1), codes))  # by code, then by distance
-    stride = stage1.task.stride
+    stride = stage1.task.module.strides[view.number]
     room = _PATCH_PIXELS // (max(1, len(used)) * (AROUND * stride) ** 2)
     counts = np.minimum(uses, min(_PATCHES, max(1, room)))
     chosen = np.concatenate([order[start : start + number] for start, number in zip(starts, counts)])
