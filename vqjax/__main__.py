@@ -16,7 +16,9 @@ from vqjax.system.version import __version__
 COMMANDS = {  # name, which is that of a module in vqjax.commands -> what it does
     "train": "train what a config describes, or resume its training",
     "inspect": "summarize the data set of a config: size, classes, speed, problems",
+    "prepare": "decode the images of a config once, into files that runs read as they are",
     "plan": "estimate what a run costs on other devices: memory, hours, what limits it",
+    "devices": "show what JAX computes on, in each process, and whether they agree",
     "sample": "draw images from a trained prior",
     "evaluate": "evaluate a trained run again",
     "predict": "classify images",
@@ -72,7 +74,7 @@ def _run(command: Any, given: Any) -> int:
         result = command.run(given)
     if isinstance(result, Report):
         print(result.to_json() if given.json else "\n".join(result.lines))
-        return 0
+        return result.status
     return result or 0
 
 

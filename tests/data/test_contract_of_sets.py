@@ -6,7 +6,7 @@ import sets
 from PIL import Image
 
 from vqjax.config.schema import Settings
-from vqjax.data import datasets
+from vqjax.data import datasets, preparation
 from vqjax.data.datasets import DATASETS
 from vqjax.training import inspection
 
@@ -19,6 +19,12 @@ def films(root):
 def own_arrays(root):
     np.savez(root / "mine.npz", image=sets.picture(0, 60, 8, 8), label=np.arange(60) % 3)
     return {"path": root / "mine.npz"}
+
+
+def prepared(root):
+    sets.folder(root / "photos")
+    preparation.prepare(sets.opened("folder", path=root / "photos"), root / "prepared", lambda *_: None)
+    return {"path": root / "prepared"}
 
 
 def in_root(make, **fields):
@@ -41,6 +47,7 @@ SETS = {
     "folder": in_root(sets.folder),
     "arrays": own_arrays,
     "clips": films,
+    "prepared": prepared,
     "mnist": in_root(sets.mnist),
     "fashion_mnist": in_root(sets.mnist),
     "svhn_cropped": in_root(sets.svhn),

@@ -156,7 +156,6 @@ def compiled_step(config, parallel):
 def small_code_classifier(stage1):
     config = code_classifier.get_config("digits")
     config.update({"stage1": str(stage1), "steps": 6, "batch_size": 16})
-    config.optimizer.warmup = 2
     config.model.conv.update({"width": 4, "layers": 2})
     return config
 

@@ -30,6 +30,8 @@ PATHS = {
     },
     "ablate": {"--workdir": ["--config", "ablation/digits"]},
     "inspect": {"--config.data.path": ["--config", "folder"], "--workdir": ["--config", "digits"]},
+    "prepare": {"--out": ["--config", "digits"], "--config.data.path": ["--config", "folder", "--out", "x"]},
+    "devices": {},  # it names no path
     "plan": {
         "--config": ["--device", "a100"],
         "--config.data.path": ["--config", "folder", "--device", "a100"],

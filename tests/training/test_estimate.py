@@ -133,15 +133,15 @@ def test_more_devices_share_the_work_and_more_hosts_the_reading():
     per_device = [each.memory_per_device["activations"][0] for each in found]
     assert per_device[1] < per_device[0] and found[0].communication["always"] == 0
     assert found[0].flops_per_image == pytest.approx(found[1].flops_per_image, rel=0.05)
-    assert found[1].limit == "input" and found[1].input["cores"] == pytest.approx(12)  # all of them decode
+    assert found[1].limit == "input" and found[1].input["cores"][0] == pytest.approx(12)  # all of them decode
     assert found[2].steps_per_second[1] > 1.9 * found[1].steps_per_second[1]
 
 
 def test_images_in_memory_are_not_decoded():
     config = small_autoencoder()
-    assert estimate(planned_run(config), cluster(8)).input["cores"] == 0
+    assert estimate(planned_run(config), cluster(8)).input["cores"] == (0, 0)
     config.data.memory = 0.0
-    assert estimate(planned_run(config, ImageFacts((8, 8, 1), 1_000)), cluster(8)).input["cores"] > 0
+    assert estimate(planned_run(config, ImageFacts((8, 8, 1), 1_000)), cluster(8)).input["cores"][0] > 0
 
 
 def test_remat_takes_less_memory_and_more_work():

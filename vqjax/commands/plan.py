@@ -87,8 +87,9 @@ def _lines(found: Any, where: dict[str, Any], settings: Any) -> Iterator[str]:
     yield from _memory_lines(found)
     always, more = (_short(found.communication[name] / 1e6) for name in ("always", "with_dead_codes"))
     yield f"communication: {always} MB sent by a device in a step, {more} MB more with a dead code"
-    speed, cores = _short(found.input["bytes_per_second"] / 1e6), _short(found.input["cores"])
-    yield f"input: {speed} MB/s to a host at most, {cores} of its cores to decode that"
+    speed, cores = _short(found.input["bytes_per_second"] / 1e6), found.input["cores"]
+    decoding = f"{_range(cores)} of its cores to decode that" if cores[1] else "nothing to decode"
+    yield f"input: {speed} MB/s to a host at most, {decoding}"
     codes = "" if found.code_bytes is None else f"; codes of train: {_short(found.code_bytes / 1e6)} MB"
     yield f"checkpoint: {_short(found.checkpoint_bytes / 1e6)} MB{codes}"
     rates = found.steps_per_second

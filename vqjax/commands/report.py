@@ -14,10 +14,12 @@ class Report(NamedTuple):
     Attributes:
       lines: for a person.
       values: the same as JSON can hold it.
+      status: exit status of the command.
     """
 
     lines: Sequence[str]
     values: Any
+    status: int = 0
 
     def to_json(self) -> str:
         """Return the values as JSON text."""

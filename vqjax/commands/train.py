@@ -7,9 +7,8 @@ from typing import Any
 from vqjax.config.annotations import Natural
 from vqjax.config.check import check_value
 from vqjax.config.flags import ConfigParser
-from vqjax.system import signals
+from vqjax.system import cluster, signals
 from vqjax.system.arguments import add_output_flags, program
-from vqjax.system.cluster import cluster_spec
 from vqjax.system.errors import InputError
 from vqjax.system.terminal import starting_jax
 
@@ -19,12 +18,6 @@ _TRIALS: dict[str, tuple[int | bool | str, str]] = {
     "profile": (0, "write a trace of N steps to the workdir, for Perfetto or TensorBoard"),
     "debug_nans": (False, "stop at the first step that is not finite, and name the operation"),
 }
-_PROCESSES: dict[str, tuple[int | bool | str, str]] = {
-    "coordinator": ("", "HOST:PORT of the first of several processes that train together (docs/devices.md)"),
-    "processes": (0, "number of these processes"),
-    "process": (-1, "number of this one, from 0"),
-    "distributed": (False, "take all three from SLURM, Open MPI or Kubernetes"),
-}
 
 
 def parser() -> ConfigParser:
@@ -32,7 +25,7 @@ def parser() -> ConfigParser:
     description = "Train what a config describes. The same command again resumes from the latest checkpoint."
     example = "--config digits --workdir runs/wide --config.model.deepmind.width=128"
     arguments = ConfigParser("train", description, example)
-    arguments.add_options({**_TRIALS, **_PROCESSES})
+    arguments.add_options({**_TRIALS, **cluster.FLAGS})
     add_output_flags(arguments, json=False)
     return arguments
 
@@ -43,7 +36,7 @@ def run(given: Any) -> int:
     if len(trials) > 1:
         raise InputError(f"{' and '.join(trials)}: expected one of them")
     check_value(given.profile, Natural, "--profile")
-    spec = cluster_spec(*(getattr(given, name) for name in _PROCESSES))
+    spec = cluster.cluster_spec(*(getattr(given, name) for name in cluster.FLAGS))
 
     # Of several processes the first one says it, or each that a cluster has yet to number.
     with starting_jax(spec is None or spec.process < 1):

@@ -1,7 +1,7 @@
 """The flags of commands that take a config: --config, its fields as --config.<name>, and --workdir."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,13 +43,6 @@ class ConfigParser(Parser):
         self.add_argument("--config.NAME", metavar="VALUE", help="sets a field; --config FILE --help lists the fields")
         if workdir:
             self.add_argument("--workdir", metavar="DIR", help="default: runs/<the config's name and argument>")
-
-    def add_options(self, options: Mapping[str, tuple[int | bool | str, str]]) -> None:
-        """Add flags {name: (default, help)}: of the default's type, switches where it is False."""
-        for name, (default, text) in options.items():
-            typed = {"type": type(default), "metavar": "N" if isinstance(default, int) else name.upper()}
-            kind: dict[str, Any] = {"action": "store_true"} if default is False else typed
-            self.add_argument(f"--{name}", default=default, help=text, **kind)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the words of a command line. Raises InputError if anything is wrong; SystemExit after --help."""

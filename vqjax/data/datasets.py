@@ -15,6 +15,7 @@ from vqjax.data.sets.base import Dataset
 from vqjax.data.sets.clips import ClipsDataset
 from vqjax.data.sets.folder import folder
 from vqjax.data.sets.photos import photos
+from vqjax.data.sets.prepared import PreparedDataset
 from vqjax.data.sets.tfds import TfdsDataset
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
@@ -43,6 +44,7 @@ DATASETS: dict[str, Open] = {
     "folder": folder,
     "arrays": arrays.NumpyDataset,
     "clips": ClipsDataset,
+    "prepared": PreparedDataset,
     **{name: _path_or_tfds(read) for name, read in archives.ARCHIVES.items()},
     "food101": _path_or_tfds(layouts.food101),
     "tiny_imagenet": layouts.tiny_imagenet,

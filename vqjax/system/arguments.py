@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -77,6 +77,13 @@ class Parser(argparse.ArgumentParser):
         shown = f"workdir {files}" if files else "workdir"
         text = f"the workdir, unless --workdir names it{f'; then files, or directories of {files}s' if files else ''}"
         self.add_argument("words", nargs="*", metavar=shown, help=text)
+
+    def add_options(self, options: Mapping[str, tuple[int | bool | str, str]]) -> None:
+        """Add flags {name: (default, help)}: of the default's type, switches where it is False."""
+        for name, (default, text) in options.items():
+            typed = {"type": type(default), "metavar": "N" if isinstance(default, int) else name.upper()}
+            kind: dict[str, Any] = {"action": "store_true"} if default is False else typed
+            self.add_argument(f"--{name}", default=default, help=text, **kind)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         given, unknown = super().parse_known_args(underscored(sys.argv[1:] if args is None else args), namespace)

@@ -5,6 +5,13 @@ from typing import NamedTuple
 
 from vqjax.system.errors import InputError
 
+FLAGS: dict[str, tuple[int | bool | str, str]] = {  # of commands that several processes run: (default, help)
+    "coordinator": ("", "HOST:PORT of the first of several processes that train together (docs/devices.md)"),
+    "processes": (0, "number of these processes"),
+    "process": (-1, "number of this one, from 0"),
+    "distributed": (False, "take all three from SLURM, Open MPI or Kubernetes"),
+}
+
 
 class ClusterSpec(NamedTuple):
     """The other processes, and the number of this one.

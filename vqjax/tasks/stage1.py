@@ -23,6 +23,7 @@ from vqjax.runs.devices import images_at_a_time
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.tasks.autoencoder import AutoencoderTask
+from vqjax.tasks.kept_figures import kept_figure
 from vqjax.tasks.pixels import PixelBits, needs_distribution, read_distribution
 
 # What is wrong with one that has no checkpoint of the fingerprint, and what to do about it.
@@ -244,13 +245,21 @@ class Stage1:
         """Mean -log2 of the probability of a split's 8-bit pixels given their codes, per pixel and channel.
 
         None if that needs a distribution which was not fitted, see `vqjax.tasks.pixels`. The data set has the images,
-        as for `read`.
+        as for `read`; they are only read the first time.
         """
         distribution = read_distribution(self.path, self.step)
         if needs_distribution(self.task) and not distribution:
             return None
-        images = datasets.load_splits(dataset, (name,))[name]
-        return PixelBits(self.task, self.variables).measure(images, distribution)
+
+        def measure() -> float:
+            images = datasets.load_splits(dataset, (name,))[name]
+            return PixelBits(self.task, self.variables).measure(images, distribution)
+
+        if dataset.data.limit:
+            return measure()
+        sizes = datasets.split_sizes(dataset)
+        of = [self.fingerprint, dataset.hash("test" if name == "test" else "train"), sizes[name], repr(distribution)]
+        return kept_figure(self.path / "bits_given_codes.json", name, of, measure)
 
     @property
     def description(self) -> dict[str, Any]:

@@ -43,7 +43,8 @@ class Estimate:
       memory_per_device: bytes: `state`, `gradients`, the `frozen` stage 1, `activations` (least, most), the same
         `with_remat` and `without_remat`, None where the model has no choice, and the `device`'s own.
       communication: bytes that a device sends in a step, `always`, and `with_dead_codes` so many more.
-      input: `bytes_per_second` to each host at the highest rate, and `cores` of a host that decode as fast.
+      input: `bytes_per_second` to each host at the highest rate, and `cores` of a host that decode as fast, (least,
+        most).
       steps_per_second: (least, most).
       hours: (least, most), for all steps of the config.
       checkpoint_bytes, code_bytes: of a checkpoint, and of the codes of train; None without codes.
@@ -55,7 +56,7 @@ class Estimate:
     bytes_per_image: tuple[float, float]
     memory_per_device: Mapping[str, Any]
     communication: Mapping[str, float]
-    input: Mapping[str, float]
+    input: Mapping[str, Any]
     steps_per_second: tuple[float, float]
     hours: tuple[float, float]
     checkpoint_bytes: int
@@ -84,9 +85,9 @@ def estimate(run: PlannedRun, cluster: Cluster) -> Estimate:
     task, settings = run.task, run.task.settings
     _check_division(settings.batch_size, cluster)
     state, cost = traced_cost(task, cluster.devices)
-    decoding = _decoding(run, settings.batch_size / cluster.hosts)
+    pixels = _decoded_pixels(run) * settings.batch_size / cluster.hosts
     dtype = str(settings.model.values["dtype"])
-    seconds, limit = step_seconds(cost, cluster, dtype, decoding / cluster.cores)
+    seconds, limit = step_seconds(cost, cluster, dtype, pixels)
     size, rates = settings.batch_size // cluster.devices, (1 / seconds[1], 1 / seconds[0])
     codes = getattr(task, "layout", None) or (task.stage1 and task.stage1.layout)
     always = cluster.sent(cost.communication())
@@ -98,7 +99,7 @@ def estimate(run: PlannedRun, cluster: Cluster) -> Estimate:
         communication={"always": always, "with_dead_codes": cluster.sent(cost.communication(True)) - always},
         input={
             "bytes_per_second": rates[1] * _bytes_read(run) * settings.batch_size / cluster.hosts,
-            "cores": rates[1] * decoding,
+            "cores": (rates[1] * pixels / DECODED[0], rates[1] * pixels / DECODED[1]),
         },
         steps_per_second=rates,
         hours=(settings.steps / rates[1] / 3600, settings.steps / rates[0] / 3600),
@@ -218,11 +219,11 @@ def _code_bytes(layout: Any) -> int:
     return sum(level.length * level.dtype.itemsize for level in layout.levels)
 
 
-def _decoding(run: PlannedRun, images: float) -> float:
-    """Seconds of a core to decode so many images; 0 where none is decoded while the run trains."""
+def _decoded_pixels(run: PlannedRun) -> float:
+    """Pixels of an image file; 0 where none is decoded while the run trains."""
     if run.held or not _reads_images(run.task):
         return 0.0
-    return images * (run.images.file_pixels or math.prod(run.images.shape[:-1])) / DECODED
+    return run.images.file_pixels or float(math.prod(run.images.shape[:-1]))
 
 
 def default_cores(devices: int, hosts: int) -> int:

@@ -50,7 +50,7 @@ class PlannedRun(NamedTuple):
     Attributes:
       task: of the run.
       images: facts of its data set.
-      held: whether its images are held in memory, so that none is decoded while it trains.
+      held: whether its images are held in memory or prepared, so that none is decoded while it trains.
     """
 
     task: Task
@@ -78,7 +78,7 @@ def planned_run(config: ConfigDict, images: ImageFacts | None = None, stage1: Co
         raise InputError(f"--stage1_config: expected none, since config.task={settings.task!r} has no stage 1")
     images = images or image_facts(data)
     task = build_task(settings, _run_facts(data, images), frozen)
-    held = images.number * math.prod(images.shape) <= settings.data.memory * 2**30
+    held = images.number * math.prod(images.shape) <= settings.data.memory * 2**30 or data.name == "prepared"
     return PlannedRun(task, images, held)
 
 

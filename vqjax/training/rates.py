@@ -12,7 +12,7 @@ UTILIZATION = 0.12, 0.47  # of the peak rate of products: the band of published 
 BANDWIDTH = 0.8  # share of the memory's bandwidth that is reached
 LINK = 0.7  # share of a link's rate that collectives reach
 LAUNCH = 2e-6, 8e-6  # seconds of an operation, however small it is
-DECODED = 25e6  # pixels of JPEG files that a core decodes in a second
+DECODED = 50e6, 20e6  # pixels of JPEG files that a core decodes in a second, at best and at worst
 
 
 class Cluster(NamedTuple):
@@ -51,7 +51,7 @@ def compute_seconds(flops: float, device: Accelerator, dtype: str) -> tuple[floa
     return least, most
 
 
-def step_seconds(cost: Cost, cluster: Cluster, dtype: str, input_seconds: float) -> tuple[tuple[float, float], str]:
+def step_seconds(cost: Cost, cluster: Cluster, dtype: str, pixels: float) -> tuple[tuple[float, float], str]:
     """Seconds of a step, (least, most), and what bounds it.
 
     The step takes as long as the slowest of products, memory traffic, starts of operations and input. In the least time
@@ -61,17 +61,18 @@ def step_seconds(cost: Cost, cluster: Cluster, dtype: str, input_seconds: float)
       cost: of the step of a device.
       cluster: where it runs.
       dtype: of the products.
-      input_seconds: that a host takes to read and decode its images of a step.
+      pixels: of the image files that a host decodes for a step.
     """
     traffic = cost.traffic[0] / (cluster.accelerator.bandwidth * 1e9 * BANDWIDTH)
     sending = cluster.sent(cost.communication()) / cluster.rate
     compute = compute_seconds(cost.flops, cluster.accelerator, dtype)
     launches = [cost.operations * seconds for seconds in LAUNCH]
+    decoding = [pixels / rate / cluster.cores for rate in DECODED]
     parts = {
         "compute": compute,
         "memory traffic": (traffic, traffic),
         "number of operations": (launches[0], launches[1]),
-        "input": (input_seconds, input_seconds),
+        "input": (decoding[0], decoding[1]),
     }
     least, most = (max(part[i] for part in parts.values()) for i in (0, 1))
     middle = {name: sum(part) / 2 for name, part in parts.items()} | {"communication": sending}

@@ -122,7 +122,7 @@ class OnDeviceSteps:
         self._settings, self._size, self._layout = settings, len(train), session.layout
         self._stops = settings.log_every, settings.eval_every, settings.save_every
         self._fixed = {"data": session.layout.replicate(dict(train.arrays)), "frozen": session.frozen}
-        several = _several_steps(session.step, session.prepare)
+        several = several_steps(session.step, session.prepare)
         self._update = session.layout.compile(several, donate=True, fixed=True)
         self._example = process_slice(settings.batch_size).astype(np.int32)
 
@@ -137,7 +137,7 @@ class OnDeviceSteps:
         return state, metrics, count
 
 
-def _several_steps(step: Callable, prepare: Callable | None) -> Callable:
+def several_steps(step: Callable, prepare: Callable | None) -> Callable:
     """(state, {rows (B, L), example (B,)}, {data, frozen}) -> (state, metrics (L, ...)); rows of -1 are no step's."""
 
     def steps(state: TrainState, batch: dict, fixed: Mapping) -> tuple[TrainState, Any]:

@@ -4,6 +4,7 @@ layouts.py     `PARALLEL`: pmap and shard_map, which compile functions and lay a
 counts.py      how many devices there are, and how many a batch takes
 mapper.py      functions applied to all examples of a split
 processes.py   several processes that train one run
+survey.py      what JAX sees in each process, and whether they agree
 """
 
 from vqjax.runs.devices.counts import devices_for_batch, max_in_flight, round_up_to_devices, set_cpu_device_count
