@@ -83,8 +83,8 @@ def test_inspect_says_what_lies_there(tree):
         assert ("no labels" in lines) == (tree[0] == 0)
 
 
-@pytest.mark.more
-@settings(SETTINGS, max_examples=4, phases=QUICKLY)
+@pytest.mark.slow
+@settings(SETTINGS, max_examples=8, phases=QUICKLY)
 @given(tree=trees())
 def test_what_inspect_says_of_images_training_says_too(tree):
     """An autoencoder of any of them, and a classifier of those with classes."""
