@@ -47,7 +47,7 @@ def _site_path(path: Path) -> str:
     """Return where a file of the repository is on the site, as a source of mkdocs."""
     if path == Path("README.md"):
         return "index.md"
-    if path.parts[0] == "docs":
+    if path.parts[0] == "docs" and path.suffix != ".py":
         return path.relative_to("docs").as_posix()
     if (ROOT / path).is_dir():
         return "configuration.md"

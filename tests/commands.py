@@ -40,8 +40,7 @@ def call(command, *more):
 README = lines(REPOSITORY / "README.md")
 # Each command of the README that is not run by a test as it stands, and why: it is only parsed.
 ONLY_PARSED = {
-    "git clone <address of this repository> vqjax && cd vqjax": "the network",
-    "pip install -r requirements-dev.txt && python -m pytest": "the tests themselves",
+    "git clone <address of this repository> vqjax && cd vqjax && pip install -r requirements.txt": "the network",
     "python -m vqjax ablate --config configs/ablation/digits.py": "two minutes: test_quantizers_are_compared, slow",
 }
 # Those that take more than a minute, or need what is not here, with what makes them shorter.
@@ -60,7 +59,6 @@ SHORTER = {
 }
 # Run as they stand, by the fixtures of test_run.py.
 MAIN_JOB = (
-    "pip install -r requirements.txt && python train.py --config configs/digits.py",
     "python train.py --config configs/digits.py",
     "python train.py --config configs/digits_prior.py",
     "python sample.py --workdir runs/digits_prior",

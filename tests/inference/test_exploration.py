@@ -142,6 +142,21 @@ def test_samples_have_the_probabilities_of_the_prior(prior):
     np.testing.assert_array_equal(p[among], np.array(found["probabilities"])[among.any(-1)])
 
 
+def test_completions_keep_the_upper_half(prior, split):
+    page = vqjax.Prior.load(prior).explore(num=15)
+    found = json.loads(DATA.search(page.read_text("utf-8"))[1])["completions"]
+    images, labels = (split.arrays[name][found["rows"]] for name in ("image", "label"))
+    assert found["labels"] == labels.tolist()
+    np.testing.assert_array_equal(pictures(found["originals"])[..., :1], images)
+    kept, completed = (pictures(found[name])[..., :1] for name in ("kept", "images"))
+    np.testing.assert_array_equal(kept[:, :4], images[:, :4])
+    np.testing.assert_array_equal(completed[:, :4], images[:, :4])
+    assert np.all(kept[:, 4:] == 255)
+    keep = np.arange(8)[:, None].repeat(8, 1) < 4
+    expected = vqjax.Prior.load(prior).complete(images, keep, labels.tolist())
+    np.testing.assert_array_equal(found["codes"], expected.codes.reshape(15, -1))
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8, 1), (7, 8, 12, 3), (30, 12, 4, 1)])
 def test_a_sheet_keeps_its_pictures(shape):
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
@@ -257,7 +272,7 @@ def test_a_page_in_a_browser(prior, stage1, opened, monkeypatch):
     assert path == prior / "explore.html"
     page = opened(path)
     data, title = read_data(page), page.locator("#code-title")
-    for section in ("#samples", "#images", "#codes"):
+    for section in ("#samples", "#completions", "#images", "#codes"):
         assert page.locator(section).is_visible()
     first = page.locator("#images .gallery canvas").first
     first.scroll_into_view_if_needed()

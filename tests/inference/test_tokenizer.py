@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conftest import CODED, more_but
 from helpers import dataset_of, task_of
+from tiny import vectors_in
 
 import vqjax
 from vqjax.data import datasets
@@ -79,9 +80,10 @@ def test_the_codebook_is_what_the_decoder_sees(small_config, tmp_path, quantizer
     task = task_of(small_config)
     variables = jax.device_get(jax.jit(task.init)(jax.random.key(0)))
     tokenizer = vqjax.Tokenizer(tmp_path, task, variables, 0)
-    assert tokenizer.num_codes == 16 and tokenizer.codebook.shape == (16, 8)
-    codes = np.random.default_rng(0).integers(0, 16, (2, 4, 4))
-    z_q = tokenizer.codebook[codes]
+    (level,) = tokenizer.layout.levels
+    assert tokenizer.num_codes == 16 and tokenizer.codebook.shape == (level.depth,) * (level.depth > 1) + (16, 8)
+    codes = np.random.default_rng(0).integers(0, 16, (2, *level.shape))
+    z_q = vectors_in(tokenizer.codebook, codes)
     output = task.module.apply(variables, z_q, method=lambda module, z_q: module.decoder(z_q, False))
     np.testing.assert_allclose(tokenizer.decode(codes), task.likelihood.mean(output), atol=1e-5)
     assert tokenizer.metrics == {}

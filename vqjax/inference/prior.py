@@ -142,13 +142,18 @@ class Prior(Distribution):
         data_dir: str | None = None,
         data_path: str | None = None,
     ) -> Path:
-        """Write a page that shows the codes of the tokenizer, and samples, in a browser; see `Tokenizer.explore`."""
+        """Write a page that shows codes, samples and completions in a browser; see `Tokenizer.explore`."""
         from vqjax.inference import explore
 
         def sample(labels: np.ndarray) -> tuple[Codes, np.ndarray]:
             drawn = self.sample(len(labels), labels.tolist() if self.conditional else None)
             return drawn.codes, drawn.images
 
-        prior = explore.PriorSamples(self._task, self._variables, sample)
+        def complete(images: np.ndarray, labels: np.ndarray) -> tuple[Codes, np.ndarray]:
+            drawn = self.complete(images, keep, labels.tolist() if self.conditional else None)
+            return drawn.codes, drawn.images
+
+        keep = parse_keep("upper", *self._task.image_shape[:2])
+        prior = explore.PriorSamples(self._task, self._variables, sample, keep, complete)
         source = explore.Source(self._task.stage1, self._task.settings.data, prior)
         return explore.write_page(source, self.path, out, num, split, data_dir, data_path)

@@ -185,7 +185,7 @@ class Stage1:
         return self.task.lookup(variables, codes)
 
     def latents(self, variables: Mapping, images: jax.Array, level: int | None = None) -> jax.Array:
-        """Return a level's vectors (B, h, w, D), not quantized, of uint8 images (B, H, W, C); None: the finest level's."""
+        """Return a level's vectors (B, h, w, D), not quantized, of uint8 images (B, H, W, C); None: the finest."""
         return self.task.latents(variables, images, level)
 
     @property

@@ -15,6 +15,7 @@ from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.runs import plots
 from vqjax.system.errors import InputError
+from vqjax.system.terminal import printable
 from vqjax.tasks.resolve import complete
 
 _SAMPLES = 64  # images in the picture
@@ -41,7 +42,7 @@ def inspect_data(config: ConfigDict | Mapping[str, Any], picture: Path) -> Itera
     splits = datasets.load_splits(dataset)
     yield f"{settings.data.name}: " + ", ".join(f"{len(split):,} {name}" for name, split in splits.items()) + " images"
     yield f"{_size(dataset.shape)}, {_place(dataset)}"
-    yield from _classes(dataset.class_names, splits)
+    yield from map(printable, _classes(dataset.class_names, splits))
     yield from dataset.notes
     yield f"variance of the pixels of train, in [0, 1]: {(variance := splits['train'].variance()):.5f}"
     _save_samples(picture, splits["train"], dataset.class_names)
@@ -53,7 +54,7 @@ def inspect_data(config: ConfigDict | Mapping[str, Any], picture: Path) -> Itera
         odd += completed.build().notes
     except InputError as error:
         odd.append(str(error))
-    yield from (f"odd: {line}" for line in odd)
+    yield from (printable(f"odd: {line}") for line in odd)
 
 
 def _size(shape: tuple[int, ...]) -> str:

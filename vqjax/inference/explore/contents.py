@@ -24,6 +24,7 @@ from vqjax.tasks.stage1 import Stage1
 _BATCH = 64  # images at a time
 _FIELD = 11  # positions in each direction, at least, of the field of one code that is decoded: its edge is not shown
 _CLASSES, _CLASSES_IN_ALL = 12, 60_000  # that use a code, the most frequent, and together
+_COMPLETED = 24  # images that are completed, at most
 _LIKELY, _LIKELY_IN_ALL = 5, 40_000  # codes that the prior gives the highest probability, at a position and together
 
 
@@ -34,11 +35,15 @@ class PriorSamples(NamedTuple):
       task: the prior.
       variables: of the checkpoint.
       sample: labels (N,) -> codes and images (N, H, W, C) in [0, 1].
+      keep: pixels that completions keep, (H, W) bool.
+      complete: images (N, H, W, C) uint8 and labels (N,) -> codes and images (N, H, W, C) in [0, 1], completed.
     """
 
     task: PriorTask
     variables: Mapping[str, Any]
     sample: Callable[[np.ndarray], tuple[Codes, np.ndarray]]
+    keep: np.ndarray
+    complete: Callable[[np.ndarray, np.ndarray], tuple[Codes, np.ndarray]]
 
 
 class Source(NamedTuple):
@@ -80,14 +85,14 @@ def page_contents(source: Source, num: int, split: str) -> dict[str, Any]:
     images = datasets.load_split(dataset, split)
     coded = datasets.load_split(dataset, split, stage1.read)
     rows = Split(image=images.arrays["image"], **coded.arrays)
-    shown, drawn = _images(stage1, rows, num), _samples(source.prior, num) if source.prior else None
-    contents = {view.name: _view(stage1, view, rows, split, shown, drawn) for view in views}
+    shared: dict[str, Any] = {"images": _images(stage1, rows, num)}
+    if source.prior:
+        shared |= {"samples": _samples(source.prior, num), "completions": _completions(source.prior, rows, num)}
+    contents = {view.name: _view(stage1, view, rows, split, shared) for view in views}
     return contents[views[0].name] if len(views) == 1 else {"views": contents}
 
 
-def _view(
-    stage1: Stage1, view: View, rows: Split, split: str, shown: Mapping[str, Any], drawn: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _view(stage1: Stage1, view: View, rows: Split, split: str, shared: Mapping[str, Any]) -> dict[str, Any]:
     """Return the contents of a view.
 
     Args:
@@ -95,12 +100,11 @@ def _view(
       view: of them.
       rows: images of the split, and their codes.
       split: its name.
-      shown: see `_images`.
-      drawn: see `_samples`; None without a prior.
+      shared: `images` and, with a prior, `samples` and `completions`, with codes by the suffixes of views.
     """
     codes = _codes(stage1, view, rows)
     frequency = np.array(codes["uses"]) / sum(codes["uses"])
-    of_images = {**shown, "codes": shown["codes"][view.suffix].reshape(len(shown["rows"]), -1).tolist()}
+    drawn = shared.get("samples")
     return {
         "dataset": stage1.facts["dataset"],
         "split": split,
@@ -110,9 +114,18 @@ def _view(
         "class_names": list(stage1.facts["class_names"]),
         "perplexity": round(metrics.perplexity(frequency), 1),
         "codes": codes,
-        "images": of_images,
+        "images": _of_view(shared["images"], view),
         "samples": _samples_of(drawn, view) if drawn and view.suffix in drawn["codes"] else None,
+        "completions": _of_view(shared.get("completions"), view),
     }
+
+
+def _of_view(pictures: Mapping[str, Any] | None, view: View) -> dict[str, Any] | None:
+    """Return pictures with the codes of a view, flat; None if there are none of it."""
+    if not pictures or view.suffix not in pictures["codes"]:
+        return None
+    codes = pictures["codes"][view.suffix]
+    return {**pictures, "codes": codes.reshape(len(codes), -1).tolist()}
 
 
 def _images(stage1: Stage1, split: Split, count: int) -> dict[str, Any]:
@@ -191,6 +204,24 @@ def _most_frequent(counts: np.ndarray, most: int) -> list[list[int]]:
     """Return [class, count] of the most frequent classes, of the counts of all."""
     order = np.argsort(-counts, kind="stable")[:most]
     return [[int(row), int(counts[row])] for row in order if counts[row]]
+
+
+def _completions(prior: PriorSamples, split: Split, count: int) -> dict[str, Any] | None:
+    """Return images of a split, what is kept of them, and their completions, with codes by the suffixes of views."""
+    labeled = np.flatnonzero(split.arrays["label"] != NO_LABEL) if prior.task.conditional else np.arange(len(split))
+    if not len(labeled):
+        return None
+    rows = labeled[spread(len(labeled), min(count, _COMPLETED))]
+    shown = split[rows].arrays
+    codes, images = prior.complete(shown["image"], shown["label"])
+    return {
+        "rows": rows.tolist(),
+        "labels": shown["label"].tolist() if prior.task.conditional else None,
+        "codes": prior.task.layout.maps(prior.task.layout.flatten(codes)),
+        "originals": sheet(shown["image"]),
+        "kept": sheet(np.where(prior.keep[..., None], shown["image"], 255)),
+        "images": sheet(functions.to_uint8(images)),
+    }
 
 
 def _samples(prior: PriorSamples, count: int) -> dict[str, Any]:

@@ -334,10 +334,16 @@ function codebook() {
   $("sort").onchange();
 }
 
+function show_part(id) {
+  $(id).hidden = document.querySelector(`nav a[href="#${id}"]`).hidden = false;
+}
+
 async function start() {
-  const {images, samples} = DATA;
+  const {images, samples, completions} = DATA;
   const sheets = [CODES.alone, CODES.patches, images.originals, images.reconstructions];
-  await Promise.all([...sheets, ...(samples ? [samples.images] : [])].map(load));
+  if (samples) sheets.push(samples.images);
+  if (completions) sheets.push(completions.originals, completions.kept, completions.images);
+  await Promise.all(sheets.map(load));
   $("title").textContent = document.title = `${PAGE.name}: codes of ${DATA.dataset}`;
   $("views").hidden = !VIEWS.length;
   $("views").append(...VIEWS.map(name =>
@@ -347,7 +353,7 @@ async function start() {
     `${ROWS} × ${COLUMNS} per image · ${number(DATA.count)} images of ${DATA.split} · ` +
     `autoencoder at step ${number(DATA.step)}`;
   if (samples) {
-    $("samples").hidden = document.querySelector("nav a").hidden = false;
+    show_part("samples");
     document.querySelector(".scale i").style.background =
       `linear-gradient(90deg, ${[0.001, 0.01, 0.1, 1].map(heat).join(", ")})`;
     const item = i => ({probabilities: samples.probabilities[i], likely: samples.likely[i],
@@ -356,6 +362,13 @@ async function start() {
       {"in the sample": samples.images},
       each => [each.label === null ? `sample ${each.index + 1}` : className(each.label),
         `${(samples.nats[each.index] / (ROWS * COLUMNS)).toFixed(2)} nats per code`], true);
+  }
+  if (completions) {
+    show_part("completions");
+    gallery($("completions"), {...completions, sheet: completions.images, item: () => ({})},
+      [fromSheet("originals"), fromSheet("kept"), fromSheet("images"), codeMap],
+      {"in the completion": completions.images},
+      each => [each.label === null ? `image ${completions.rows[each.index]}` : className(each.label), ""], false);
   }
   gallery($("images"), {...images, sheet: images.originals, item: () => ({})},
     [fromSheet("originals"), codeMap, fromSheet("reconstructions")],
