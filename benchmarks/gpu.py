@@ -2,7 +2,8 @@
 
 pip install -r requirements.txt "jax[cuda13]" torch && python -m benchmarks.gpu --out gpu.json
 
-In turn, in one process: milliseconds per step of the whole loop of train.py, of its compiled step alone, of the twins.
+In turn, in one process: milliseconds per step of the loop of train.py, of its compiled step alone, of the twins, of
+the loop with batches from the host where the data would fit on the device; and codes per second of sampling.
 The first loss must be the CPU's, or the exit status is 1. What would not end within --seconds is left out, and listed.
 --tiny is for a machine without a GPU: it runs to its end in a minute or two, and its times say nothing.
 """
@@ -21,15 +22,19 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import torch
 
-from benchmarks import rows
+from benchmarks import rows, sampling
 from vqjax.system.files import atomic_write
+from vqjax.training import beginning
 
 NAMES = ("cifar10_ema", "classifier_wide", "cifar10_prior", "cifar10_dalle")  # what matters most comes first
-WAYS = ("vqjax", "step", "eager", "compiled")  # the loop of train.py, its compiled step alone, the twin's two
+WAYS = ("vqjax", "fed", "step", "eager", "compiled")  # the loop, fed by the host, its step alone, the twin's two
+_SAMPLING = 45.0  # seconds that are left for sampling
+_SIDE = 8  # of the grids of codes that are drawn
 
 
 class Mode(NamedTuple):
@@ -104,8 +109,22 @@ def measure(row: rows.Row, batch_size: int, mode: Mode, place: Path, arguments: 
         except Exception as error:  # whatever it is: the rest is measured
             found["not_compiled"] = brief(error)
     seconds = rows.in_turn(config, others, place, arguments.rounds, arguments.seconds_of_round)
+    with mock.patch.object(beginning, "fits_on_device", return_value=False):
+        seconds["fed"] = rows.in_turn(config, {"step": step}, place, arguments.rounds, arguments.seconds_of_round)[
+            "vqjax"
+        ]
     found["rounds"] = {name: [1e3 * x for x in times] for name, times in seconds.items()}
     found["ms"] = {name: statistics.median(times) for name, times in found["rounds"].items()}
+    return found
+
+
+def sampled(rounds: int, images: int) -> dict[str, float]:
+    """Codes per second of drawing so many images at a time from each prior: {name: median over the rounds}."""
+    found = {}
+    for name in sampling.PRIORS:
+        run = sampling.vqjax_runner(name, _SIDE, images, 1)
+        run()  # compiles
+        found[name] = _SIDE**2 * images / statistics.median(run() for _ in range(rounds))
     return found
 
 
@@ -140,9 +159,19 @@ def described() -> dict[str, Any]:
 
 def table(report: Mapping[str, Any]) -> str:
     """The report in Markdown."""
-    heads = ("run, batch", "mode", "train.py, ms a step", "its step alone", "device busy", "torch", "torch.compile")
+    heads = (
+        "run, batch",
+        "mode",
+        "train.py, ms a step",
+        "fed by the host",
+        "its step alone",
+        "device busy",
+        "torch",
+        "torch.compile",
+    )
     heads = (*heads, "torch / train.py", "torch.compile / train.py", "share of peak", "loss, and the CPU's")
     lines = [report["device"], ""]
+    lines += [f"sampling, {name}: {rate:,.0f} codes/s" for name, rate in report["sampling"].items()]
     lines += [f"peak, {mode}: {1e-12 * peak:.3g} TFLOP/s" for mode, peak in report["peaks"].items()]
     lines += ["", f"| {' | '.join(heads)} |", f"| {' | '.join('---' for _ in heads)} |"]
     lines += [f"| {' | '.join(_cells(row))} |" for row in report["rows"] if "agrees" in row]
@@ -153,7 +182,7 @@ def table(report: Mapping[str, Any]) -> str:
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     """Figures of a row of the table."""
-    vqjax, step, eager, compiled = (f"{row['ms'][way]:.3g}" if way in row["ms"] else "" for way in WAYS)
+    vqjax, fed, step, eager, compiled = (f"{row['ms'][way]:.3g}" if way in row["ms"] else "" for way in WAYS)
     ratios = [f"{row[ratio]:.2f}" if ratio in row else "" for ratio in ("times_eager", "times_compiled")]
     loss = f"{row['loss']:.6g}, {row['loss_on_cpu']:.6g}{'' if row['agrees'] else ' DIFFERS'}"
     busy, share = f"{row['device_busy']:.0%}", f"{row['share_of_peak']:.1%}"
@@ -161,6 +190,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         f"{row['name']}, {row['batch_size']}",
         row["mode"],
         vqjax,
+        fed,
         step,
         busy,
         eager,
@@ -232,11 +262,12 @@ def main() -> int:
     if jax.device_count() > 1:
         parser.error(f"{jax.device_count()} devices, and PyTorch uses one: CUDA_VISIBLE_DEVICES=0")
     torch.backends.cudnn.benchmark = True  # it tries its kernels, as XLA does
-    report: dict[str, Any] = {**described(), "peaks": {}, "rows": []}
+    report: dict[str, Any] = {**described(), "peaks": {}, "sampling": {}, "rows": []}
     with tempfile.TemporaryDirectory() as place:
         if not jax.config.jax_compilation_cache_dir:  # the loop finds what its step alone has compiled
             jax.config.update("jax_compilation_cache_dir", str(Path(place) / "compiled"))
-        fill(report, Path(place), arguments, end)
+        fill(report, Path(place), arguments, end - _SAMPLING)
+        report["sampling"] = sampled(arguments.rounds, 4 if arguments.tiny else 64)
     save(report, arguments.out)
     print(table(report))
     return int(not all(row.get("agrees") for row in report["rows"]))

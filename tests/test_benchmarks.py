@@ -45,8 +45,9 @@ def test_the_gpu_script_runs_to_its_end(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     report = json.loads(out.read_text())
     assert not report["left_out"] and [row["mode"] for row in report["rows"]] == ["float32", "tf32", "bfloat16"]
+    assert set(report["sampling"]) == {"pixelcnn", "transformer"} and min(report["sampling"].values()) > 0
     for row in report["rows"]:
-        assert row["agrees"] and set(row["ms"]) == {"vqjax", "step", "eager"}
+        assert row["agrees"] and set(row["ms"]) == {"vqjax", "fed", "step", "eager"}
         assert min(*row["ms"].values(), row["share_of_peak"], report["peaks"][row["mode"]]) > 0
         assert f"| cifar10_ema, 8 | {row['mode']} |" in result.stdout
 
