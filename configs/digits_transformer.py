@@ -9,7 +9,7 @@ from configs import transformer
 
 
 def get_config():
-    """As many updates as digits_prior."""
+    """Take as many updates as digits_prior."""
     config = transformer.get_config()
     config.stage1 = "runs/digits"
     config.steps = 600

@@ -165,7 +165,7 @@ def _batch_shapes(task: Task, size: int) -> dict[str, Any]:
 
 def _reads_images(task: Task) -> bool:
     """Whether batches of training are images; those of a second stage may be the codes that were made once."""
-    of_codes = task.stage1 and task.settings.model.values.get("inputs", "codes") == "codes"
+    of_codes = task.stage1 and task.settings.model.values.get("inputs") in (None, "codes")
     return not of_codes or any(task.augmentation.values())
 
 

@@ -16,13 +16,12 @@ from safetensors.numpy import save
 
 from vqjax.codes import CodeLayout
 from vqjax.inference import functions
+from vqjax.ops.platforms import EXPORT_PLATFORMS
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_directory, require_empty_directory, write_json
 from vqjax.tasks.autoencoder import AutoencoderTask
 from vqjax.tasks.base import Task
 from vqjax.tasks.classifier import ClassifierTask
-
-PLATFORMS = ("cpu", "cuda")
 
 
 class Argument(NamedTuple):
@@ -126,11 +125,11 @@ def flatten_names(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _compile(program: Program) -> jax.export.Exported:
-    """Lower a program for PLATFORMS and any N, which is called n."""
+    """Lower a program for EXPORT_PLATFORMS and any N, which is called n."""
     (n,) = jax.export.symbolic_shape("n")
     arguments = [jax.ShapeDtypeStruct((n, *argument.shape), argument.dtype) for argument in program.arguments]
     with _no_locations():
-        return jax.export.export(jax.jit(program.function), platforms=PLATFORMS)(*arguments)
+        return jax.export.export(jax.jit(program.function), platforms=EXPORT_PLATFORMS)(*arguments)
 
 
 @contextlib.contextmanager

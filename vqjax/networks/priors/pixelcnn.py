@@ -115,12 +115,14 @@ class PixelCNN(Prior):
         order: jax.Array | None = None,
         num_known: int = 0,
     ) -> jax.Array:
-        """Return codes (B, L), drawn one by one from cached activations (Ramachandran et al. 2017); see Prior.
-
-        The vertical stack is computed once per row, the horizontal one once per position.
-        """
+        """Return codes (B, L), drawn one by one from cached activations (Ramachandran et al. 2017); see Prior."""
         self._require_raster(order, groups)
         known, places = self._known_and_places(labels, known, None)
+        codes = self._draw_rows(labels, draw, known, places[:, self.modeled])
+        return jnp.concatenate([known[:, : self.modeled.start], codes], axis=1)
+
+    def _draw_rows(self, labels: jax.Array, draw: Draw, known: jax.Array, places: jax.Array) -> jax.Array:
+        """Draw the modeled codes, (B, h w), at their places: vertical stack per row, horizontal one per position."""
         module, variables = self.unbind()
         height, width = self.grid
 
@@ -148,9 +150,8 @@ class PixelCNN(Prior):
             return (codes_above, rows), codes
 
         cache = zeros(REACH, width), [zeros(1, width) for _ in self.stack[1:]]
-        rows = places[:, self.modeled].T.reshape(height, width, -1), self._conditions(labels, known)
-        codes = jax.lax.scan(draw_row, cache, rows)[1].reshape(height * width, -1).T  # from (h, w, B)
-        return jnp.concatenate([known[:, : self.modeled.start], codes], axis=1)
+        rows = places.T.reshape(height, width, -1), self._conditions(labels, known)
+        return jax.lax.scan(draw_row, cache, rows)[1].reshape(height * width, -1).T  # from (h, w, B)
 
     def _conditions(self, labels: jax.Array, codes: jax.Array) -> jax.Array:
         """Return the summands of labels and other levels row by row, (h, layers, B, 1, w or 1, 2 F)."""

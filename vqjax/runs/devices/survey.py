@@ -48,7 +48,7 @@ def survey() -> Survey:
 
 
 def _facts() -> dict[str, Any]:
-    """What this process sees."""
+    """Devices and hosts that this process sees."""
     first = jax.local_devices()[0]
     memory = (first.memory_stats() or {}).get("bytes_limit")
     return {

@@ -88,8 +88,8 @@ def save_grid(
     tiles = _tiles(images, below, factor)
     height, width = tiles.shape[1:3]
     head, foot = (_CAPTION_HEIGHT if title else 0), (_CAPTION_HEIGHT if captions else 0)
-    row, column = (_LINE, width + _LINE) if below is None else (2 * _GAP, width + _GAP)
-    row += height + foot
+    gap_below, gap = (_LINE, _LINE) if below is None else (2 * _GAP, _GAP)
+    row, column = height + foot + gap_below, width + gap
     columns = columns or _num_columns(len(tiles), max(1, _GRID_WIDTH // column), period)
     size = max(columns * column + _LINE, math.ceil(texts.width(texts.title)) + 8), -(-len(tiles) // columns) * row
     canvas = Image.new("RGB", (size[0], head + size[1] + _LINE), "white")
@@ -98,10 +98,14 @@ def save_grid(
         x, y = i % columns * column + _LINE, head + i // columns * row + _LINE
         canvas.paste(Image.fromarray(tile), (x, y))
         if captions:
-            color = _RED if wrong is not None and wrong[i] else "black"
-            texts.draw_centered(canvas, x + width / 2, y + height + foot / 2, texts.captions[i], color)
+            red = wrong is not None and wrong[i]
+            texts.draw_centered(canvas, x + width / 2, y + height + foot / 2, texts.captions[i], red)
+    _save(canvas if images.shape[3] == 3 or captions or title else canvas.convert("L"), path)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
     with atomic_write(path) as temporary:
-        (canvas if images.shape[3] == 3 or captions or title else canvas.convert("L")).save(temporary)
+        picture.save(temporary)
 
 
 def _tiles(images: Any, below: Any, factor: int) -> np.ndarray:
@@ -145,9 +149,9 @@ class _Texts:
         """Return the width in pixels of a shown text."""
         return sum(_font(path).getlength(part) for part, path in self._fonts.runs(text))
 
-    def draw_centered(self, canvas: Image.Image, center: float, middle: float, text: str, color: str) -> None:
+    def draw_centered(self, canvas: Image.Image, center: float, middle: float, text: str, red: bool) -> None:
         """Draw a shown text about `center`."""
-        self.draw(canvas, center - self.width(text) / 2, middle, text, color)
+        self.draw(canvas, center - self.width(text) / 2, middle, text, _RED if red else "black")
 
     def draw(self, canvas: Image.Image, x: float, middle: float, text: str, color: str = "black") -> None:
         """Draw a shown text from `x` to the right, about the middle of its line."""
