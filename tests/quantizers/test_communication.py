@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import small_autoencoder, small_classifier, small_prior
+from conftest import more_but, small_autoencoder, small_classifier, small_prior
 from helpers import session_of
 from quantizing import built, update
 
@@ -60,7 +60,7 @@ def near(corners):
     return np.float32(CODEBOOK[corners] + noise)
 
 
-@pytest.mark.parametrize("parallel", PARALLEL)
+@pytest.mark.parametrize("parallel", more_but("pmap", PARALLEL))
 @pytest.mark.parametrize("name", ["vq", "ema"])
 def test_a_code_that_is_dead_on_one_device_only_stays(name, parallel):
     """Code 3 is used on all but the first device, and code 0 there alone: no device restarts any."""
@@ -74,7 +74,7 @@ def test_a_code_that_is_dead_on_one_device_only_stays(name, parallel):
     assert np.abs(codebook - CODEBOOK).max() < 1
 
 
-@pytest.mark.parametrize("parallel", PARALLEL)
+@pytest.mark.parametrize("parallel", more_but("pmap", PARALLEL))
 @pytest.mark.parametrize("name", ["vq", "ema"])
 def test_a_dead_code_restarts_on_the_same_vector_on_any_number_of_devices(name, parallel):
     """Code 0 is used nowhere; where its new vector comes from does not depend on the devices."""
@@ -126,8 +126,8 @@ def always_run(program):
 GATHER = re.compile(r" all-gather(-start)?\(")
 
 
-@pytest.mark.parametrize("parallel", PARALLEL)
-@pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.parametrize("parallel", more_but("shard_map", PARALLEL))
+@pytest.mark.parametrize("name", more_but("ema", QUANTIZERS))
 def test_a_step_without_dead_codes_gathers_nothing(name, parallel):
     """The compiled step of 8 devices has its all-gather in a branch, and there alone."""
     config = small_autoencoder()
@@ -178,8 +178,8 @@ def bytes_of(shapes):
     )
 
 
-@pytest.mark.parametrize("parallel", PARALLEL)
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("parallel", more_but("pmap", PARALLEL))
+@pytest.mark.parametrize("name", more_but("autoencoder", TASKS))
 def test_a_step_sends_gradients_statistics_and_metrics_and_nothing_else(name, parallel, trained_stage1):
     """Number and bytes of what the compiled step of a task sends on 8 devices, but for the branch of a dead code.
 

@@ -69,6 +69,7 @@ def test_lengths_do_not_matter_and_have_no_gradient(kind):
     np.testing.assert_array_equal(codes, of_longer)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("kind", RESTARTING)
 def test_codes_have_length_1_after_each_step(kind):
     """After the start from k-means, each update, and each restart."""
@@ -163,6 +164,7 @@ def trained(quantizer, steps):
     return map(np.asarray, jax.jit(lambda start: jax.lax.scan(step, start, keys)[1])(start))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("fields", [{"projection": 4}, {}, {"projection": 4, "gradient": "rotation"}])
 def test_the_encoders_vectors_do_not_grow(fields):
     """Over 2,000 steps with EMA, where the gradient says nothing of their length."""

@@ -57,6 +57,7 @@ def config():
     return config
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("microbatch", [0, 8])
 @pytest.mark.parametrize("devices", [1, 3])
 def test_the_coefficients_stay_to_the_last_bit(config, devices, microbatch):

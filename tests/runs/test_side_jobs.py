@@ -55,6 +55,7 @@ def test_it_decorates_functions(capsys):
     assert capsys.readouterr().out == 2 * "warning: report.md is not written: ValueError\n"
 
 
+@pytest.mark.more
 def test_a_classifier_of_classes_of_any_names_trains_and_draws_them(classifier_config, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(datasets.DATASETS, "digits", fake((8, 8, 1), HOSTILE))
     assert loop.train(classifier_config, tmp_path) == 0

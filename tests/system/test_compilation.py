@@ -57,6 +57,7 @@ def test_kept_programs_give_the_same_run_and_say_nothing(tmp_path):
     assert compiled == kept
 
 
+@pytest.mark.more
 def test_first_weights_compiled_quickly_are_the_same(any_task):
     thoroughly = jax.jit(any_task.init, compiler_options={"xla_backend_optimization_level": 3})
     quickly = [jit_fast_compile(any_task.init, level) for level in (0, 1)]

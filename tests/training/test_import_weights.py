@@ -123,6 +123,7 @@ def test_a_run_is_the_function_that_its_weights_are(ema, norm, tmp_path):
     assert np.abs(vqjax.load(tmp_path / "run").reconstruct(images) - expected).max() > 1e-2
 
 
+@pytest.mark.more
 def test_what_takes_a_finished_run_takes_it(tmp_path, monkeypatch):
     monkeypatch.setitem(DATASETS, "cifar10", fake(class_names=FACTS["class_names"]))
     saved(tmp_path / "model.pth")

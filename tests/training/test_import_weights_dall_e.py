@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from published import ATOL, FORMATS, MARGIN, SIZES, Malicious, command, random_images, save
+from published import ATOL, MARGIN, SIZES, Malicious, command, random_images, save
 
 import vqjax
 from vqjax.system.errors import InputError
@@ -49,7 +49,14 @@ def saved(networks, folder, content, form="zip"):
 CONTENTS = {"module": lambda network: network, "state_dict": lambda network: network.state_dict()}
 
 
-@pytest.mark.parametrize("content, form", [("module", form) for form in FORMATS] + [("state_dict", "zip")])
+@pytest.mark.parametrize(
+    "content, form",
+    [
+        ("module", "zip"),
+        pytest.param("module", "legacy", marks=pytest.mark.more),
+        pytest.param("state_dict", "zip", marks=pytest.mark.more),
+    ],
+)
 def test_codes_and_images_are_those_of_the_package(networks, content, form, tmp_path):
     files = saved(networks, tmp_path, CONTENTS[content], form)
     assert command("dall-e", *files, "--out", tmp_path / "run", "--size", "64") == 0

@@ -33,6 +33,7 @@ def write_files(source, request, path):
     return [save(network, path / f"{i}.pkl") for i, network in enumerate(networks)]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("source", slow_but("vqgan", ["dall-e", "vqgan"]))
 def test_what_takes_a_finished_run_takes_it(source, request, folder, tmp_path):
     run = tmp_path / "run"

@@ -89,6 +89,7 @@ def network():
     return published("VQModel")
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("kind, form", [("VQModel", form) for form in FORMATS] + [("GumbelVQ", "zip")])
 def test_codes_and_images_are_those_of_the_package(kind, form, tmp_path):
     network = published(kind)
@@ -119,6 +120,7 @@ def llamagen(network, stages=3):
     return {**state, "quantize.codebook_used": torch.zeros(65536)}
 
 
+@pytest.mark.more
 def test_llamagens_codes_are_nearest_by_their_angle(network, tmp_path):
     file = save({"model": llamagen(network), "optimizer": {}, "steps": 3, "args": None}, tmp_path / "vq_ds4.pt")
     assert command("vqgan", file, "--out", tmp_path / "run", "--size", "64") == 0
@@ -143,6 +145,7 @@ def test_the_codes_above_are_those_of_the_packages_quantizer(network):
     np.testing.assert_array_equal(codes.reshape(3, 16, 16), expected(network, images)[0])
 
 
+@pytest.mark.more
 def test_the_weights_tell_the_architecture(tmp_path):
     """Without a yaml; here one of another shape, from a plain state_dict."""
     sizes = dict(ch_mult=[1, 2], num_res_blocks=1, attn_resolutions=[64, 32])

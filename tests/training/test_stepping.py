@@ -33,6 +33,7 @@ def figures(workdir):
     return [{**line, "split": None} for line in lines_of(workdir / "metrics.jsonl")]
 
 
+@pytest.mark.more
 def test_a_run_is_the_same(config, on_devices, tmp_path, monkeypatch):
     """The order of the data, the lines, the checkpoints and the state, on eight devices; `on_step` hears of all."""
     several, single = [], []
@@ -48,6 +49,7 @@ def test_a_run_is_the_same(config, on_devices, tmp_path, monkeypatch):
     assert_close(one["model"], other["model"], 1e-4)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("parallel", slow_but("pmap", PARALLEL))
 def test_a_resumed_run_is_bit_identical(small_config, on_devices, tmp_path, parallel):
     """Wherever a signal stopped it: another number of steps in a call is no other program."""

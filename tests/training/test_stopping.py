@@ -25,6 +25,7 @@ def signal_in(monkeypatch, batch):
     monkeypatch.setattr(evaluation, "evaluation_batches", batches)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("validation", slow_but(0.2, [0.2, 0.0]))
 def test_an_evaluation_is_left_and_made_when_the_run_goes_on(small_config, tmp_path, monkeypatch, validation):
     """The step before it is saved; in the end all is as in a run that nothing stopped, the best step included."""
