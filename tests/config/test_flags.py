@@ -125,7 +125,7 @@ def test_what_is_chosen_is_shown():
     "words, messages",
     [
         ("trian", ["'trian' is no command. Did you mean \"train\"?", "Known: train"]),
-        ("train", ["--config is missing", "digits, digits_prior"]),
+        ("train", ["--config is missing", "digits, digits_levels"]),
         ("ablate", ["--config is missing", "ablation/digits"]),
         ("train --config configs/digit.py", ['no file configs/digit.py. Did you mean "configs/digits.py"?']),
         ("train --config digit", ['no file digit. Did you mean "digits"?']),

@@ -47,9 +47,12 @@ class ConfigParser(Parser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the words of a command line. Raises InputError if anything is wrong; SystemExit after --help."""
         settings, words = _split(underscored(args))
+        wants_help = any(word in _HELP for word in words)
+        if wants_help:
+            for action in self._actions:
+                action.required = False
         given, unknown = self.parse_known_args([word for word in words if word not in _HELP], namespace)
         given.typed = tuple(args)
-        wants_help = any(word in _HELP for word in words)
         if not given.config:
             self._refuse_missing(wants_help, unknown)
         name, (file, argument) = given.config, loading.find_config(given.config)
