@@ -99,6 +99,7 @@ def test_links_lead_somewhere(path):
         assert not anchor or anchor in anchors(page), target
 
 
+@pytest.mark.more
 def test_the_page_on_extending_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with contextlib.ExitStack() as stack:

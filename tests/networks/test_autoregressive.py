@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import slow_but
+from conftest import more_but, slow_but
 from helpers import as_on
 from priors import (
     CLASSES,
@@ -36,6 +36,11 @@ from vqjax.system.errors import InputError
 WINOGRAD_WIDTH = 80  # so wide that a CPU convolves by Winograd's way
 CASES = list(cases())
 ANY = [(name, title) for name, title in CASES if made(name, LAYOUTS[title]).any_order]
+
+
+def one_of_each(cases):
+    """Parameters, of which all but the priors over several levels are behind the mark `more`."""
+    return [pytest.param(*case, marks=() if case[1] == "levels" else pytest.mark.more) for case in cases]
 
 
 def influence(prior, variables, order=None, groups=None):
@@ -87,7 +92,7 @@ WIDE = {
 
 @pytest.mark.parametrize("groups", [None, (2, 1, 3)])
 @pytest.mark.parametrize("raster", [True, False])
-@pytest.mark.parametrize("name, title", ANY)
+@pytest.mark.parametrize("name, title", one_of_each(ANY))
 def test_logits_depend_on_the_groups_before_in_every_order(name, title, raster, groups):
     layout = WIDE[title]
     groups = groups and (*groups, layout.length - sum(groups))
@@ -96,8 +101,8 @@ def test_logits_depend_on_the_groups_before_in_every_order(name, title, raster, 
     np.testing.assert_array_equal(seen, sees(None if raster else order[0], groups, layout.length))
 
 
-@pytest.mark.parametrize("width", [8, WINOGRAD_WIDTH])
-@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("width", more_but(8, [8, WINOGRAD_WIDTH]))
+@pytest.mark.parametrize("layers", more_but(3, [1, 3]))
 def test_the_receptive_field_of_a_pixelcnn_has_no_blind_spot(layers, width):
     """Rows above: 3 and one more per later layer, to both sides as far; in the row: as far to the left."""
     grid, reach = (9, 11), 3 + layers - 1
@@ -121,7 +126,10 @@ SQUARE = {"single": single_level((3, 3), 3)}
 @pytest.mark.parametrize(
     "name, layout",
     [
-        *((name, THREE[title]) for name, title in CASES),
+        *(
+            pytest.param(name, THREE[title], marks=() if title == "levels" else pytest.mark.more)
+            for name, title in CASES
+        ),
         *(pytest.param(name, layout, marks=pytest.mark.slow) for name in PRIORS for layout in SQUARE.values()),
     ],
 )
@@ -147,8 +155,17 @@ KINDS = ("nothing", "a prefix", "prefixes", "holes", "all")
 GROUPS = (None, (1, 2, 2), (3, 1))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name, title", CASES)
+QUICK = {("transformer", "levels", "holes"), ("pixelcnn", "levels", "prefixes")}
+
+
+@pytest.mark.parametrize(
+    "name, title, kind",
+    [
+        pytest.param(*case, kind, marks=() if (*case, kind) in QUICK else pytest.mark.more)
+        for case in CASES
+        for kind in KINDS
+    ],
+)
 def test_cached_sampling_is_that_of_the_whole_network(name, title, kind):
     """Code for code, for any known codes, groups and order: the prior's own way, the contract's, and by hand."""
     layout = LAYOUTS[title]
@@ -167,7 +184,7 @@ def test_cached_sampling_is_that_of_the_whole_network(name, title, kind):
     assert kind == "all" or len(np.unique(expected)) > 3
 
 
-@pytest.mark.parametrize("name, title", ANY)
+@pytest.mark.parametrize("name, title", one_of_each(ANY))
 def test_groups_that_are_known_in_every_row_are_read_at_once(name, title):
     """The codes are the same, and those groups are not drawn."""
     layout = LAYOUTS[title]
@@ -201,7 +218,8 @@ def test_groups_that_are_known_in_every_row_are_read_at_once(name, title):
     "fields, grid",
     [
         *[pytest.param({}, grid, marks=pytest.mark.slow) for grid in ((5, 5), (6, 2), (1, 5), (4, 1))],
-        *(({}, (3, 6)), ({"width": WINOGRAD_WIDTH}, (5, 5))),
+        ({}, (3, 6)),
+        pytest.param({"width": WINOGRAD_WIDTH}, (5, 5), marks=pytest.mark.more),
     ],
 )
 @pytest.mark.parametrize("name", PRIORS)
@@ -223,7 +241,7 @@ def test_the_logits_of_cached_sampling_are_the_whole_networks(name, fields, grid
     np.testing.assert_allclose(stepwise, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
 
 
-@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("name", more_but("transformer", PRIORS))
 def test_a_sample_is_the_same_in_any_batch(name):
     layout = LAYOUTS["single"]
     prior, variables = built(name, layout)
@@ -232,7 +250,7 @@ def test_a_sample_is_the_same_in_any_batch(name):
     np.testing.assert_array_equal(draw(np.array([2, 0]), np.array([9, 4])), codes[np.array([2, 0])])
 
 
-@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("name", more_but("pixelcnn", PRIORS))
 def test_the_class_matters_only_to_a_conditional_prior(name):
     layout = LAYOUTS["single"]
     codes, labels = inputs(layout)
@@ -261,7 +279,7 @@ def test_dropout_belongs_to_the_example(name):
     assert np.all(np.any(dropped != without, axis=(1, 2)))
 
 
-@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("name", more_but("transformer", PRIORS))
 def test_half_precision(name):
     """bfloat16 inside, float32 parameters and logits, near those of float32; sampling runs."""
     layout = LAYOUTS["single"]

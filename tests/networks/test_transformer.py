@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import more_but
 from helpers import as_on
 from priors import CLASSES, LAYOUTS, K, built, by_hand, inputs, logits_of, noisy, samples_of, shuffled
 from priors import prior as made
@@ -74,7 +75,7 @@ def expected_logits(variables, layout, codes, label, order, place, seen, heads=2
 
 
 @pytest.mark.parametrize("groups", [None, (3, 1, 2)])
-@pytest.mark.parametrize("title", LAYOUTS)
+@pytest.mark.parametrize("title", more_but("levels", LAYOUTS))
 def test_the_equations_by_hand(title, groups):
     """Each logit from the tokens that it may see, one by one: no masks, no cache."""
     layout = LAYOUTS[title]
@@ -96,7 +97,7 @@ def test_coarse_places_lie_among_fine_ones():
     np.testing.assert_allclose(positions(single_level((1, 2), K, 2)), [(0, 0), (0, 0), (0, 1), (0, 1)])
 
 
-@pytest.mark.parametrize("title", LAYOUTS)
+@pytest.mark.parametrize("title", more_but("levels", LAYOUTS))
 def test_a_group_sees_what_a_code_sees_that_comes_first_in_it(title):
     """Groups are the mask of training: the logits are those of an order with the code just behind its group's start."""
     layout = LAYOUTS[title]
@@ -115,7 +116,7 @@ def test_a_group_sees_what_a_code_sees_that_comes_first_in_it(title):
             np.testing.assert_allclose(grouped[row, place], alone[row, place], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("title", LAYOUTS)
+@pytest.mark.parametrize("title", more_but("levels", LAYOUTS))
 def test_raster_order_is_the_identity(title):
     """And groups of one are none: the same numbers and the same samples."""
     layout = LAYOUTS[title]
@@ -184,7 +185,7 @@ def test_labels_are_dropped_in_training():
     np.testing.assert_allclose(network(variables, codes[:50], labels[:50], keys[:50]), given[:50], atol=1e-5)
 
 
-@pytest.mark.parametrize("groups", [None, (3, 4, 5)])
+@pytest.mark.parametrize("groups", more_but((3, 4, 5), [None, (3, 4, 5)]))
 def test_guidance_by_hand(groups):
     """u + s (c - u), whose u is the prior's own of no class; 1 is none and 0 is no class."""
     layout = LAYOUTS["single"]

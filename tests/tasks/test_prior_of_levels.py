@@ -34,6 +34,9 @@ def of_level(stage1, level, **fields):
     return config
 
 
+pytestmark = pytest.mark.more
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A directory with stage 1, the prior of its top, and that of its bottom."""
@@ -117,7 +120,6 @@ def test_levels_that_cannot_be_are_refused(runs, tmp_path, level, top_prior, mes
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.more
 def test_a_top_of_another_stage_1_is_refused(runs, tmp_path):
     other = two_levels(tmp_path / "other", seed=1)
     config = of_level(other, "bottom", top_prior=str(runs / "top"))
@@ -125,7 +127,6 @@ def test_a_top_of_another_stage_1_is_refused(runs, tmp_path):
         loop.train(config, tmp_path / "run")
 
 
-@pytest.mark.more
 def test_a_bottom_without_a_top_scores_and_does_not_draw(runs, tmp_path):
     assert loop.train(of_level(runs / "stage1", "bottom"), tmp_path / "run") == 0
     alone = vqjax.load(tmp_path / "run")
