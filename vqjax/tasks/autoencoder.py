@@ -185,7 +185,9 @@ class AutoencoderTask(QuantizedTask):
         title = "above: original, below: reconstruction, PSNR"
         pictures = {"reconstructions": Pictures(originals, captions, reconstructed, title)}
         if self.layout and (self.layout.by_name or self.layout.levels[0].depth > 1):
-            side_by_side = jnp.concatenate([originals, *self._previews(variables, batch["image"])], axis=-2)
+            line = jnp.ones((*originals.shape[:2], 1, originals.shape[3]))  # white, between two pictures
+            parts = [part for preview in self._previews(variables, batch["image"]) for part in (line, preview)]
+            side_by_side = jnp.concatenate([originals, *parts], axis=-2)
             pictures["previews"] = Pictures(side_by_side, title="original, then decoded from ever more of its codes")
         return pictures
 
