@@ -22,6 +22,7 @@ from vqjax.system.paths import absolute_path
 from vqjax.tasks.stage1 import Stage1
 
 TILE = 64  # positions of the latent grid that are kept of a tile, either way
+_LEAST_TILE = 4  # positions, for small images
 BORDER = 16  # positions around them, of which those that are kept see something
 _STRIP = 512  # rows at a time whose SSIM is computed
 _GAP = 4  # white pixels between pictures
@@ -62,8 +63,8 @@ class FileMetrics(NamedTuple):
 class Reconstructor:
     """A trained autoencoder for images of any size.
 
-    An image is cut into tiles of one size, so that each network is compiled once and memory does not depend on the
-    image. A tile has a border of what is around it, reflected at the image's edges, so that it does not show.
+    An image is cut into tiles of one of a few sizes, so that networks are compiled few times and memory does not depend
+    on the image. A tile has a border of what is around it, reflected at the image's edges, so that it does not show.
     """
 
     def __init__(self, stage1: Stage1, tile: int = TILE):
@@ -90,7 +91,9 @@ class Reconstructor:
         height, width, _ = original.shape
         stride, variables = self.stride, self._variables
         padded = np.pad(original, ((0, -height % stride), (0, -width % stride), (0, 0)), "reflect")
-        tiles = functools.partial(_tiled, tile=self._tile)
+        positions = max(padded.shape[:2]) // stride
+        tile = min(self._tile, max(_LEAST_TILE, 1 << (positions - 1).bit_length()))  # few sizes, each compiled once
+        tiles = functools.partial(_tiled, tile=tile)
         codes = tiles([padded], [stride], self._scales, function=lambda x: self._encode(variables, x))
         (image,) = tiles(codes, self._scales, [stride], function=lambda x: self._decode(variables, x))
         image = image[:height, :width]
