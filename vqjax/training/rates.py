@@ -12,7 +12,7 @@ UTILIZATION = 0.12, 0.47  # of the peak rate of products: the band of published 
 BANDWIDTH = 0.8  # share of the memory's bandwidth that is reached
 LINK = 0.7  # share of a link's rate that collectives reach
 LAUNCH = 2e-6, 8e-6  # seconds of an operation, however small it is
-DECODED = 50e6, 20e6  # pixels of JPEG files that a core decodes in a second, at best and at worst
+DECODED = 50e6, 15e6  # pixels of JPEG files that a core decodes in a second, at best and at worst
 
 
 class Cluster(NamedTuple):
