@@ -2,7 +2,8 @@
 
 python train.py --config configs/digits.py && python train.py --config configs/digits_transformer.py
 
-FIGURES
+2 cores (Xeon, AVX-512), 1.6 min beside other jobs: 3.359 nats/code on test in raster order, 3.414 in random orders,
+3.432 in 8 steps. The PixelCNN of digits_prior, on the same stage 1 with 2.5 times the parameters: 3.394. Seed 0.
 """
 
 from configs import transformer

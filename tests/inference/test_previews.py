@@ -64,7 +64,7 @@ def test_the_top_alone(tokenizers, images):
     other = {**codes, "bottom": (codes["bottom"] + 1) % 12}
     np.testing.assert_array_equal(model.decode({"top": other["top"]}), top)
     np.testing.assert_array_equal(model.decode(codes), model.reconstruct(images))
-    with pytest.raises(InputError, match="codes: expected a dict of top, found a dict of bottom"):
+    with pytest.raises(InputError, match="codes: expected a dict of top, bottom, found a dict of bottom"):
         model.decode({"bottom": codes["bottom"]})
 
 

@@ -147,9 +147,9 @@ def as_codes(codes: Any, layout: CodeLayout, exact: bool = False, first: bool = 
     """
     if not layout.by_name:
         return _level_codes(codes, layout.levels[0], exact, first, "codes")
-    if first and isinstance(codes, Mapping):
-        layout = layout.part(slice(max(1, len(codes))))
     names = [level.name for level in layout.levels]
+    if first and isinstance(codes, Mapping) and codes and set(codes) == set(names[: len(codes)]):
+        layout, names = layout.part(slice(len(codes))), names[: len(codes)]
     if not isinstance(codes, Mapping) or set(codes) != set(names):
         found = f"a dict of {', '.join(codes)}" if isinstance(codes, Mapping) else type(codes).__name__
         raise InputError(f"codes: expected a dict of {', '.join(names)}, found {found}")
