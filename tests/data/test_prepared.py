@@ -88,6 +88,7 @@ def test_a_run_is_that_on_the_set_itself_and_resumes_exactly(made, tmp_path):
         assert_same(saved(tmp_path / "run"), saved(tmp_path / other))
 
 
+@pytest.mark.more
 def test_a_second_stage_on_codes_opens_no_image(made, tmp_path, monkeypatch):
     """Once the codes are there, the shards may go."""
     path, _ = made

@@ -141,6 +141,7 @@ def test_a_file_that_is_gone_by_then_is_named(tmp_path):
         np.asarray(split.arrays["image"])
 
 
+@pytest.mark.more
 def test_a_run_on_a_streamed_set(small_config, tmp_path):
     """Trains, says how long it waited, and gives what it gives when the set is held in memory."""
     folder(tmp_path / "photos", 60)

@@ -109,6 +109,7 @@ def test_the_weights_are_those_of_the_checkpoint(runs, tmp_path):
     np.testing.assert_allclose(codebook, vqjax.load(runs / "tokenizer", 4).codebook, rtol=1e-6)
 
 
+@pytest.mark.more
 def test_bad_input_is_refused_and_nothing_is_written(runs, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")

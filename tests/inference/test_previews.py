@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from conftest import more_but, small_autoencoder
+from conftest import small_autoencoder
 from helpers import dataset_of
 from PIL import Image
 from tiny import short, small_prior
@@ -18,6 +18,8 @@ from vqjax.inference.reconstruction import Reconstructor
 from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
+
+pytestmark = pytest.mark.more
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,7 @@ def views_on(page):
     return json.loads(page.read_text("utf-8").split('id="data">')[1].split("</script>")[0])["views"]
 
 
-@pytest.mark.parametrize("name", more_but("levels", VIEWS))
+@pytest.mark.parametrize("name", VIEWS)
 def test_the_page_has_a_tab_for_each_grid(tokenizers, tmp_path, name):
     model = tokenizers[name]
     views = views_on(model.explore(tmp_path / "page.html", num=5))
@@ -147,7 +149,6 @@ def test_the_page_has_a_tab_for_each_grid(tokenizers, tmp_path, name):
     assert sizes == ({"top": [12, 12], "bottom": [6, 6]} if name == "levels" else dict.fromkeys(VIEWS[name], [6, 6]))
 
 
-@pytest.mark.more
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_transformer_over_all_of_it_is_on_the_page(tokenizers, tmp_path, name):
     """Samples in each tab, with the probabilities of its codes; and completions keep the codes of every level."""

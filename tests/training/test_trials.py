@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import more_but
 from helpers import dataset_of, lines_of
 
 from vqjax.__main__ import main, parse
@@ -106,7 +105,8 @@ def test_the_first_operation_that_counts_is_named():
     assert "x/1 as it was given" in str(find_causes(lambda x: x[1] * 2, x=(jnp.ones(2), jnp.array([np.nan, 1.0]))))
 
 
-@pytest.mark.parametrize("microbatch", more_but(0, [0, 4]))
+@pytest.mark.more
+@pytest.mark.parametrize("microbatch", [0, 4])
 def test_a_run_stops_at_the_first_step_that_is_not_finite(small_config, microbatch, tmp_path, capsys):
     small_config.microbatch = microbatch
     small_config.model.quantizer, small_config.model.deepmind.blocks = "none", 0
