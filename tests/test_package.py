@@ -96,7 +96,7 @@ def test_it_runs_from_any_directory(installed):
     listed = run("-m", "vqjax")
     assert listed.returncode == 0 and "  train " in listed.stdout
     configs = run("-m", "vqjax", "train")
-    assert configs.returncode == 2 and "digits, digits_prior" in configs.stderr
+    assert configs.returncode == 2 and "digits, digits_levels" in configs.stderr
     (folder / "mine.py").write_text("from configs import digits\nget_config = digits.get_config\n")
     for config in ("digits", "mine.py"):
         result = run("-m", "vqjax", "train", "--config", config, "--config.steps=2", *TINY)

@@ -155,8 +155,8 @@ WRONG = {
         (lambda codes: {**codes, "fine": codes["fine"] + 16}, r"codes\['fine'\] from 16 to 31: expected 0 to 15"),
     ],
     "depth": [
-        (lambda codes: codes[..., 0], r"codes of shape \(2, 4, 4\): expected \(N, h, w, 2\)"),
-        (lambda codes: codes[..., :1], r"codes of shape \(2, 4, 4, 1\): expected \(N, h, w, 2\)"),
+        (lambda codes: codes[..., 0], r"codes of shape \(2, 4, 4\): expected \(N, h, w, 1 to 2\)"),
+        (lambda codes: codes.repeat(2, -1), r"codes of shape \(2, 4, 4, 4\): expected \(N, h, w, 1 to 2\)"),
     ],
 }
 

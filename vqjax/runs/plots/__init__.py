@@ -1,10 +1,12 @@
 """Pictures of a run. Slow to import: not before there is something to draw.
 
+backend.py   Matplotlib itself
 charts.py    curves, bars and matrices, by Matplotlib
 images.py    grids of images and films, by Pillow
 fonts.py     fonts for texts of users
 """
 
+import vqjax.runs.plots.backend  # noqa: F401  (before anything else that needs Matplotlib)
 from vqjax.runs.plots.charts import (
     save_codes_by_class,
     save_comparison,
