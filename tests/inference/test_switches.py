@@ -79,6 +79,8 @@ def test_a_run_is_the_same_under_any_option(option, small_config, trained_stage1
             "allow",
         ),
         ("JAX_NUMPY_RANK_PROMOTION", "allow", ""),
+        ("JAX_TRANSFER_GUARD", "disallow", "allow"),
+        ("JAX_TRANSFER_GUARD_DEVICE_TO_HOST", "log", "allow"),
         ("JAX_DEBUG_NANS", "1", ""),
     ],
 )
@@ -96,6 +98,7 @@ ENVIRONMENTS = {
     "JAX_DISABLE_JIT=1": 1,
     "JAX_NUMPY_DTYPE_PROMOTION=strict": 1,
     "JAX_NUMPY_RANK_PROMOTION=raise": 1,
+    "JAX_TRANSFER_GUARD=disallow": 1,
     "JAX_CHECK_TRACER_LEAKS=0": 0,
     "JAX_ENABLE_CHECKS=1": 0,
     "JAX_LEGACY_PRNG_KEY=error": 0,

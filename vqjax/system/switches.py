@@ -13,12 +13,14 @@ _NEEDED: dict[str, Any] = {
     "jax_numpy_dtype_promotion": "standard",
     "jax_numpy_rank_promotion": "allow",
 }
+_WAYS = "", "_host_to_device", "_device_to_host", "_device_to_device"
+_GUARDS = {f"jax_transfer_guard{way}": "allow" for way in _WAYS}  # the same, in the environment alone
 _OFF = ("", "0", "n", "no", "off", "f", "false")  # as JAX reads them
 
 
 def clear_environment() -> None:
     """Take such settings out of the environment, before JAX is imported, and name each in a line on stderr."""
-    for option, needed in _NEEDED.items():
+    for option, needed in {**_NEEDED, **_GUARDS}.items():
         text = os.environ.pop(option.upper(), None)
         is_needed = text is None or text.lower() in (_OFF if needed is False else ("", needed))
         if not is_needed:
