@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from vqjax.commands.report import Report
 from vqjax.config.annotations import Natural, Positive
 from vqjax.config.check import check_value
 from vqjax.config.schema import parse_size
-from vqjax.system.arguments import Parser, whole_number
+from vqjax.system.arguments import Parser, add_output_flags, whole_number
 from vqjax.system.errors import InputError
 
 
@@ -24,10 +25,11 @@ def parser() -> Parser:
         help = f"{text} (default: {default})"
         arguments.add_argument(f"--{name}", type=whole_number, default=default, metavar="N", help=help)
     arguments.add_argument("--size", default="84x64", help="of a frame, HxW or one number (default: 84x64)")
+    add_output_flags(arguments)
     return arguments
 
 
-def run(given: Any) -> None:
+def run(given: Any) -> Report:
     """Record the clips."""
     for name, kind in (("num", Positive), ("frames", Positive), ("seed", Natural)):
         check_value(getattr(given, name), kind, f"--{name}")
@@ -38,4 +40,5 @@ def run(given: Any) -> None:
     from vqjax.data.recording import record
 
     counts = record(given.game, given.out, given.num, given.frames, given.seed, size)
-    print(f"in {given.out}: " + ", ".join(f"{count:,} {name} clips" for name, count in counts.items()))
+    line = f"in {given.out}: " + ", ".join(f"{count:,} {name} clips" for name, count in counts.items())
+    return Report([line], {"written": [given.out], "clips": counts})

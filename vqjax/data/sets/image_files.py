@@ -90,7 +90,7 @@ class ImageFiles(Dataset):
             listed = "\n".join(lines[:_SHOWN])
             raise InputError(f"{where}: {len(lines):,} of {count:,} files are no images of the set\n{listed}")
         if lines:
-            self._notes += [f"{len(lines):,} of {count:,} files are left out", *lines]
+            self._notes += [f"{len(lines):,} of {count:,} files {'is' if len(lines) == 1 else 'are'} left out", *lines]
 
     def _check_sizes(self, splits: Collection[str]) -> None:
         """Set the files of "train" and "test". Raises InputError if a split has none."""
