@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from conftest import small_autoencoder
+from conftest import slow_but, small_autoencoder
 from helpers import dataset_of
 from PIL import Image
 from tiny import short, small_prior
@@ -149,7 +149,7 @@ def test_the_page_has_a_tab_for_each_grid(tokenizers, tmp_path, name):
     assert sizes == ({"top": [12, 12], "bottom": [6, 6]} if name == "levels" else dict.fromkeys(VIEWS[name], [6, 6]))
 
 
-@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("name", slow_but("levels", VIEWS))
 def test_a_transformer_over_all_of_it_is_on_the_page(tokenizers, tmp_path, name):
     """Samples in each tab, with the probabilities of its codes; and completions keep the codes of every level."""
     model = tokenizers[name]

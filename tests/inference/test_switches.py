@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from conftest import slow_but
 from helpers import ENVIRONMENT, TINY, command
 
 import vqjax
@@ -117,7 +118,7 @@ ENVIRONMENTS = {
 
 
 @pytest.mark.more
-@pytest.mark.parametrize("setting", ENVIRONMENTS)
+@pytest.mark.parametrize("setting", slow_but("PYTHONWARNINGS=error", ENVIRONMENTS))
 def test_a_run_under_the_settings_of_an_environment(setting, tmp_path):
     environment = {**ENVIRONMENT, **dict(pair.split("=", 1) for pair in setting.split())}
     words = ["--config", "digits", "--config.steps=2", "--config.eval_every=2", *TINY, "--workdir", tmp_path / "run"]
