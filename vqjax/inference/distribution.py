@@ -58,8 +58,8 @@ class Distribution(Model):
         self.conditional: bool = task.conditional
 
     def _fixed(self, task: PriorTask, variables: dict[str, Any]) -> Mapping[str, Any]:
-        above = self.above._fixed(self.above._task, self.above._variables)["priors"] if self.above else ()
-        return {"priors": (*above, variables), "stage1": task.stage1.variables}
+        priors = tuple(prior._variables for prior in self._chain)
+        return {"priors": priors, "stage1": task.stage1.variables}
 
     @functools.cached_property
     def above(self) -> Self | None:
@@ -71,9 +71,9 @@ class Distribution(Model):
         return type(self).load(task.settings.top_prior, stage1=task.stage1.path)
 
     @property
-    def _priors(self) -> tuple[PriorTask, ...]:
-        """Tasks of this prior and of those above it, coarse to fine."""
-        return (*self.above._priors, self._task) if self.above else (self._task,)
+    def _chain(self) -> "tuple[Distribution, ...]":
+        """The priors above this one, coarse to fine, and this one."""
+        return (*self.above._chain, self) if self.above else (self,)
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
@@ -131,8 +131,8 @@ class Distribution(Model):
         labels = self._labels_of(classes, len(images))
         sequences = np.asarray(task.layout.flatten(self.tokenizer.encode(images)))
         known = known_codes(sequences, kept, task.layout, task.stage1.task.module.strides)
-        for prior in self._priors:
-            check_known(prior.module, known[:, : prior.layout.length], "--keep")
+        for prior in self._chain:
+            check_known(prior._task.module, known[:, : prior._task.layout.length], "--keep")
         known, kept, images, labels = (np.repeat(array, num, axis=0) for array in (known, kept, images, labels))
         codes, drawn = self._draw(labels, options, known)
         original = images / np.float32(255) if images.dtype == np.uint8 else images
@@ -154,7 +154,7 @@ class Distribution(Model):
         self, labels: np.ndarray, options: DrawOptions, known: np.ndarray | None = None
     ) -> tuple[Codes, np.ndarray]:
         """Return codes, and images (N, H, W, C) in [0, 1], drawn for labels (N,) and known codes (N, L)."""
-        if self._priors[0].module.modeled.start:
+        if self._chain[0]._task.module.modeled.start:
             raise InputError(
                 f"{self.path}: this prior draws level {self._task.modeled.levels[0].name!r} given those before it\n"
                 "Expected config.top_prior, the workdir of a prior of them"
@@ -168,7 +168,7 @@ class Distribution(Model):
         rows = {"label": labels, "seed": np.full(len(labels), seed, np.uint32)}
         if known is not None:
             rows["known"] = known
-        draw = DrawBatch(self._priors, sampling, groups, num_known)
+        draw = DrawBatch(tuple(prior._task for prior in self._chain), sampling, groups, num_known)
         codes, images = self._map(draw, self._pixels, batch, **rows)
         return codes, images
 
@@ -266,7 +266,8 @@ class Distribution(Model):
 
     def _nats_of_batch(self, fixed: Mapping, batch: Mapping) -> jax.Array:
         nats = []
-        for task, variables in zip(self._priors, fixed["priors"]):
+        for prior, variables in zip(self._chain, fixed["priors"]):
+            task = prior._task
             codes, order = task.codes(batch), batch.get("order") if task.module.any_order else None
             with jax.default_matmul_precision("highest"):  # as in sampling
                 logits = task.module.apply(task.weights(variables), codes, batch["label"], None, order)
