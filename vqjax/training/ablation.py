@@ -30,7 +30,17 @@ from vqjax.training import loop
 from vqjax.training.setup import Plan, plan
 
 _SEED = "{}-seed{}"  # what a row's run is called
-FIGURES = ("accuracy", "top5", "mse", "nats_per_code", "codes_used", "parameters")  # of eval.json, for the table
+FIGURES = (  # of eval.json, for the table
+    "accuracy",
+    "top5",
+    "mse",
+    "nats_per_code",
+    "nats_per_code_any_order",
+    "bits_per_dim_of_images",
+    "perplexity",
+    "codes_used",
+    "parameters",
+)
 
 
 def ablate(config: ConfigDict, directory: Path, seeds: int = 1) -> int:
@@ -174,7 +184,7 @@ def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
     lines = [[_cells(name, label, group) for name in names] for label, group in groups.items()]
     with atomic_write(directory / "table.md") as temporary:
         temporary.write_text(markdown_table([name.replace("_", " ") for name in names], lines) + "\n")
-    shown = next(name for name in FIGURES if any(name in row for row in rows))
+    shown = max(FIGURES, key=lambda name: sum(name in row for row in rows if name != "parameters"))
     groups = {label: group for label, group in groups.items() if shown in group[0]}
     used = {label: _cells("codes_used", label, group) for label, group in groups.items()}
     labels = [f"{label}, {count} codes" if count else label for label, count in used.items()]
