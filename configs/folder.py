@@ -16,10 +16,10 @@ from configs import autoencoder
 SIZES = {
     "full": dict(steps=20_000),
     "small": dict(
-        steps=600,
-        log_every=25,
-        eval_every=100,
-        save_every=100,
+        steps=2_000,
+        log_every=50,
+        eval_every=200,
+        save_every=200,
         model=dict(
             code_dim=32,
             deepmind=dict(width=32, residual_width=16, stages=3),

@@ -72,16 +72,19 @@ def test_a_stopped_ablation_goes_on_where_it_stopped(rows, tmp_path, monkeypatch
 def test_several_seeds(rows, tmp_path):
     """A run per row and seed, on the stage 1 of its seed; the same command again adds none; mean and range by hand."""
     del rows["a"]
+    assert ablation.ablate(rows, tmp_path) == 0
+    one = table(tmp_path)
     assert ablation.ablate(rows, tmp_path, seeds=2) == 0
     found = table(tmp_path)
-    assert [row["row"] for row in found] == ["first-seed0", "first-seed1", "codes-seed0", "codes-seed1"]
-    assert [row["seed"] for row in found] == ["0", "1", "0", "1"]
+    assert [row["row"] for row in found] == ["first", "codes", "first-seed1", "codes-seed1"]
+    assert [row["seed"] for row in found] == ["0", "0", "1", "1"]
     stage1 = json.loads((tmp_path / "codes-seed1" / "config.json").read_text())["stage1"]
     assert stage1 == str(tmp_path / "first-seed1")
-    errors = [float(row["mse"]) for row in found[:2]]
+    errors = [float(row["mse"]) for row in found[::2]]
     text = (tmp_path / "table.md").read_text()
     assert errors[0] != errors[1] and len(text.splitlines()) == 4
     assert f"| {sum(errors) / 2:#.4g} ({min(errors):#.4g} to {max(errors):#.4g}) |" in text
+    assert found[:2] == one
     trained = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
     assert ablation.ablate(rows, tmp_path, seeds=2) == 0
     assert table(tmp_path) == found and {path: path.stat().st_mtime_ns for path in trained} == trained

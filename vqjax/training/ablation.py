@@ -1,7 +1,7 @@
 """Runs that are compared with each other, one after another, and their table.
 
 The config is {row: the config of a run}; a `stage1` that names an earlier row is that row's run. The same command again
-goes on where the last one stopped. DIR has a workdir per row, table.md, table.csv, and plot.png of their first figure.
+goes on where the last one stopped. DIR has a workdir per row, table.md, table.csv, and plot.png of the figure that most have.
 With several seeds a row is several runs: table.csv has a line for each, table.md their mean and range.
 """
 
@@ -29,18 +29,9 @@ from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
 from vqjax.training.setup import Plan, plan
 
-_SEED = "{}-seed{}"  # what a row's run is called
-FIGURES = (  # of eval.json, for the table
-    "accuracy",
-    "top5",
-    "mse",
-    "nats_per_code",
-    "nats_per_code_any_order",
-    "bits_per_dim_of_images",
-    "perplexity",
-    "codes_used",
-    "parameters",
-)
+_SEED = "{}-seed{}"  # what a row's run with another seed than its own is called
+COMPARED = ("accuracy", "top5", "mse", "nats_per_code", "nats_per_code_any_order", "bits_per_dim_of_images")
+FIGURES = (*COMPARED, "perplexity", "codes_used", "parameters")  # of eval.json, for the table
 
 
 def ablate(config: ConfigDict, directory: Path, seeds: int = 1) -> int:
@@ -74,24 +65,30 @@ def ablate(config: ConfigDict, directory: Path, seeds: int = 1) -> int:
 
 
 def read_rows(config: ConfigDict, seeds: int = 1) -> dict[str, dict[str, Any]]:
-    """Return the rows' configs, plain; with several seeds each row once for each, on the stage 1 of the same seed.
+    """Return the rows' configs, plain; with several seeds all rows for each, on the stage 1 of the same seed.
+
+    A row with its own seed keeps its name, so that more seeds go on from one.
 
     Raises InputError if there are no rows, or one is not the config of a run.
     """
     if not len(config):
         raise InputError("--config: expected a config with rows, {row: the config of a run}")
-    rows: dict[str, dict[str, Any]] = {}
     for name, row in config.items():
         if not isinstance(row, ConfigDict):
             raise InputError(f"config.{name}: expected the config of a run, found {row!r}")
-        plain = to_plain(row)
-        if seeds == 1:
-            rows[name] = plain
-            continue
-        for seed in range(seeds):
-            first = {"stage1": _SEED.format(plain["stage1"], seed)} if plain.get("stage1") in config else {}
-            rows[_SEED.format(name, seed)] = with_fields(plain, {"seed": seed, **first})
-    return rows
+    rows = {name: to_plain(row) for name, row in config.items()}
+    if seeds == 1:
+        return rows
+
+    def called(name: str, seed: int) -> str:
+        return name if rows[name].get("seed") == seed else _SEED.format(name, seed)
+
+    found = {}
+    for seed in range(seeds):
+        for name, row in rows.items():
+            first = {"stage1": called(row["stage1"], seed)} if row.get("stage1") in rows else {}
+            found[called(name, seed)] = with_fields(row, {"seed": seed, **first})
+    return found
 
 
 @contextlib.contextmanager
@@ -184,7 +181,7 @@ def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
     lines = [[_cells(name, label, group) for name in names] for label, group in groups.items()]
     with atomic_write(directory / "table.md") as temporary:
         temporary.write_text(markdown_table([name.replace("_", " ") for name in names], lines) + "\n")
-    shown = max(FIGURES, key=lambda name: sum(name in row for row in rows if name != "parameters"))
+    shown = max(COMPARED, key=lambda name: sum(name in row for row in rows))
     groups = {label: group for label, group in groups.items() if shown in group[0]}
     used = {label: _cells("codes_used", label, group) for label, group in groups.items()}
     labels = [f"{label}, {count} codes" if count else label for label, count in used.items()]
