@@ -10,11 +10,11 @@ from ml_collections import ConfigDict
 
 from configs import cifar10_levels, cifar10_transformer
 
-SIZES = {"full": dict(steps=10_000), "quick": dict(steps=1_000)}
+SIZES = {"full": (10_000, 3_000), "quick": (1_000, 300)}  # updates of the autoencoders, and of the transformers
 
 
 def get_config(size: str = "full") -> ConfigDict:
-    """10,000 updates of both stages, or "quick": 1,000."""
+    """Each layout's autoencoder, then a small transformer on the codes of each; or "quick": with a tenth of the updates."""
     if size not in SIZES:
         raise ValueError(f"configs/ablation/layouts.py:{size}: expected full or quick")
     rows = {
@@ -25,8 +25,8 @@ def get_config(size: str = "full") -> ConfigDict:
     }
     priors = {f"{name}_prior": _transformer(name) for name in rows}
     rows |= priors
-    for row in rows.values():
-        row.update(SIZES[size])
+    for name, row in rows.items():
+        row.steps = SIZES[size][name in priors]
         row.eval_every = row.save_every = row.steps // 4
     return ConfigDict(rows, sort_keys=False)
 
@@ -48,4 +48,5 @@ def _depth(depth: int, num_codes: int) -> ConfigDict:
 def _transformer(stage1: str) -> ConfigDict:
     config = cifar10_transformer.get_config()
     config.stage1 = stage1
+    config.model.transformer.update(width=64, layers=4, heads=2)
     return config

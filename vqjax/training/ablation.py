@@ -1,8 +1,8 @@
 """Runs that are compared with each other, one after another, and their table.
 
 The config is {row: the config of a run}; a `stage1` that names an earlier row is that row's run. The same command again
-goes on where the last one stopped. DIR has a workdir per row, table.md, table.csv, and plot.png of the figure that most rows
-have. With several seeds a row is several runs: table.csv has a line for each, table.md their mean and range.
+goes on where the last one stopped. DIR has a workdir per row, table.md, table.csv, and plot.png of the figure that most
+rows have. With several seeds a row is several runs: table.csv has a line for each, table.md their mean and range.
 """
 
 import contextlib
