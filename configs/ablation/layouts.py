@@ -14,7 +14,7 @@ SIZES = {"full": (10_000, 3_000), "quick": (1_000, 300)}  # updates of the autoe
 
 
 def get_config(size: str = "full") -> ConfigDict:
-    """Each layout's autoencoder, then a small transformer on the codes of each; or "quick": with a tenth of the updates."""
+    """Each autoencoder, then a small transformer on its codes; or "quick": with a tenth of the updates."""
     if size not in SIZES:
         raise ValueError(f"configs/ablation/layouts.py:{size}: expected full or quick")
     rows = {
