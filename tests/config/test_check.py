@@ -5,7 +5,7 @@ from helpers import part_of, task_of
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Decay, OneOf, Positive, Range
-from vqjax.config.check import Section, build
+from vqjax.config.check import Section, build, chosen_sections
 from vqjax.config.plain import differences
 from vqjax.system.errors import InputError, did_you_mean
 
@@ -182,3 +182,13 @@ def test_a_wrong_one_of_several_is_named(sizes, message):
     with pytest.raises(InputError) as error:
         build({"entry": of_several}, Section.of(config_of(sizes=sizes), "config.part"), "choice")
     assert str(error.value) == message
+
+
+def test_what_a_config_chooses_is_found_at_any_depth():
+    part = {
+        "codec": "two",
+        "two": {"top": {"quantizer": "sum"}, "bottom": {"quantizer": "a"}},
+        "sum": {"quantizer": "b"},
+        **{name: {"text": "d"} for name in "abc"},
+    }
+    assert chosen_sections(part) == ["two", "sum", "a", "b"]

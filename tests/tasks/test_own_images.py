@@ -188,7 +188,7 @@ def test_what_inspect_says(small_config, tmp_path):
         assert picture.width > 64
     small_config.data.size = "8"
     assert any(
-        "has 2,000 codes: expected at most" in line for line in inspect_data(small_config, tmp_path / "samples.png")
+        "num_codes=2000: expected at most" in line for line in inspect_data(small_config, tmp_path / "samples.png")
     )
 
 

@@ -125,7 +125,7 @@ def dataset_warnings(dataset: Dataset, batch_size: int) -> list[str]:
     """Warnings about a set, or about a run on it, a line each; nothing is decoded."""
     count = split_sizes(dataset)["train"]
     warnings = []
-    if batch_size > count:
+    if dataset.sizes["train"] - num_validation(dataset) >= batch_size > count:  # by config.data.limit; else an error
         warnings.append(f"config.batch_size={batch_size}: more than the {count:,} images of train, some come twice")
     if len(dataset.class_names) == 1:
         warnings.append(f"config.data.name={dataset.data.name!r} has one class only, {dataset.class_names[0]}")

@@ -195,13 +195,23 @@ class Task:
         """Variables of stage 1 that `prepare` needs, on the host."""
         return {}
 
-    def check_size(self, count: int) -> None:
-        """Raise InputError if a run on so many images of train can only be of no use."""
+    def check_useful(self, count: int) -> None:
+        """Raise InputError if a new run on so many images of train can only be of no use."""
+        if reasons := [*self.useless(count)]:
+            raise InputError("\n".join(reasons))
+
+    def useless(self, count: int) -> Iterator[str]:
+        """Yield why a new run on so many images of train can only be of no use, a line each that says what to set."""
         if self.settings.batch_size > count:
-            raise InputError(
+            yield (
                 f"config.batch_size={self.settings.batch_size}: expected at most the {count:,} images of train in "
-                f"config.data.name={self.settings.data.name!r}"
+                f"config.data.name={self.settings.data.name!r}; set --config.batch_size={below(count)}"
             )
+
+
+def below(limit: int) -> int:
+    """Return the largest power of two that is at most a limit."""
+    return 1 << (limit.bit_length() - 1)
 
 
 def monitored_value(task: Task, metrics: Mapping[str, float]) -> float:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import jax
@@ -63,6 +63,13 @@ class ClassifierTask(QuantizedTask):
                 f"config.model.head={fields.head!r}: config.model.quantize='pooled' leaves it one position; "
                 "expected pooled, or config.model.quantize='grid'"
             )
+
+    def useless(self, count: int) -> Iterator[str]:
+        """Yield also that there is one class only, see `Task.useless`."""
+        yield from super().useless(count)
+        if len(self.class_names) == 1:
+            name = self.settings.data.name
+            yield f"config.data.name={name!r} has one class only, {self.class_names[0]}: there is nothing to classify"
 
     def read(self, dataset: Dataset, name: str) -> Split:
         """Read a split, see `Task.read`. Raises InputError if one of the set's splits has no labels."""

@@ -1,16 +1,19 @@
 """Tasks that train a network through a quantizer, be it `none`."""
 
+import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from vqjax.config.check import Section
 from vqjax.ops import axes
 from vqjax.ops.platforms import jit_fast_compile
-from vqjax.system.errors import InputError
+from vqjax.quantizers import Quantizer
 from vqjax.system.terminal import timed
-from vqjax.tasks.base import Task
+from vqjax.tasks.base import Task, below
 from vqjax.tasks.codecs import Codec
 from vqjax.tasks.quantized_classifier import Classifier
 
@@ -25,15 +28,40 @@ class QuantizedTask(Task):
     module: Codec | Classifier
     positions: tuple[int, ...]
 
-    def check_size(self, count: int) -> None:
-        """Raise InputError for more codes than there are vectors in train, as well."""
-        super().check_size(count)
-        for quantizer, positions in zip(self.module.quantizers, self.positions):
-            if quantizer.num_codes > count * positions:
-                raise InputError(
-                    f"config.model.{self.settings.model.values['quantizer']} has {quantizer.num_codes:,} codes: "
-                    f"expected at most as many as train has vectors, {count:,} images of {positions:,}"
-                )
+    def useless(self, count: int) -> Iterator[str]:
+        """Yield also: a single code, more codes than train has vectors, statistics over a single value."""
+        yield from super().useless(count)
+        names = getattr(self.module, "level_names", ("codes",))
+        levels = [level for level in zip(names, self.module.quantizers, self.positions) if level[1].num_codes]
+        yield from dict.fromkeys(line for level in levels for line in self._useless_codes(count, *level))
+        if self.settings.batch_size == 1 and "batch_stats" in self.abstract_variables and self._has_one_vector():
+            yield (
+                "config.batch_size=1: expected at least 2, since batch norm takes statistics over the batch, and an "
+                "image has a single position; set --config.batch_size=2"
+            )
+
+    def _useless_codes(self, count: int, name: str, quantizer: Quantizer, positions: int) -> Iterator[str]:
+        key, num_codes, limit = _codes_key(self.settings.model, name), quantizer.num_codes, count * positions
+        levels = key.endswith(".levels")
+        shown, change = (key, " to fewer") if levels else (f"{key}={num_codes}", f"={below(limit)}")
+        if num_codes == 1:
+            yield f"{shown}: expected at least 2, since 1 code tells nothing of an image; set --{key}"
+        if num_codes > limit:
+            found = f"{shown}: {num_codes:,} codes" if levels else shown
+            yield (
+                f"{found}: expected at most as many as train has vectors, {count:,} images of {positions:,}; set "
+                f"--{key}{change}"
+            )
+
+    def _has_one_vector(self) -> bool:
+        """Return whether an image is a single vector at one of the levels."""
+        image = jax.ShapeDtypeStruct((1, *self.input_shape), np.float32)
+        for level in range(len(self.module.quantizers)):
+            latents = functools.partial(self.module.apply, train=False, level=level, method="latents")
+            vectors: Any = jax.eval_shape(latents, self.abstract_variables, image)
+            if math.prod(vectors.shape[:-1]) == 1:
+                return True
+        return False
 
     def initialize(self, variables: dict[str, Any], batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
         """Return the fresh variables with the codebooks started from vectors of the training batches.
@@ -56,6 +84,19 @@ class QuantizedTask(Task):
     def after_update(self, variables: dict[str, Any], vectors: Any, gather: Callable, step: Any, key: jax.Array) -> Any:
         """Return the variables with the codebooks changed by the global batch."""
         return self.module.apply(variables, vectors, gather, key, method="after_update", mutable=True)[1]
+
+
+def _codes_key(section: Section, level: str) -> str:
+    """Return the key of the field in `config.model` that says how many codes a level has."""
+    model = section.values
+    codec = model.get("codec", "")
+    own = model.get(codec, {}).get(level, model)  # a codec of several levels has fields for each of them
+    if own.get("num_codes"):
+        return f"{section.key}.{codec}.{level}.num_codes"
+    name = own["quantizer"]
+    while "quantizer" in model[name]:  # made of another
+        name = model[name]["quantizer"]
+    return f"{section.key}.{name}.{'levels' if 'levels' in model[name] else 'num_codes'}"
 
 
 def _replayed(source: Iterator[jax.Array], taken: list[jax.Array]) -> Iterator[jax.Array]:

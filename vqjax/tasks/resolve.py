@@ -43,7 +43,7 @@ class Completed(NamedTuple):
         facts = datasets.dataset_facts(self.dataset)
         task = build_task(self.settings, {**facts, **(self.stage1.inherited if self.stage1 else {})}, self.stage1)
         # A run on fewer of them, by config.data.limit, is meant to see each often.
-        task.check_size(self.dataset.sizes["train"] - datasets.num_validation(self.dataset))
+        task.check_useful(self.dataset.sizes["train"] - datasets.num_validation(self.dataset))
         return task
 
 

@@ -16,7 +16,8 @@ from vqjax.data.splits import Split
 from vqjax.runs import plots
 from vqjax.system.errors import InputError
 from vqjax.system.terminal import printable
-from vqjax.tasks.resolve import complete
+from vqjax.tasks.resolve import Completed, complete
+from vqjax.training.setup import check_new
 
 _SAMPLES = 64  # images in the picture
 _CLASSES = 20  # that are listed
@@ -47,14 +48,20 @@ def inspect_data(config: ConfigDict | Mapping[str, Any], picture: Path) -> Itera
     yield f"variance of the pixels of train, in [0, 1]: {(variance := splits['train'].variance()):.5f}"
     _save_samples(picture, splits["train"], dataset.class_names)
     yield f"{_speed(settings, splits['train']):,.0f} images/s in batches of {settings.batch_size}, on their own"
-    odd = [*datasets.dataset_warnings(dataset, settings.batch_size), *_doubles(splits)]
+    odd = [*_problems(completed), *_doubles(splits)]
     if not variance:
         odd.append("all pixels of train are alike")
-    try:
-        odd += completed.build().notes
-    except InputError as error:
-        odd.append(str(error))
     yield from (printable(f"odd: {line}") for line in odd)
+
+
+def _problems(completed: Completed) -> list[str]:
+    """Return what `train` says of a new run before it reads the data: its warnings, and why it refuses the run."""
+    warnings = datasets.dataset_warnings(completed.dataset, completed.settings.batch_size)
+    try:
+        return [*warnings, *check_new(completed).notes]
+    except InputError as error:
+        refused = str(error).splitlines()
+        return [*(line for line in warnings if not any(other.startswith(line) for other in refused)), *refused]
 
 
 def _size(shape: tuple[int, ...]) -> str:

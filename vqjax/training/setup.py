@@ -26,7 +26,7 @@ from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.terminal import timed
 from vqjax.tasks.base import Task
-from vqjax.tasks.resolve import complete
+from vqjax.tasks.resolve import Completed, complete
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import microbatch
 from vqjax.training.optimizers import create_optimizer
@@ -108,14 +108,31 @@ def plan(config: ConfigDict | Mapping[str, Any], workdir: Workdir | None = None,
     """
     facts = shared_facts(workdir) if workdir else None
     settings, dataset, _ = completed = complete(config, facts, stage1)
+    layout = _layout(settings)
+    changes = workdir.reconcile(settings.plain) if workdir else {}
+    task = _task(completed, facts)
+    return Plan(settings, dataset, task, workdir, layout, changes, facts is not None)
+
+
+def check_new(completed: Completed) -> Task:
+    """Check what `plan` does of a new run whose config is complete; returns its task. Raises InputError."""
+    _layout(completed.settings)
+    return _task(completed)
+
+
+def _layout(settings: Settings) -> devices.DeviceLayout:
+    """Check the fields of a run that need no task, and return the layout of its devices."""
     check_name(devices.PARALLEL, settings.parallel, "config.parallel")
     check_trackers(settings.tracker)
     create_optimizer(settings.optimizer, settings.steps)
-    layout = devices.PARALLEL[settings.parallel](devices.devices_for_batch(settings.batch_size))
-    changes = workdir.reconcile(settings.plain) if workdir else {}
+    return devices.PARALLEL[settings.parallel](devices.devices_for_batch(settings.batch_size))
+
+
+def _task(completed: Completed, facts: Mapping[str, Any] | None = None) -> Task:
+    """Build the task of a run, and check what depends on its variables."""
     task = completed.build(facts)
-    microbatch.check_microbatch(settings.microbatch, task.abstract_variables)
-    return Plan(settings, dataset, task, workdir, layout, changes, facts is not None)
+    microbatch.check_microbatch(completed.settings.microbatch, task.abstract_variables)
+    return task
 
 
 def setup(planned: Plan) -> Session:
