@@ -72,17 +72,19 @@ def _run(command: Any, given: Any) -> int:
     """Run a command; a report that it returns goes to stdout."""
     with _progress(given):
         result = command.run(given)
-    if isinstance(result, Report):
-        print(result.to_json() if given.json else "\n".join(result.lines))
+    if isinstance(result, Report):  # else the exit status of a process that has nothing to tell
+        if text := result.to_json() if given.json else "\n".join(result.lines):
+            print(text)
         return result.status
     return result or 0
 
 
 def _progress(given: Any) -> contextlib.AbstractContextManager[Any]:
-    """Send what a command prints while it runs nowhere or, if a report follows, to stderr."""
-    if getattr(given, "quiet", False):
+    """Send what a command prints while it runs nowhere, or to stderr if stdout is for its result."""
+    if given.quiet:
         return output.quiet()
-    return output.progress_to_stderr() if "json" in given else contextlib.nullcontext()
+    to_stderr = given.json or not given.progress_is_output
+    return output.progress_to_stderr() if to_stderr else contextlib.nullcontext()
 
 
 def _complete(words: Sequence[str]) -> None:

@@ -46,7 +46,7 @@ def written(tree):
 def inspected(config, picture):
     """Lines of inspect; None where by chance none of a few images is for test."""
     try:
-        lines = [*inspection.inspect_data(config, picture)]
+        lines = inspection.inspect_data(config, picture).lines()
     except InputError as error:
         assert "of which none is for" in str(error)
         return None

@@ -83,7 +83,7 @@ def refusal(config, picture):
     with pytest.raises(InputError) as refused:
         plan(config)
     lines = str(refused.value).splitlines()
-    said = [*inspection.inspect_data(config, picture)]
+    said = inspection.inspect_data(config, picture).lines()
     assert [line.removeprefix("odd: ") for line in said if line.startswith("odd: ")] == lines
     return lines
 
@@ -125,4 +125,4 @@ def test_a_limit_below_the_batch_is_a_warning_of_both(photos, tmp_path):
     config.data.limit = 8
     (line,) = datasets.dataset_warnings(plan(config).dataset, config.batch_size)
     assert line == "config.batch_size=16: more than the 8 images of train, some come twice"
-    assert f"odd: {line}" in [*inspection.inspect_data(config, tmp_path / "samples.png")]
+    assert f"odd: {line}" in inspection.inspect_data(config, tmp_path / "samples.png").lines()

@@ -1,10 +1,11 @@
 """Compares runs: `vqjax compare --help`."""
 
+from pathlib import Path
 from typing import Any
 
 from vqjax.commands.report import Report
 from vqjax.system.arguments import Parser, add_output_flags
-from vqjax.system.terminal import starting_jax
+from vqjax.system.terminal import printable, starting_jax
 
 
 def parser() -> Parser:
@@ -20,8 +21,14 @@ def parser() -> Parser:
 def run(given: Any) -> Report:
     """Write the comparison."""
     with starting_jax():
+        from vqjax.inference.base import read_metrics
         from vqjax.runs.reports.comparison import compare_runs
 
     table = compare_runs(given.workdirs, given.out)
-    lines = [table, f"in {given.out}: comparison.md, comparison.png"]
-    return Report(lines, {"table": table, "written": [f"{given.out}/comparison.md", f"{given.out}/comparison.png"]})
+    lines = [table, printable(f"in {given.out}: comparison.md, comparison.png")]
+    values = {
+        "runs": {workdir: read_metrics(Path(workdir).expanduser()) for workdir in given.workdirs},
+        "table": table,
+        "written": [f"{given.out}/comparison.md", f"{given.out}/comparison.png"],
+    }
+    return Report(lines, values)

@@ -2,22 +2,27 @@
 
 from typing import Any
 
+from vqjax.commands.report import Report, written
 from vqjax.config.flags import ConfigParser
-from vqjax.system.terminal import printable, starting_jax
+from vqjax.system.arguments import add_output_flags
+from vqjax.system.terminal import starting_jax, timed
 
 
 def parser() -> ConfigParser:
     """Return the parser of the command's arguments."""
     description = "Summarize the data set of a config: size, classes, speed, problems. Nothing is trained."
-    return ConfigParser("inspect", description, "--config folder --config.data.path=photos")
+    arguments = ConfigParser("inspect", description, "--config folder --config.data.path=photos")
+    add_output_flags(arguments)
+    return arguments
 
 
-def run(given: Any) -> None:
-    """Print the summary line by line."""
+def run(given: Any) -> Report:
+    """Inspect the data, and return the summary."""
     with starting_jax():
         from vqjax.training.inspection import inspect_data
 
     picture = given.workdir.with_name(f"{given.workdir.name}-data.png")
-    for line in inspect_data(given.config, picture):
-        print(printable(line), flush=True)
-    print(f"written to {printable(str(picture))}")
+    with timed("looking at the data"):
+        inspection = inspect_data(given.config, picture)
+    report = written([picture], **inspection._asdict())
+    return report._replace(lines=[*inspection.lines(), *report.lines])

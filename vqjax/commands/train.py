@@ -4,6 +4,7 @@ import gc
 import shlex
 from typing import Any
 
+from vqjax.commands.report import Report
 from vqjax.config.annotations import Natural
 from vqjax.config.check import check_value
 from vqjax.config.flags import ConfigParser
@@ -26,12 +27,12 @@ def parser() -> ConfigParser:
     example = "--config digits --workdir runs/wide --config.model.deepmind.width=128"
     arguments = ConfigParser("train", description, example)
     arguments.add_options({**_TRIALS, **cluster.FLAGS})
-    add_output_flags(arguments, json=False)
+    add_output_flags(arguments, progress_is_output=True)
     return arguments
 
 
-def run(given: Any) -> int:
-    """Train, and return the exit status."""
+def run(given: Any) -> Report | int:
+    """Train, and return the metrics; the status alone in a process that is not the first one of several."""
     trials = [f"--{name}" for name in ("smoke", "overfit", "profile") if getattr(given, name)]
     if len(trials) > 1:
         raise InputError(f"{' and '.join(trials)}: expected one of them")
@@ -42,7 +43,20 @@ def run(given: Any) -> int:
     with starting_jax(spec is None or spec.process < 1):
         from vqjax.runs.devices import processes
 
-    return processes.run(spec, lambda: _train(given))
+    status = processes.run(spec, lambda: _train(given))
+    return _report(given, status) if given.json and processes.is_leader() else status
+
+
+def _report(given: Any, status: int) -> Report:
+    """Return the status, the workdir and the metrics of a training; those of a smoke test are none."""
+    from vqjax.inference.base import read_metrics
+    from vqjax.training.trials import overfit_workdir
+
+    values: dict[str, Any] = {"status": status}
+    if not given.smoke:
+        workdir = overfit_workdir(given.workdir) if given.overfit else given.workdir
+        values |= {"workdir": str(workdir), "metrics": read_metrics(workdir)}
+    return Report([], values, status)
 
 
 def _train(given: Any) -> int:

@@ -157,11 +157,15 @@ def add_data_flags(parser: Parser) -> None:
     parser.add_argument("--data_path", metavar="PATH", help="the run's own images, or files of its data set, if moved")
 
 
-def add_output_flags(parser: Parser, json: bool = True) -> None:
-    """Add --quiet and, for a command that reports, --json."""
-    if json:
-        parser.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else, to stdout")
+def add_output_flags(parser: Parser, progress_is_output: bool = False) -> None:
+    """Add --json and --quiet.
+
+    Progress goes to stderr, so that stdout has the result alone. Where `progress_is_output`, as that of a training is,
+    it goes there with --json only.
+    """
+    parser.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else, to stdout")
     parser.add_argument("--quiet", action="store_true", help="print no progress: only results and errors")
+    parser.set_defaults(progress_is_output=progress_is_output)
 
 
 @contextlib.contextmanager

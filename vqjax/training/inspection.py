@@ -1,9 +1,10 @@
 """Inspection of a config's data before a run: counts, classes, samples, speed, and what is odd."""
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -25,15 +26,55 @@ _SECONDS = 1.0  # that the speed is measured for
 _BATCH = 1_024  # images that are hashed at a time
 
 
-def inspect_data(config: ConfigDict | Mapping[str, Any], picture: Path) -> Iterator[str]:
+class Inspection(NamedTuple):
+    """Summary of the data of a config.
+
+    Attributes:
+      name: of the data set.
+      sizes: images of each split.
+      shape: (H, W, C) of an image, of a clip (T, H, W, C).
+      place: where the images are held.
+      classes: images of each class in train; {} without labels.
+      notes: of the data set: what was left out, doubled, merged or guessed.
+      variance: of the pixels of train, in [0, 1].
+      images_per_second: of the training batches, when nothing is done with them.
+      batch_size: of those batches.
+      odd: what is wrong with the data, or with a run on it.
+    """
+
+    name: str
+    sizes: dict[str, int]
+    shape: tuple[int, ...]
+    place: str
+    classes: dict[str, int]
+    notes: tuple[str, ...]
+    variance: float
+    images_per_second: float
+    batch_size: int
+    odd: list[str]
+
+    def lines(self) -> list[str]:
+        """Return it for a person; what is wrong begins with "odd: "."""
+        classes = ", ".join(f"{name} {count:,}" for name, count in itertools.islice(self.classes.items(), _CLASSES))
+        more = ", …" if len(self.classes) > _CLASSES else ""
+        lines = [
+            f"{self.name}: {', '.join(f'{count:,} {name}' for name, count in self.sizes.items())} images",
+            f"{_size(self.shape)}, {self.place}",
+            f"{len(self.classes):,} classes, in train: {classes}{more}" if classes else "no labels",
+            *self.notes,
+            f"variance of the pixels of train, in [0, 1]: {self.variance:.5f}",
+            f"{self.images_per_second:,.0f} images/s in batches of {self.batch_size}, on their own",
+            *(f"odd: {line}" for line in self.odd),
+        ]
+        return [printable(line) for line in lines]
+
+
+def inspect_data(config: ConfigDict | Mapping[str, Any], picture: Path) -> Inspection:
     """Inspect the data of a config.
 
     Args:
       config: of a run.
       picture: a path for samples, as PNG.
-
-    Yields:
-      Lines for a person; a problem begins with "odd: ".
 
     Raises:
       InputError: the config is wrong, or the data cannot be read.
@@ -41,17 +82,24 @@ def inspect_data(config: ConfigDict | Mapping[str, Any], picture: Path) -> Itera
     completed = complete(config)
     settings, dataset = completed.settings, completed.dataset
     splits = datasets.load_splits(dataset)
-    yield f"{settings.data.name}: " + ", ".join(f"{len(split):,} {name}" for name, split in splits.items()) + " images"
-    yield f"{_size(dataset.shape)}, {_place(dataset)}"
-    yield from map(printable, _classes(dataset.class_names, splits))
-    yield from dataset.notes
-    yield f"variance of the pixels of train, in [0, 1]: {(variance := splits['train'].variance()):.5f}"
-    _save_samples(picture, splits["train"], dataset.class_names)
-    yield f"{_speed(settings, splits['train']):,.0f} images/s in batches of {settings.batch_size}, on their own"
+    train, names = splits["train"], dataset.class_names
+    _save_samples(picture, train, names)
     odd = [*_problems(completed), *_doubles(splits)]
-    if not variance:
+    if not (variance := train.variance()):
         odd.append("all pixels of train are alike")
-    yield from (printable(f"odd: {line}") for line in odd)
+    counts = np.bincount(train.arrays["label"], minlength=len(names)).tolist() if names else []
+    return Inspection(
+        name=settings.data.name,
+        sizes={name: len(split) for name, split in splits.items()},
+        shape=tuple(dataset.shape),
+        place=_place(dataset),
+        classes=dict(zip(names, counts)),
+        notes=tuple(dataset.notes),
+        variance=variance,
+        images_per_second=_speed(settings, train),
+        batch_size=settings.batch_size,
+        odd=odd,
+    )
 
 
 def _problems(completed: Completed) -> list[str]:
@@ -78,16 +126,6 @@ def _place(dataset: Dataset) -> str:
     return "in memory" + (
         f", kept in {array_cache.cache_directory()}" if dataset.identity and dataset.data.cache else ""
     )
-
-
-def _classes(names: tuple[str, ...], splits: Mapping[str, Split]) -> Iterator[str]:
-    """How many images each class has in train; the notes of the set name those that have none."""
-    if not names:
-        yield "no labels"
-        return
-    counts = np.bincount(splits["train"].arrays["label"], minlength=len(names))
-    shown = ", ".join(f"{name} {count:,}" for name, count in list(zip(names, counts))[:_CLASSES])
-    yield f"{len(names):,} classes, in train: {shown}{', …' if len(names) > _CLASSES else ''}"
 
 
 def _save_samples(picture: Path, train: Split, names: tuple[str, ...]) -> None:

@@ -42,13 +42,18 @@ def overfit(config: ConfigDict | Mapping[str, Any], workdir: Path, count: int, d
       The exit status of `loop.train`. Raises InputError as that does.
     """
     check_value(count, Positive, "--overfit")
-    workdir = Workdir(workdir).path
-    workdir = workdir.with_name(f"{workdir.name}-overfit")
+    workdir = overfit_workdir(workdir)
     settings = check_config(config)
     status = loop.train(with_fields(settings.plain, overfit_changes(settings, count)), workdir, debug_nans)
     if not status:
         print(wrap(describe_loss_change(workdir)))
     return status
+
+
+def overfit_workdir(workdir: Path) -> Path:
+    """Return the workdir of such a training, beside that of the run."""
+    path = Workdir(workdir).path
+    return path.with_name(f"{path.name}-overfit")
 
 
 def overfit_changes(settings: Settings, count: int) -> dict[str, Any]:
