@@ -5,9 +5,11 @@ How long a step takes does not depend on what is in the images.
 
 import contextlib
 import io
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,7 @@ from configs import cifar10_dalle, cifar10_ema, classifier, mnist, prior
 from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.state import initial_state
+from vqjax.system import memory
 from vqjax.training import loop
 from vqjax.training.setup import plan, setup
 
@@ -263,6 +266,60 @@ class Twin:
             loss.backward()
             self._optimizer.step()
         return float(loss.detach())
+
+
+class Apart:
+    """One side of a comparison in a process of its own, which sleeps while another side is measured.
+
+    Args:
+      make: makes the side there: what takes so many steps, as a `Twin`; it and its arguments can be pickled.
+
+    Raises:
+      RuntimeError: it cannot be made, with the reason.
+    """
+
+    def __init__(self, make: Callable[[], Callable[[int], float]]):
+        context = multiprocessing.get_context("spawn")
+        self._end, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, make), daemon=True)
+        self._process.start()
+        other.close()
+        self._reply()
+
+    def _reply(self) -> float:
+        found = self._end.recv()
+        if isinstance(found, str):
+            raise RuntimeError(found)
+        return found
+
+    def __call__(self, steps: int) -> float:
+        """Takes steps there; the loss after the last."""
+        self._end.send(steps)
+        return self._reply()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._end.close()
+        self._process.join()
+
+
+def _serve(end: Connection, make: Callable[[], Callable[[int], float]]) -> None:
+    """In the other process: make the side, then take as many steps as are asked for, until nobody asks."""
+    memory.retain_freed_memory()
+    try:
+        run = make()
+        end.send(0.0)
+        while True:
+            end.send(run(end.recv()))
+    except EOFError:
+        return
+    except Exception as error:  # whatever it is: it goes to the process that asks
+        end.send(f"{type(error).__name__}: {error}")
+
+
+def twin_of(name: str, batch: Mapping[str, np.ndarray], *arguments: Any, **options: Any) -> "Twin":
+    """Makes the twin of a row by its name, with all cores, in a process of its own; see `Twin`."""
+    return Twin(ROWS[name], batch, *arguments, **options)
 
 
 def described() -> str:
