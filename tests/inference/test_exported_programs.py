@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, small_autoencoder
 from helpers import command
+from safetensors import safe_open
 from safetensors.numpy import load_file
 from tiny import SHORT
 
 import vqjax
 from vqjax.__main__ import main
+from vqjax.config.plain import with_fields
 from vqjax.inference.exports import programs
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
@@ -105,6 +107,8 @@ def test_the_weights_are_those_of_the_checkpoint(runs, tmp_path):
     assert weights.keys() == paths.keys()
     for name, array in weights.items():
         np.testing.assert_array_equal(array, paths[name])
+    with safe_open(tmp_path / "out" / "weights.safetensors", "numpy") as opened:
+        assert json.loads(opened.metadata()["config"]) == json.loads((tmp_path / "out" / "config.json").read_text())
     codebook = weights["codebook/quantizer/mean"] / weights["codebook/quantizer/frequency"][:, None]
     np.testing.assert_allclose(codebook, vqjax.load(runs / "tokenizer", 4).codebook, rtol=1e-6)
 
@@ -158,13 +162,37 @@ def test_pytorch_finds_the_same_codes(runs, tmp_path, monkeypatch):
     config = small_autoencoder()
     config.update(SHORT)
     config.model.quantizer = "vq"
-    config.model.deepmind.update({"weight_norm": True, "blocks": 2, "stages": 2})
+    config.model.deepmind.update({"weight_norm": True, "blocks": 2, "stages": 2, "relu_skip": True})
     assert loop.train(config, tmp_path / "vq") == 0
     for run, shape in ((runs / "tokenizer", (7, 4, 4)), (tmp_path / "vq", (7, 2, 2))):  # the first is of "ema"
         directory = vqjax.Tokenizer.load(run).export(tmp_path / f"{run.name}_out")
         codes = Tokenizer(directory)(torch.from_numpy(IMAGES)).numpy()
         assert codes.shape == shape and len(np.unique(codes)) > 1
         np.testing.assert_array_equal(codes, vqjax.load(run).encode(IMAGES))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"codec": "hierarchical"}, "one grid of codes, found the codec hierarchical"),
+        ({"dtype": "bfloat16"}, "deepmind in float32"),
+        ({"deepmind.batch_norm": True}, "without batch norm"),
+        ({"deepmind.swish": True}, "fields that are not known here: swish"),
+        ({"likelihood": "logit_laplace", "logit_laplace.input_range": "mapped"}, r"sees pixels in \[-1, 1\]"),
+        ({"quantizer": "fsq"}, "among ema, vq, found fsq"),
+        ({"vq.cosine": True}, "cosine=False"),
+    ],
+)
+def test_the_reader_in_pytorch_refuses_what_it_cannot_compute(fields, message, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(REPOSITORY / "examples")
+    from torch_encoder import check
+
+    model = small_autoencoder().model
+    model.quantizer = "vq"
+    check(model.to_dict())
+    with pytest.raises(ValueError, match=message):
+        check(with_fields(model.to_dict(), fields))
 
 
 def test_the_page_loads_a_program_and_the_weights(runs, tmp_path, monkeypatch):

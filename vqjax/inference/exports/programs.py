@@ -18,7 +18,7 @@ from vqjax.codes import CodeLayout
 from vqjax.inference import functions
 from vqjax.ops.platforms import EXPORT_PLATFORMS
 from vqjax.system.errors import InputError
-from vqjax.system.files import atomic_directory, require_empty_directory, write_json
+from vqjax.system.files import atomic_directory, require_empty_directory, to_json, write_json
 from vqjax.tasks.autoencoder import AutoencoderTask
 from vqjax.tasks.base import Task
 from vqjax.tasks.classifier import ClassifierTask
@@ -111,7 +111,7 @@ def _export(
     exported = {name: _compile(program) for name, program in programs.items()}
     description = {"task": task.settings.task, "step": step, **facts, **_description(task, exported)}
     with atomic_directory(directory) as temporary:
-        (temporary / "weights.safetensors").write_bytes(save(weights))
+        (temporary / "weights.safetensors").write_bytes(save(weights, {"config": to_json(description)}))
         write_json(temporary / "config.json", description)
         for name, program in exported.items():
             (temporary / f"{name}.stablehlo").write_bytes(program.serialize())
