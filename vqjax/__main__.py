@@ -44,7 +44,8 @@ def parse(words: Sequence[str]) -> tuple[Any, Any]:
     """
     name, *rest = words
     if name not in COMMANDS:
-        raise InputError(f"{name!r} is no command.{did_you_mean(name, COMMANDS)}\nKnown: {', '.join(COMMANDS)}")
+        hint = did_you_mean(name, (*COMMANDS, "--version", "--help"))
+        raise InputError(f"{name!r} is no command.{hint}\nKnown: {', '.join(COMMANDS)}")
     command = importlib.import_module(f"vqjax.commands.{name}")
     return command, command.parser().parse_args(rest)
 

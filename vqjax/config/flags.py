@@ -16,6 +16,7 @@ from vqjax.system.paths import absolute_path
 
 _FIELD = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]+)(?P<equals>=(?P<value>.*))?", re.DOTALL)
 _HELP = ("-h", "--help")
+_BASE = "autoencoder"  # the config whose fields stand for those of one that is not named
 
 
 class _Setting(NamedTuple):
@@ -73,8 +74,7 @@ class ConfigParser(Parser):
         if wants_help:
             self.print_help()
             raise SystemExit(0)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        self._refuse_unknown(unknown, loading.load_config(*loading.find_config(_BASE)))
         raise InputError(f"--config is missing: expected a file or one of\n{loading.listing()}")
 
     def _refuse_unknown(self, unknown: Sequence[str], config: ConfigDict) -> None:

@@ -113,7 +113,8 @@ class Parser(argparse.ArgumentParser):
         message = re.sub(r"^argument (?=-)", "", message)
         flag = re.split("[ =:]", message.removeprefix("unrecognized arguments: "), maxsplit=1)[0]
         unknown = flag.startswith("-") and flag not in self._option_string_actions
-        hint = did_you_mean(flag, self._option_string_actions) if unknown else ""
+        others = [other for other in self._option_string_actions if other not in ("-h", "--help")]
+        hint = did_you_mean(flag, others) if unknown else ""
         raise InputError(f"{message}{'.' * bool(hint)}{hint}\n{self.prog} --help lists all arguments")
 
 
