@@ -30,8 +30,8 @@ def whole(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def blocks(size: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """Makes the convolution as one product, for blocks of so many neighbors in a row.
 
-    A block reads 3 x (size + 2) positions, so the product is as wide as `size` times F, and has (size + 2) / 3 times the
-    operations. Size 1 is a product over patches.
+    A block reads 3 x (size + 2) positions, so the product is as wide as `size` times F, and has (size + 2) / 3 times
+    the operations. Size 1 is a product over patches.
     """
 
     def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -88,9 +88,8 @@ def main() -> None:
         count, side, channels = shape
         work = 3 * 2 * count * side**2 * channels**2 * 9
         for name, seconds in measure(*shape):
-            print(
-                f"| {count}, {side} x {side}, {channels} | {name} | {1e3 * seconds:.2f} | {work / seconds / 1e9:.0f} |"
-            )
+            cells = f"{count}, {side} x {side}, {channels}", name, f"{1e3 * seconds:.2f}", f"{work / seconds / 1e9:.0f}"
+            print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
