@@ -257,5 +257,5 @@ def save_comparison(path: Path, labels: Sequence[str], values: Sequence[Sequence
             panel.annotate(f"{mean:#.4g}", (max(runs), line), **offset)
         panel.set_yticks(range(len(labels)), [fonts.shown(label, _TEXT_LENGTH) for label in labels])
         panel.set(xlabel=fonts.shown(title), ylim=(len(values) - 0.5, -0.5))
-        panel.margins(x=0.15)
+        panel.margins(x=0.2)
         panel.grid(alpha=0.3)
