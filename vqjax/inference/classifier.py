@@ -1,6 +1,7 @@
 """Trained classifiers."""
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +14,10 @@ from vqjax.inference.base import Model
 from vqjax.inference.image_files import find_images
 from vqjax.inference.inputs import as_images, to_pixel_levels
 from vqjax.inference.tables import table_path, write_table
+from vqjax.runs.workdir import Workdir
 from vqjax.system.arguments import argument_names
 from vqjax.system.errors import InputError
+from vqjax.tasks.stage1 import model_fingerprint
 
 _FILES = 256  # image files that are read before they are classified
 
@@ -46,23 +49,45 @@ class Classifier(Model):
     def _fixed(self, task: Any, variables: dict[str, Any]) -> Mapping[str, Any]:
         return {"variables": variables, "frozen": task.frozen}
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the weights and the model's config, hexadecimal."""
+        return model_fingerprint(Workdir(self.path), self._variables)
+
+    @property
+    def num_features(self) -> int:
+        """F, the number of `features`."""
+        return int(self._task.module.quantizer.code_dim)
+
     def predict(self, images: Any) -> np.ndarray:
         """Return the probabilities of the classes, (N, classes) float32, of images of the size in training.
 
         Images and errors are those of `Tokenizer`; images of another size are a ValueError.
         """
+        return self.classify(images)[1]
+
+    def features(self, images: Any) -> np.ndarray:
+        """Return the features of images, (N, F) float32; the arguments are those of `predict`.
+
+        They are the backbone's output before quantization, each channel normalized as in training, the mean over
+        positions. With `head="pooled"` the last linear layer reads the same, quantized.
+        """
+        return self.classify(images)[0]
+
+    def classify(self, images: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the `features` and, as `predict` does, the probabilities of images."""
         height, width, _ = self._task.image_shape
         images = as_images(images, self._task.image_shape)
         if images.shape[1:3] != (height, width):
             found = " x ".join(map(str, images.shape[1:3]))
             raise InputError(f"images of {found} pixels: expected {height} x {width}, as in training")
-        probabilities: np.ndarray = self._map(self._predict, height * width, image=images)
-        return probabilities
+        features, probabilities = self._map(self._classify, height * width, image=images)
+        return features, probabilities
 
-    def _predict(self, fixed: Mapping, batch: Mapping) -> jax.Array:
+    def _classify(self, fixed: Mapping, batch: Mapping) -> tuple[jax.Array, jax.Array]:
         batch = {**batch, "image": to_pixel_levels(batch["image"])}
-        probabilities: jax.Array = self._task.probabilities(fixed["variables"], fixed["frozen"], batch)
-        return probabilities
+        classified: tuple[jax.Array, jax.Array] = self._task.classify(fixed["variables"], fixed["frozen"], batch)
+        return classified
 
     @argument_names()
     def predict_files(self, files: Sequence[str | Path], out: str | Path | None = None) -> list[Prediction]:

@@ -113,7 +113,15 @@ class ClassifierTask(QuantizedTask):
 
     def probabilities(self, variables: Mapping, frozen: Mapping, batch: dict[str, jax.Array]) -> jax.Array:
         """Return the probabilities of the classes, (B, classes), for a batch as it is on disk."""
-        return jax.nn.softmax(self.apply_eval(variables, self.prepare(batch, None, frozen)).logits)
+        return self.classify(variables, frozen, batch)[1]
+
+    def classify(self, variables: Mapping, frozen: Mapping, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Return the features (B, F) and the probabilities (B, classes) for a batch as it is on disk.
+
+        The features are the normalized output of the backbone before the quantizer, the mean over its positions.
+        """
+        output = self.apply_eval(variables, self.prepare(batch, None, frozen))
+        return output.vectors[0].mean((1, 2)), jax.nn.softmax(output.logits)
 
     def images(self, variables: Mapping, batch: Mapping) -> dict[str, Pictures]:
         """Return a batch's images with the predicted classes, and the true one where that is another."""

@@ -34,6 +34,15 @@ _RETRAINED = (
 _ANOTHER = "is another run than the one that this run was trained on", "Name the run that this one was trained on"
 
 
+def model_fingerprint(workdir: Workdir, variables: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over a run's variables and its model's config, as config.json has it, hexadecimal."""
+    digest = hashlib.sha256(json.dumps(workdir.raw_config()["model"], sort_keys=True).encode())
+    for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype}{leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
 class Stage1:
     """A checkpoint of a run of the task `autoencoder`: the best or latest, or the one that a second stage stands on.
 
@@ -166,11 +175,7 @@ class Stage1:
         return {"stage1": self.fingerprint, "stage1_run": self._workdir.identity}
 
     def _fingerprint(self, variables: Mapping[str, Any]) -> str:
-        digest = hashlib.sha256(json.dumps(self._workdir.raw_config()["model"], sort_keys=True).encode())
-        for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
-            digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype}{leaf.shape}".encode())
-            digest.update(np.ascontiguousarray(leaf).tobytes())
-        return digest.hexdigest()
+        return model_fingerprint(self._workdir, variables)
 
     def encode(self, variables: Mapping, images: jax.Array) -> Codes:
         """Return the codes, int32, of uint8 images (B, H, W, C)."""

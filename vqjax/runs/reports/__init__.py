@@ -3,6 +3,7 @@
 writer.py       metrics.jsonl, timing.jsonl and the trackers, while a run is trained
 lines.py        JSON lines, read again
 report.py       report.md, a run on one page
+features.py     features.json, figures on the features of a classifier
 comparison.py   runs side by side
 tables.py       tables in Markdown and CSV
 """
