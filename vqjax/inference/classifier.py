@@ -17,7 +17,6 @@ from vqjax.inference.tables import table_path, write_table
 from vqjax.runs.workdir import Workdir
 from vqjax.system.arguments import argument_names
 from vqjax.system.errors import InputError
-from vqjax.tasks.stage1 import model_fingerprint
 
 _FILES = 256  # image files that are read before they are classified
 
@@ -52,7 +51,7 @@ class Classifier(Model):
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the weights and the model's config, hexadecimal."""
-        return model_fingerprint(Workdir(self.path), self._variables)
+        return Workdir(self.path).fingerprint(self._variables)
 
     @property
     def num_features(self) -> int:

@@ -9,7 +9,9 @@ pins/          see `vqjax.runs.checkpoints.pins`
 """
 
 import contextlib
+import hashlib
 import importlib.metadata
+import json
 import shlex
 import subprocess
 import sys
@@ -17,6 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
+import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
@@ -154,6 +158,14 @@ class Workdir:
         """SHA-256 over config.json without the fields that may change on resume: the same however far it is trained."""
         fields = traverse_util.flatten_dict(self.raw_config(), sep=".")
         return json_checksum({key: value for key, value in fields.items() if key not in RESUMABLE})
+
+    def fingerprint(self, variables: Mapping[str, Any]) -> str:
+        """Return the SHA-256 over variables of the run and its model's config, as config.json has it, hexadecimal."""
+        digest = hashlib.sha256(json.dumps(self.raw_config()["model"], sort_keys=True).encode())
+        for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
+            digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype}{leaf.shape}".encode())
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        return digest.hexdigest()
 
     @property
     def checksums(self) -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,15 +30,6 @@ _RETRAINED = (
     "Train the second stage again, in a new workdir",
 )
 _ANOTHER = "is another run than the one that this run was trained on", "Name the run that this one was trained on"
-
-
-def model_fingerprint(workdir: Workdir, variables: Mapping[str, Any]) -> str:
-    """Return the SHA-256 over a run's variables and its model's config, as config.json has it, hexadecimal."""
-    digest = hashlib.sha256(json.dumps(workdir.raw_config()["model"], sort_keys=True).encode())
-    for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
-        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype}{leaf.shape}".encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
 
 
 class Stage1:
@@ -134,7 +123,7 @@ class Stage1:
         pinned = [step for pinned, step in pins.pinned(self._pins).items() if pinned == wanted and step in steps]
         for step in dict.fromkeys([*pinned, *steps]):  # the likely ones first
             variables = self._workdir.restore_variables(self.task.abstract_variables, step)[1]
-            if self._fingerprint(variables) == wanted:
+            if self._workdir.fingerprint(variables) == wanted:
                 self.step, self.variables, self.fingerprint = step, variables, wanted
                 return
         reason, remedy = _RETRAINED if facts["stage1_run"] == self._workdir.identity else _ANOTHER
@@ -167,15 +156,12 @@ class Stage1:
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the variables and the model's config, as config.json has it, hexadecimal."""
-        return self._fingerprint(self.variables)
+        return self._workdir.fingerprint(self.variables)
 
     @property
     def identity(self) -> dict[str, str]:
         """Facts of what a second stage stands on: the checkpoint's fingerprint, and the run."""
         return {"stage1": self.fingerprint, "stage1_run": self._workdir.identity}
-
-    def _fingerprint(self, variables: Mapping[str, Any]) -> str:
-        return model_fingerprint(self._workdir, variables)
 
     def encode(self, variables: Mapping, images: jax.Array) -> Codes:
         """Return the codes, int32, of uint8 images (B, H, W, C)."""

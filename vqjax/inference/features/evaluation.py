@@ -65,19 +65,12 @@ def evaluate_features(
     Raises:
       InputError: an argument is wrong, or the classifier is of other images. Nothing is computed then.
     """
-    model = load(workdir, step, stage1)
-    if not isinstance(model, Tokenizer | Prior):
-        raise InputError(f"--workdir={workdir} holds a classifier: with --features expected an autoencoder or a prior")
-    if cas and not (isinstance(model, Prior) and model.conditional):
-        raise InputError("--cas: expected a prior that knows classes, on whose samples a classifier can be trained")
+    model = _load(workdir, step, stage1, cas)
     check_value(seed, Seed, "--seed")
     dataset = open_dataset_of(model._task, data_dir, data_path)
     classifier = load_feature_classifier(features, dataset)
     sets = RunSets(model, classifier, dataset, num, seed)
-    directory, status = evaluation_dir(Workdir(model.path), step), 0
-    with wrap_write_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    comparisons = sets.compare()
+    directory, status, comparisons = evaluation_dir(Workdir(model.path), step), 0, sets.compare()
     settings = {"split": "test", "images": sets.count, "seed": seed, "resamples": RESAMPLES, "neighbors": NEIGHBORS}
     facts = {"step": model.step, **settings, "classifier": _describe(classifier, str(features), comparisons)}
     content = _write(model, directory, facts, comparisons)
@@ -87,6 +80,16 @@ def evaluate_features(
             comparisons[SAMPLES]["classification_accuracy_score"] = score
             content = _write(model, directory, facts, comparisons)
     return FeatureEvaluation(content, directory / "features.json", status)
+
+
+def _load(workdir: str | Path, step: int | None, stage1: str | Path | None, cas: bool) -> Tokenizer | Prior:
+    """Load the run that is evaluated. Raises InputError if there is nothing to compare, or to train on."""
+    model = load(workdir, step, stage1)
+    if not isinstance(model, Tokenizer | Prior):
+        raise InputError(f"--workdir={workdir} holds a classifier: with --features expected an autoencoder or a prior")
+    if cas and not (isinstance(model, Prior) and model.conditional):
+        raise InputError("--cas: expected a prior that knows classes, on whose samples a classifier can be trained")
+    return model
 
 
 def _describe(classifier: Classifier, features: str, comparisons: Mapping[str, Figures]) -> dict[str, Any]:
@@ -109,6 +112,8 @@ def _write(
         for name, figures in comparisons.items()
     }
     content = {**facts, "comparisons": tables}
+    with wrap_write_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / "features.json", content)
     if directory == model.path and (directory / "eval.json").is_file():
         write_report(Workdir(model.path))

@@ -39,6 +39,7 @@ def train_on_samples(config: ConfigDict, samples: Split, test: Split, seed: int)
         np.savez(path, **arrays)
         changes = {**_AS_THEY_ARE, "data.path": str(path), "init_from": "", "tracker": "", "seed": seed}
         status = loop.train(ConfigDict(with_fields(config.to_dict(), changes)), workdir, next_commands=())
+        print("the workdir of the classifier of samples is removed")
         if status:
             return status, None
         probabilities = Classifier.load(workdir).predict(test.arrays["image"])
