@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from helpers import assert_same, dataset_of, rewrite
+from tiny import small_prior
 
 import vqjax
 from vqjax.__main__ import main
@@ -130,6 +131,18 @@ def test_samples_have_two_floors_and_say_how_near_to_train_they_are(evaluated, r
     far, near = (np.linalg.norm(x[:, None] - train, axis=-1).min(1) for x in (ours, test))
     expected = np.mean(far[:, None] < near)
     assert samples["memorization"]["value"] == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.more
+def test_samples_of_a_prior_without_classes_are_not_read_as_any(runs, tmp_path, capsys):
+    workdir = tmp_path / "unconditional"
+    assert loop.train(small_prior(runs / "tokenizer", class_conditional=False), workdir) == 0
+    words = ["evaluate", str(workdir), "--features", str(runs / "classifier"), "--num", "20"]
+    assert main(words) == 0 and "| accuracy of the classifier |  | " in capsys.readouterr().out
+    samples, *floors = json.loads((workdir / "features.json").read_text())["comparisons"].values()
+    assert {*floors[0]} - {*samples} == {"accuracy"} and {*samples} - {*floors[0]} == {"memorization"}
+    with pytest.raises(InputError, match="^--cas: expected a prior that knows classes"):
+        main([*words, "--cas"])
 
 
 @pytest.mark.more

@@ -1,6 +1,7 @@
 """Figures of two sets of features: hand-worked, and against loops that are written as the definitions are."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -200,3 +201,14 @@ def test_a_share_has_the_interval_of_the_binomial_distribution():
     np.testing.assert_allclose([found.low, found.high], 0.9 + 1.96 * np.array([-1, 1]) * np.sqrt(0.09e-3), atol=2e-3)
     counts = resample_counts(7, np.random.default_rng(2), 50)
     assert counts.shape == (7, 50) and (counts.sum(0) == 7).all() and counts.std() > 0.5
+
+
+def test_neighborhoods_of_many_images_fit_into_memory(monkeypatch):
+    """Blocks of half a MB, of which a few are there at once; all distances are 32 MB."""
+    monkeypatch.setattr(distances, "_NUMBERS", 2**16)
+    features, counts = RNG.normal(size=(2, 2_000, 4)), np.ones((2_000, 2))
+    tracemalloc.start()
+    neighborhood_intervals(*features, counts, counts)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 * 2**20

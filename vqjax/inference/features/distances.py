@@ -26,7 +26,10 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.
 
 def neighbor_distances(x: np.ndarray, k: int) -> np.ndarray:
     """Return the squared distance of each row of x (N, D) to the k-th nearest of the others, (N,)."""
-    return np.concatenate([np.partition(block, k, axis=1)[:, k] for _, block in squared_distances(x, x)])
+    distances = np.empty(len(x))
+    for rows, block in squared_distances(x, x):
+        distances[rows] = np.partition(block, k, axis=1)[:, k]  # copied: a view would keep the block
+    return distances
 
 
 def nearest_distances(x: np.ndarray, among: np.ndarray) -> np.ndarray:
