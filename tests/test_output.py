@@ -1,7 +1,9 @@
 """What commands print: with --json the JSON alone on stdout, with --quiet no progress."""
 
+import collections
 import importlib
 import json
+import shlex
 
 import pytest
 
@@ -23,6 +25,17 @@ def parsers(parser):
 def test_every_command_has_the_flags_of_output(name):
     for parser in parsers(importlib.import_module(f"vqjax.commands.{name}").parser()):
         assert {"--json", "--quiet"} <= {*parser._option_string_actions}
+
+
+def test_one_name_is_one_thing_in_all_commands():
+    """A flag of several commands takes the same kind of value in each; --out is what the command writes."""
+    kinds = collections.defaultdict(set)
+    for name in COMMANDS:
+        for parser in parsers(importlib.import_module(f"vqjax.commands.{name}").parser()):
+            for flag, action in parser._option_string_actions.items():
+                kinds[flag].add((action.metavar, action.type))
+    several = {flag for flag, found in kinds.items() if len(found) > 1}
+    assert several == {"--out"}
 
 
 @pytest.fixture
@@ -52,10 +65,17 @@ def test_a_training_prints_its_progress_or_its_result(trained, tmp_path, capsys,
     assert main([*words, "--json", "--quiet"]) == 3
     assert json.loads(capsys.readouterr().out)["status"] == 3
     assert main([*words, "--json", "--smoke"]) == 3
-    assert json.loads(capsys.readouterr().out) == {"status": 3}
+    assert json.loads(capsys.readouterr().out) == {"status": 3}  # its workdir is removed
     monkeypatch.setattr(processes, "is_leader", lambda: False)
     assert main([*words, "--json"]) == 3
     assert capsys.readouterr().out == ""
+
+
+def test_a_smoke_test_ends_with_the_command_of_the_run(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(loop, "train", lambda *_, **__: 0)
+    words = ["--config", "digits", "--workdir", f"{tmp_path}/a run", "--config.steps=9"]
+    assert main(["train", *words, "--smoke"]) == 0
+    assert capsys.readouterr().out.endswith(f"next: python -m vqjax train {shlex.join(words)}\n")
 
 
 def test_an_ablation_reports_each_row(trained, tmp_path, capsys, monkeypatch):

@@ -233,12 +233,12 @@ def test_the_command_prints_lines(capsys):
         (["--devices=7"], r"config\.batch_size=64: expected a multiple of the 7 devices"),
         (["--devices=0"], "--devices=0: expected at least 1"),
         (["--hosts=3"], "--hosts=3: expected a divisor of the 8 devices"),
-        (["--images=10"], "--images and --shape: expected both or neither"),
-        (["--images=10", "--shape=10"], "--shape=10: expected HxWxC"),
+        (["--num_images=10"], "--num_images and --shape: expected both or neither"),
+        (["--num_images=10", "--shape=10"], "--shape=10: expected HxWxC"),
         (["--cores=-1"], "--cores=-1: expected at least 0"),
         (["--stage1_config=digits"], "--stage1_config: expected none"),
         (["--config=digits_prior", "--config.stage1=nowhere"], "nowhere.*; --stage1_config names the config"),
-        (["--config=folder", "--config.data.path=nowhere"], "nowhere.*; --images and --shape say"),
+        (["--config=folder", "--config.data.path=nowhere"], "nowhere.*; --num_images and --shape say"),
     ],
 )
 def test_refusals_take_one_line(words, message):

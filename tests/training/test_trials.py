@@ -43,7 +43,7 @@ def test_trials_of_every_task_are_fit_and_are_not_the_run_itself(any_config, tmp
 @pytest.mark.slow
 def test_a_smoke_test_has_every_phase_and_leaves_nothing(prior_config, tmp_path, capsys):
     before = sorted(tmp_path.rglob("*"))
-    assert trials.smoke(prior_config, tmp_path / "runs" / "prior") == 0
+    assert trials.smoke(prior_config, tmp_path / "runs" / "prior", False, "python train.py") == 0
     phases = ["reading the data", "first weights", "compiling", "step 4, ", "eval.json", ".png", "smoke test passed"]
     said = capsys.readouterr().out
     assert [phase for phase in phases if phase not in said] == []

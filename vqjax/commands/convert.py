@@ -41,7 +41,7 @@ def _add_image_flags(source: Parser, size: str, default: str = "") -> None:
     text = f"of the images that the run is for, in pixels, HxW or one number (default: {default or size})"
     source.add_argument("--size", default=size, help=text)
     text = "a folder of such images, for evaluate, explore and a prior; it may be named there instead"
-    source.add_argument("--data_path", default="", metavar="DIR", help=text)
+    source.add_argument("--data_path", default="", metavar="PATH", help=text)
 
 
 def run(given: Any) -> Report:

@@ -28,8 +28,8 @@ def parser() -> ConfigParser:
     numbers = {
         "hosts": "that the devices are spread over (default: as many as usual)",
         "cores": "of the CPUs of a host (default: 12 for each of its devices)",
-        "images": "of train, of a data set that is not here",
-        "classes": "of such a set (default: 0)",
+        "num_images": "of train, of a data set that is not here",
+        "num_classes": "of such a set (default: 0)",
     }
     for name, text in numbers.items():
         arguments.add_argument(f"--{name}", type=whole_number, metavar="N", default=0, help=f"number {text}")
@@ -44,7 +44,7 @@ def run(given: Any) -> Report:
     """Estimate."""
     device = check_value(given.device or "", Annotated[str, OneOf(ACCELERATORS)], "--device")
     check_value(given.devices, Positive, "--devices")
-    for name in ("hosts", "cores", "images", "classes"):
+    for name in ("hosts", "cores", "num_images", "num_classes"):
         check_value(getattr(given, name), Natural, f"--{name}")
     shape = _shape(given)
     stage1 = _config(given.stage1_config) if given.stage1_config else None
@@ -53,7 +53,9 @@ def run(given: Any) -> Report:
         from vqjax.training.planned import ImageFacts, planned_run
         from vqjax.training.rates import Cluster
 
-    planned = planned_run(given.config, ImageFacts(shape, given.images, given.classes) if shape else None, stage1)
+    planned = planned_run(
+        given.config, ImageFacts(shape, given.num_images, given.num_classes) if shape else None, stage1
+    )
     accelerator = ACCELERATORS[device]
     hosts = given.hosts or default_hosts(given.devices, accelerator)
     cluster = Cluster(given.devices, hosts, accelerator, given.cores or default_cores(given.devices, hosts))
@@ -68,9 +70,9 @@ def _config(text: str) -> Any:
 
 
 def _shape(given: Any) -> tuple[int, ...]:
-    """Return (H, W, C) of --shape; () if neither it nor --images is given."""
-    if bool(given.shape) != bool(given.images):
-        raise InputError("--images and --shape: expected both or neither")
+    """Return (H, W, C) of --shape; () if neither it nor --num_images is given."""
+    if bool(given.shape) != bool(given.num_images):
+        raise InputError("--num_images and --shape: expected both or neither")
     if given.shape and not re.fullmatch(r"[1-9]\d*x[1-9]\d*x[13]", given.shape):
         raise InputError(f"--shape={given.shape}: expected HxWxC, such as 256x256x3")
     return tuple(map(int, given.shape.split("x"))) if given.shape else ()

@@ -105,7 +105,7 @@ def image_facts(data: Data) -> ImageFacts:
     except InputError as error:
         if known is None or not (size or all(known.shape)):
             problem = str(error).partition("\n")[0]
-            raise InputError(f"{problem}; --images and --shape say what a set has that is not here") from error
+            raise InputError(f"{problem}; --num_images and --shape say what a set has that is not here") from error
         return known._replace(shape=(*(size or known.shape[:2]), data.channels or known.shape[2]))
     file_pixels = known.file_pixels if known else 0.0
     return ImageFacts(dataset.shape, dataset.sizes["train"], len(dataset.class_names), file_pixels)
