@@ -177,6 +177,17 @@ def test_every_command_of_the_readme_is_run_or_has_a_reason_why_not():
     assert {*known} <= {*commands.README} and all(commands.ours(line) for line in commands.REST)
 
 
+def test_what_the_readme_trains_is_saved_long_before_its_end():
+    """Who stops it after half of its steps has a checkpoint and pictures."""
+    words = [
+        command.arguments for line in commands.README for command in commands.ours(line) if command.name == "train"
+    ]
+    for arguments in words:
+        config = __main__.parse(["train", *arguments])[1].config
+        assert max(config.save_every, config.eval_every) <= config.steps / 2, arguments
+    assert words
+
+
 LIMITS = {"README.md": 1_000, "docs/configuration.md": None, "docs/results.md": None, "CHANGELOG.md": None}
 
 

@@ -114,7 +114,7 @@ def test_the_rest_of_the_readme(digits_prior, monkeypatch, capsys):
         for each in ours(line):
             assert call(each, *SHORTER.get(line, [])) == 0, line
     assert (folder / "runs" / "digits_prior" / "explore.html").stat().st_size < 5e6
-    assert np.load(folder / "codes" / "train_codes.npy").shape[1:] == (4, 4)
+    assert np.load(folder / "codes" / "train_codes.npy").shape[1:] == (2, 2)
     assert f"on 8 x cpu; workdir {Path('runs', 'eight')}" in capsys.readouterr().out
 
 
