@@ -8,6 +8,7 @@ import shlex
 import pytest
 
 from vqjax.__main__ import COMMANDS, main
+from vqjax.runs import plots
 from vqjax.runs.devices import processes
 from vqjax.runs.reports import comparison
 from vqjax.training import ablation, inspection, loop
@@ -110,4 +111,25 @@ def test_inspect_reports_what_it_prints(tmp_path, capsys, monkeypatch):
     assert values["written"] == [str(tmp_path / "digits-data.png")] and "looking at the data" in err
     assert main([*words, "--quiet"]) == 0
     out, err = capsys.readouterr()
-    assert not err and out.startswith("digits: ") and f"odd: {values['odd'][0]}" in out.splitlines()
+    lines = out.splitlines()
+    assert not err and lines[0].startswith("digits: ") and lines[-1] == f"written to {values['written'][0]}"
+    assert f"odd: {values['odd'][0]}" in lines
+
+
+def test_inspect_without_its_picture(tmp_path, capsys, monkeypatch):
+    """Where it cannot be written, or drawn, that is a line; the summary is there."""
+    monkeypatch.setattr(inspection, "_SECONDS", 0.0)
+    (tmp_path / "file").write_text("")
+    words = ["inspect", "--config", "digits", "--workdir"]
+    assert main([*words, str(tmp_path / "file" / "digits")]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("digits: ") and "written" not in out
+    assert "warning: digits-data.png is not written: WriteError" in err
+
+    def fail(*_, **__):
+        raise ValueError("no font")
+
+    monkeypatch.setattr(plots, "save_grid", fail)
+    assert main([*words, str(tmp_path / "digits"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["written"] == [] and "warning: digits-data.png is not drawn: ValueError: no font" in err

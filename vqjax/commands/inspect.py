@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from vqjax.commands.report import Report, written
+from vqjax.commands.report import Report
 from vqjax.config.flags import ConfigParser
 from vqjax.system.arguments import add_output_flags
-from vqjax.system.terminal import starting_jax, timed
+from vqjax.system.terminal import printable, starting_jax, timed
 
 
 def parser() -> ConfigParser:
@@ -24,5 +24,5 @@ def run(given: Any) -> Report:
     picture = given.workdir.with_name(f"{given.workdir.name}-data.png")
     with timed("looking at the data"):
         inspection = inspect_data(given.config, picture)
-    report = written([picture], **inspection._asdict())
-    return report._replace(lines=[*inspection.lines(), *report.lines])
+    paths = [f"written to {printable(path)}" for path in inspection.written]
+    return Report([*inspection.lines(), *paths], inspection._asdict())

@@ -15,7 +15,9 @@ from vqjax.data.batches import batches, evaluation_batches
 from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.runs import plots
+from vqjax.runs.side_jobs import side_job, warn
 from vqjax.system.errors import InputError
+from vqjax.system.files import WriteError, wrap_write_errors
 from vqjax.system.terminal import printable
 from vqjax.tasks.resolve import Completed, complete
 from vqjax.training.setup import check_new
@@ -40,6 +42,7 @@ class Inspection(NamedTuple):
       images_per_second: of the training batches, when nothing is done with them.
       batch_size: of those batches.
       odd: what is wrong with the data, or with a run on it.
+      written: paths of files: of the picture, if it could be drawn.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Inspection(NamedTuple):
     images_per_second: float
     batch_size: int
     odd: list[str]
+    written: list[str]
 
     def lines(self) -> list[str]:
         """Return it for a person; what is wrong begins with "odd: "."""
@@ -83,7 +87,7 @@ def inspect_data(config: ConfigDict | Mapping[str, Any], picture: Path) -> Inspe
     settings, dataset = completed.settings, completed.dataset
     splits = datasets.load_splits(dataset)
     train, names = splits["train"], dataset.class_names
-    _save_samples(picture, train, names)
+    drawn = _save_samples(picture, train, names)
     odd = [*_problems(completed), *_doubles(splits)]
     if not (variance := train.variance()):
         odd.append("all pixels of train are alike")
@@ -99,6 +103,7 @@ def inspect_data(config: ConfigDict | Mapping[str, Any], picture: Path) -> Inspe
         images_per_second=_speed(settings, train),
         batch_size=settings.batch_size,
         odd=odd,
+        written=[str(picture)] * drawn,
     )
 
 
@@ -128,14 +133,24 @@ def _place(dataset: Dataset) -> str:
     )
 
 
-def _save_samples(picture: Path, train: Split, names: tuple[str, ...]) -> None:
-    """Images from all over the split, of clips the first frame of each, with their classes."""
+def _save_samples(picture: Path, train: Split, names: tuple[str, ...]) -> bool:
+    """Draw images from all over the split, of clips the first frame of each, with their classes.
+
+    Returns whether the picture is there: one that cannot be drawn or written costs a line.
+    """
     rows = np.unique(np.linspace(0, len(train) - 1, _SAMPLES).astype(int))
     found = train[rows].arrays
     captions = [names[label] for label in found["label"]] if names else None
     images = found["image"][:, 0] if found["image"].ndim == 5 else found["image"]
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    plots.save_grid(picture, images / 255, captions=captions)
+    try:
+        with side_job(f"{picture.name} is not drawn"):
+            with wrap_write_errors(picture.parent):
+                picture.parent.mkdir(parents=True, exist_ok=True)
+            plots.save_grid(picture, images / 255, captions=captions)
+            return True
+    except WriteError as error:
+        warn(f"{picture.name} is not written", error)
+    return False
 
 
 def _speed(settings: Settings, train: Split) -> float:
