@@ -44,6 +44,11 @@ CASES = [  # (task, fields, how the lines of the refusal begin and end)
             (f"config.model.hierarchical.bottom.num_codes=512: {VECTORS} 4; ", "bottom.num_codes=128"),
         ],
     ),
+    (
+        "autoencoder",
+        {"model.encoder": "vqgan", "model.decoder": "vqgan", "model.vqgan.multipliers": (1, 1, 1, 1)},
+        [("config.model.vqgan.width=32: group norm has a single value", "; set --config.model.vqgan.width")],
+    ),
     ("classifier", {"batch_size": 1}, [(NORM, "; set --config.batch_size=2")]),
     ("classifier", {"batch_size": 1, "model.quantize": "grid", "data.size": "2"}, [(NORM, "batch_size=2")]),
     (

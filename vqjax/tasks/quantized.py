@@ -1,14 +1,15 @@
 """Tasks that train a network through a quantizer, be it `none`."""
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
 from vqjax.config.check import Section
+from vqjax.networks.layers import BatchNorm
 from vqjax.ops import axes
 from vqjax.ops.platforms import jit_fast_compile
 from vqjax.quantizers import Quantizer
@@ -34,10 +35,34 @@ class QuantizedTask(Task):
         names = getattr(self.module, "level_names", ("codes",))
         levels = [level for level in zip(names, self.module.quantizers, self.positions) if level[1].num_codes]
         yield from dict.fromkeys(line for level in levels for line in self._useless_codes(count, *level))
-        if self.settings.batch_size == 1 and "batch_stats" in self.abstract_variables and self._has_one_vector():
+        yield from self._single_values()
+
+    def _single_values(self) -> Iterator[str]:
+        """Yield which layer takes its statistics over a single value, so that its result is the same for all images."""
+        alone = self.settings.batch_size == 1
+        if not alone and ("encoder" not in self.settings.model.values or 1 not in self.positions):
+            return
+        sizes: dict[type, set[int]] = {BatchNorm: set(), nn.GroupNorm: set()}  # values of an image that are normalized
+
+        def record(call: Callable, arguments: tuple, options: dict[str, Any], context: Any) -> Any:
+            if type(context.module) in sizes and context.method_name == "__call__":
+                shape = arguments[0].shape
+                channels = shape[-1] // (getattr(context.module, "num_groups", None) or shape[-1])
+                sizes[type(context.module)].add(math.prod(shape[1:-1]) * channels)
+            return call(*arguments, **options)
+
+        with nn.intercept_methods(record):
+            _ = self.abstract_variables
+        if alone and 1 in sizes[BatchNorm]:
             yield (
                 "config.batch_size=1: expected at least 2, since batch norm takes statistics over the batch, and an "
                 "image has a single position; set --config.batch_size=2"
+            )
+        if 1 in sizes[nn.GroupNorm]:
+            name = self.settings.model.values["encoder"]
+            yield (
+                f"config.model.{name}.width={self.settings.model.values[name]['width']}: group norm has a single value "
+                f"to take statistics of, expected more channels or positions; set --config.model.{name}.width"
             )
 
     def _useless_codes(self, count: int, name: str, quantizer: Quantizer, positions: int) -> Iterator[str]:
@@ -52,16 +77,6 @@ class QuantizedTask(Task):
                 f"{found}: expected at most as many as train has vectors, {count:,} images of {positions:,}; set "
                 f"--{key}{change}"
             )
-
-    def _has_one_vector(self) -> bool:
-        """Return whether an image is a single vector at one of the levels."""
-        image = jax.ShapeDtypeStruct((1, *self.input_shape), np.float32)
-        for level in range(len(self.module.quantizers)):
-            latents = functools.partial(self.module.apply, train=False, level=level, method="latents")
-            vectors: Any = jax.eval_shape(latents, self.abstract_variables, image)
-            if math.prod(vectors.shape[:-1]) == 1:
-                return True
-        return False
 
     def initialize(self, variables: dict[str, Any], batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
         """Return the fresh variables with the codebooks started from vectors of the training batches.
