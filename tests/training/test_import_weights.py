@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import fake
 from helpers import rewrite
+from PIL import Image
 from published import Malicious, command
 
 import vqjax
@@ -121,6 +122,23 @@ def test_a_run_is_the_function_that_its_weights_are(ema, norm, tmp_path):
     recorded["model"]["deepmind"]["relu_skip"] = False
     rewrite(tmp_path / "run" / "config.json", model=recorded["model"])
     assert np.abs(vqjax.load(tmp_path / "run").reconstruct(images) - expected).max() > 1e-2
+
+
+@pytest.mark.parametrize("words, size", [(["--size", "48"], 48), ([], 32)])
+def test_a_run_is_for_the_folder_that_is_named(words, size, tmp_path):
+    """Of the size that is named, or of that of the published run; with its classes. Without a folder it has none."""
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(20):
+            image = Image.fromarray(np.full((50, 60, 3), 10 * number, np.uint8))
+            image.save(tmp_path / "photos" / name / f"{number}.png")
+    saved(tmp_path / "model.pth")
+    folder = ["--data_path", tmp_path / "photos"]
+    assert command("vq-vae-images", tmp_path / "model.pth", "--out", tmp_path / "run", *folder, *words) == 0
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (facts["dataset"], facts["class_names"]) == ("folder", ["cat", "dog"])
+    assert facts["image_shape"] == [size, size, 3]
+    assert command("vq-vae-images", tmp_path / "model.pth", "--out", tmp_path / "odd", *folder, "--size", "30") == 2
 
 
 @pytest.mark.more

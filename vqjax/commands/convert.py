@@ -18,6 +18,7 @@ def parser() -> Parser:
     source = sources.add_parser("vq-vae-images", help="VQ-VAE-Images, trained on CIFAR-10")
     source.add_argument("files", nargs=1, metavar="FILE", help="a state_dict")
     _add_run_flags(source, "CIFAR-10", CIFAR10_VARIANCE)
+    _add_image_flags(source, "", "CIFAR-10, or 32 in a folder")
     source = sources.add_parser("dall-e", help="DALL-E's discrete VAE: 8,192 codes, stride 8")
     source.add_argument("files", nargs=2, metavar=("ENCODER", "DECODER"), help="a module, or its state_dict")
     _add_run_flags(source, "ImageNet", IMAGENET_VARIANCE)

@@ -43,7 +43,7 @@ class Source:
 
 
 class OwnImages(Source):
-    """Weights that were trained on images which a user does not have: the run is for images of the user's own.
+    """Weights for images of the user's own, as those that they were trained on are not here.
 
     Attributes:
       size: of the images, "HxW" or one number.

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from vqjax.config import loading
 from vqjax.config.schema import Data
-from vqjax.training.import_weights.source import Source, uniform_frequency
+from vqjax.training.import_weights.source import OwnImages, uniform_frequency
 from vqjax.training.import_weights.state_dict import StateDict
 
 FACTS = {  # as `datasets.dataset_facts` has them of CIFAR-10
@@ -19,24 +19,27 @@ FACTS = {  # as `datasets.dataset_facts` has them of CIFAR-10
 }
 
 
-class VQVAEImages(Source):
+class VQVAEImages(OwnImages):
     """A model with EMA or without, weight-normed or not.
 
     A residual block adds to relu(x), and the blocks of a stack are one block, of which the file has a copy for each.
+    The run is for CIFAR-10, unless a size or a folder is named.
     """
 
-    def __init__(self, states: Sequence[StateDict]):
+    def __init__(self, states: Sequence[StateDict], size: str = "", data_path: str = ""):
+        super().__init__(size or "32", data_path, stride=4)
+        self._own_images = bool(size or data_path)
         (state,) = states
         self._state = state
         self._blocks = state.count("_encoder._residual_stack._layers.{}.")
         self._quantizer = "ema" if "_vq_vae._ema_w" in state else "vq"
 
     def facts(self, data: Data) -> Mapping[str, Any]:
-        return FACTS
+        return super().facts(data) if self._own_images else FACTS
 
     def config(self) -> ConfigDict:
         """The config, with what the file does not tell as in the published runs."""
-        config = loading.load_config(*loading.find_config("autoencoder"))
+        config = self.base_config() if self._own_images else loading.load_config(*loading.find_config("autoencoder"))
         num_codes, code_dim = self._state.shape("_vq_vae._embedding.weight", 2)
         config.model.update({"code_dim": code_dim, "quantizer": self._quantizer})
         for name in ("ema", "vq"):
