@@ -21,9 +21,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import vqjax
+from vqjax.config.schema import Settings
 from vqjax.data import datasets
 from vqjax.data.batches import batches
-from vqjax.tasks import check_config
 
 SIZE, BATCH = 128, 64
 WORKERS = os.cpu_count() or 1
@@ -56,7 +56,7 @@ def by_pillow(file: Path) -> int:
 
 def load(config, *names: str):
     """The splits of a config's data set."""
-    return datasets.load_splits(datasets.open_dataset(check_config(config).data), names)
+    return datasets.load_splits(datasets.open_dataset(Settings.of(config).data), names)
 
 
 def stream(config, seconds: float) -> float:

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import vqjax
+from vqjax.config.schema import Settings
 from vqjax.data import datasets
-from vqjax.tasks.resolve import complete
+from vqjax.tasks import complete
 
 BATCH = 256
 
@@ -36,7 +37,7 @@ def main():
     arguments = parser.parse_args()
     config = vqjax.get_config(arguments.config)
     config.data.data_dir = arguments.data_dir
-    completed = complete(config)
+    completed = complete(Settings.of(config))
     task = completed.build()
     variables = jax.device_get(jax.jit(task.init)(jax.random.key(0)))
     tokenizer = vqjax.Tokenizer(Path(), task, variables, 0)

@@ -26,6 +26,7 @@ from benchmarks.torch_pixelcnn import PixelCNN
 from benchmarks.torch_resnet import ResNet18
 from benchmarks.torch_transformer import Transformer
 from configs import cifar10_dalle, cifar10_ema, classifier, mnist, prior
+from vqjax.config.schema import Settings
 from vqjax.runs.accumulator import MetricsAccumulator
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.state import initial_state
@@ -191,7 +192,7 @@ class Stepper:
     """
 
     def __init__(self, config: ConfigDict, devices: Sequence[jax.Device] | None = None):
-        planned = plan(config)
+        planned = plan(Settings.of(config))
         if devices:
             planned = planned._replace(layout=PARALLEL[planned.settings.parallel](devices))
         self.session = session = setup(planned)

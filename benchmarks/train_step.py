@@ -25,7 +25,7 @@ TWINS = {  # the opponent: its ways, of which the faster counts
 def measure(name: str, batch_size: int, place: Path, rounds: int, seconds_of_round: float) -> dict[str, list[float]]:
     """{what: seconds per step, round by round}; of PyTorch's ways those that it can be made in."""
     config = rows.prepared(rows.ROWS[name], place, batch_size)
-    step = rows.Stepper(config, devices.devices_for_batch(batch_size))
+    step = rows.Stepper(config)
     twin = functools.partial(rows.twin_of, name, step.batch, config.optimizer.name == "amsgrad")
     others = {"the step alone": step}
     with contextlib.ExitStack() as stack:

@@ -16,13 +16,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 from conftest import REPOSITORY
 
+from vqjax.config.schema import Settings
 from vqjax.data import datasets
 from vqjax.ops.platforms import trace_for
 from vqjax.runs.checkpoints.record import read_record, write_record
 from vqjax.runs.devices import PARALLEL
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
-from vqjax.tasks.resolve import complete
+from vqjax.tasks import complete
 from vqjax.training.beginning import fresh_state
 from vqjax.training.setup import plan, setup
 from vqjax.training.startup import Startup
@@ -136,23 +137,23 @@ def part_of(config, key):
 
 def task_of(config, workdir=None):
     """The task of a run that is checked."""
-    return plan(config, workdir).task
+    return plan(Settings.of(config), workdir).task
 
 
 def dataset_of(config):
     """The opened data set of a run."""
-    return complete(config).dataset
+    return complete(Settings.of(config)).dataset
 
 
 def split_of(config, name):
     """A split as the task of a run reads it."""
-    completed = complete(config)
+    completed = complete(Settings.of(config))
     return datasets.load_splits(completed.dataset, (name,), completed.build().read)[name]
 
 
 def session_of(config, parallel=None, devices=None):
     """A run that is set up, without a workdir; on so many devices."""
-    planned = plan(config)
+    planned = plan(Settings.of(config))
     layout = PARALLEL[parallel or planned.settings.parallel](jax.devices()[:devices])
     return setup(planned._replace(layout=layout))
 

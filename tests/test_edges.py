@@ -151,7 +151,7 @@ def fitting(config, key, value):
         value = min(value, DEEPEST)
     while True:
         set_field(config, key, value)
-        planned = plan(config)
+        planned = plan(Settings.of(config))
         state = shapes_of(planned)
         if size_of(state) <= CAP or not isinstance(value, int):
             return planned, state

@@ -92,14 +92,14 @@ def test_what_is_built_of_any_table_is_checked(request, monkeypatch, base, part,
         config = request.getfixturevalue("prior_config")
     else:
         config = {autoencoder: small_autoencoder, classifier: small_classifier}[base]()
-    plan(config)
+    plan(Settings.of(config))
     fields = config[part]
     monkeypatch.setitem(table, "faulty", faulty(table[fields[choice]]))
     with fields.unlocked():
         fields.faulty = fields[fields[choice]]
     fields[choice] = "faulty"
     with pytest.raises(InputError, match=f"config.{part}.faulty: does not fit"):
-        plan(config)
+        plan(Settings.of(config))
 
 
 # Where each renamed field stands now.
@@ -128,7 +128,7 @@ def test_an_old_field_is_answered_with_the_new_name(request, old):
         part[old] = part[new]
         del part[new]
     with pytest.raises(InputError, match=f'{old} is unknown. It is now called "{new}"'):
-        plan(config)
+        plan(Settings.of(config))
 
 
 def test_every_old_name_is_answered(classifier_config):
@@ -136,4 +136,4 @@ def test_every_old_name_is_answered(classifier_config):
     assert {*RENAMED.values()} == {*PLACES, "pooled"}
     classifier_config.model.quantize = "one"
     with pytest.raises(InputError, match="""config.model.quantize='one': .* It is now called "pooled\""""):
-        plan(classifier_config)
+        plan(Settings.of(classifier_config))

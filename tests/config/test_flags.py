@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 
 from vqjax.__main__ import COMMANDS, main, parse
 from vqjax.config import loading
-from vqjax.config.display import format_config
+from vqjax.config.plain import format_config
 from vqjax.system.process import exit_status
 
 NAMES = loading.config_names()

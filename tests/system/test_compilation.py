@@ -75,10 +75,11 @@ BEGINNING = """
 import sys
 import numpy
 from configs import digits
+from vqjax.config.schema import Settings
 from vqjax.ops.kmeans import kmeans
 from vqjax.runs.workdir import Workdir
 from vqjax.training.setup import plan
-plan(digits.get_config(), Workdir(sys.argv[1]))
+plan(Settings.of(digits.get_config()), Workdir(sys.argv[1]))
 kmeans(numpy.eye(4), 2, 0)
 with Workdir(sys.argv[1]).checkpoints(create=True) as checkpoints:
     assert checkpoints.latest is None

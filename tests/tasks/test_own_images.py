@@ -12,6 +12,7 @@ from helpers import assert_same, dataset_of, task_of
 from PIL import Image
 
 import vqjax
+from vqjax.config.schema import Settings
 from vqjax.data import datasets
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
@@ -176,7 +177,7 @@ def test_what_inspect_says(small_config, tmp_path):
     (root / "ant" / "bad.png").write_text("no image")
     with_data(small_config, {"name": "folder", "path": str(root), "test": 0.5, "validation": 0.2})
     small_config.model.ema.num_codes = 2_000
-    lines = inspect_data(small_config, tmp_path / "out" / "samples.png").lines()
+    lines = inspect_data(Settings.of(small_config), tmp_path / "out" / "samples.png").lines()
     text = "\n".join(lines)
     train, validation, test = (len(split) for split in datasets.load_splits(dataset_of(small_config)).values())
     assert lines[0] == f"folder: {train} train, {validation} validation, {test} test images"
@@ -187,7 +188,7 @@ def test_what_inspect_says(small_config, tmp_path):
     with Image.open(tmp_path / "out" / "samples.png") as picture:
         assert picture.width > 64
     small_config.data.size = "8"
-    odd = inspect_data(small_config, tmp_path / "samples.png").odd
+    odd = inspect_data(Settings.of(small_config), tmp_path / "samples.png").odd
     assert any("num_codes=2000: expected at most" in line for line in odd)
 
 
@@ -196,6 +197,6 @@ def test_inspect_tells_one_class_and_one_colour(small_config, tmp_path):
         (tmp_path / "grey").mkdir(exist_ok=True)
         Image.new("L", (8, 8), 7).save(tmp_path / "grey" / f"{i}.png")
     with_data(small_config, {"name": "folder", "path": str(tmp_path)})
-    lines = inspect_data(small_config, tmp_path / "samples.png").lines()
+    lines = inspect_data(Settings.of(small_config), tmp_path / "samples.png").lines()
     assert any(line.startswith("odd: ") and "one class only, grey" in line for line in lines)
     assert "odd: all pixels of train are alike" in lines

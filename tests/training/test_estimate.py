@@ -13,6 +13,7 @@ from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 import vqjax
 from configs import imagenet_vqgan
 from vqjax.__main__ import main
+from vqjax.config.schema import Settings
 from vqjax.ops import axes
 from vqjax.ops.platforms import trace_for_accelerator
 from vqjax.runs.state import num_bytes
@@ -95,7 +96,7 @@ CONFIGS = {"autoencoder": small_autoencoder, "classifier": small_classifier}
 def test_the_estimate_agrees_with_the_run(name):
     """Parameters, state and gradients are those of the run itself; the sums those of its step."""
     config = CONFIGS[name]()
-    session, found = session_of(config), estimate(planned_run(config), cluster(8))
+    session, found = session_of(config), estimate(planned_run(Settings.of(config)), cluster(8))
     state = session.abstract_state
     assert found.parameters == sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
     assert found.checkpoint_bytes == found.memory_per_device["state"] == num_bytes(state)
@@ -120,7 +121,7 @@ def test_counts_agree_with_those_of_xla(name):
     )
     batch = batch_shapes(session.splits["train"], config.batch_size)
     compiled = jax.jit(step, donate_argnums=0).lower(session.abstract_state, batch).compile()
-    cost, analysis = traced_cost(planned_run(config).task, 1)[1], compiled.cost_analysis()
+    cost, analysis = traced_cost(planned_run(Settings.of(config)).task, 1)[1], compiled.cost_analysis()
     assert 0.9 < cost.flops / analysis["flops"] < 1.3  # XLA leaves out the products with what pads a convolution
     assert cost.traffic[0] < analysis["bytes accessed"] < cost.traffic[1]
     assert cost.live[0] < compiled.memory_analysis().temp_size_in_bytes < 1.5 * cost.live[1]
@@ -129,7 +130,7 @@ def test_counts_agree_with_those_of_xla(name):
 def test_more_devices_share_the_work_and_more_hosts_the_reading():
     config = small_autoencoder()
     images = ImageFacts((64, 64, 3), 10**7, 0, 1e5)
-    found = [estimate(planned_run(config, images), cluster(*size)) for size in ((1, 1), (8, 1), (8, 2))]
+    found = [estimate(planned_run(Settings.of(config), images), cluster(*size)) for size in ((1, 1), (8, 1), (8, 2))]
     per_device = [each.memory_per_device["activations"][0] for each in found]
     assert per_device[1] < per_device[0] and found[0].communication["always"] == 0
     assert found[0].flops_per_image == pytest.approx(found[1].flops_per_image, rel=0.05)
@@ -139,20 +140,20 @@ def test_more_devices_share_the_work_and_more_hosts_the_reading():
 
 def test_images_in_memory_are_not_decoded():
     config = small_autoencoder()
-    assert estimate(planned_run(config), cluster(8)).input["cores"] == (0, 0)
+    assert estimate(planned_run(Settings.of(config)), cluster(8)).input["cores"] == (0, 0)
     config.data.memory = 0.0
-    assert estimate(planned_run(config, ImageFacts((8, 8, 1), 1_000)), cluster(8)).input["cores"][0] > 0
+    assert estimate(planned_run(Settings.of(config), ImageFacts((8, 8, 1), 1_000)), cluster(8)).input["cores"][0] > 0
 
 
 def test_remat_takes_less_memory_and_more_work():
     config = small_autoencoder()
     config.model.deepmind.blocks = 4
-    found = estimate(planned_run(config), cluster(1))
+    found = estimate(planned_run(Settings.of(config)), cluster(1))
     memory = found.memory_per_device
     assert memory["activations"] == memory["without_remat"]
     assert memory["with_remat"][1] < 0.9 * memory["without_remat"][1]
     config.model.deepmind.remat = True
-    other = estimate(planned_run(config), cluster(1))
+    other = estimate(planned_run(Settings.of(config)), cluster(1))
     assert other.memory_per_device["activations"] == memory["with_remat"]
     assert other.memory_per_device["without_remat"] == memory["without_remat"]
     assert other.flops_per_image > 1.1 * found.flops_per_image
@@ -161,20 +162,20 @@ def test_remat_takes_less_memory_and_more_work():
 def test_a_run_that_does_not_fit_says_so():
     config = small_autoencoder()
     config.model.deepmind.update({"width": 4096, "residual_width": 4096, "blocks": 12})
-    found = estimate(planned_run(config), cluster(1, device="rtx4090"))
+    found = estimate(planned_run(Settings.of(config)), cluster(1, device="rtx4090"))
     assert found.limit == "memory" and found.fits == (False, False)
 
 
 def test_a_second_stage_reads_codes_of_a_stage_that_may_be_untrained(trained_stage1):
     """The codes of digits are 4 x 4 bytes; mirrored images are encoded anew, which takes work and images."""
     config = small_prior(trained_stage1)
-    trained = estimate(planned_run(config), cluster(2))
+    trained = estimate(planned_run(Settings.of(config)), cluster(2))
     config.stage1 = ""
-    planned = estimate(planned_run(config, stage1=small_autoencoder()), cluster(2))
+    planned = estimate(planned_run(Settings.of(config), stage1=Settings.of(small_autoencoder())), cluster(2))
     assert planned == trained and planned.code_bytes == 16 * 1_437
     assert planned.input["bytes_per_second"] == pytest.approx(16 * 16 * planned.steps_per_second[1])
     config.data.flip = True
-    mirrored = estimate(planned_run(config, stage1=small_autoencoder()), cluster(2))
+    mirrored = estimate(planned_run(Settings.of(config), stage1=Settings.of(small_autoencoder())), cluster(2))
     assert mirrored.flops_per_image > planned.flops_per_image
     assert mirrored.memory_per_device["frozen"] > 0 == planned.memory_per_device["frozen"]
     assert mirrored.input["bytes_per_second"] == pytest.approx(64 * 16 * mirrored.steps_per_second[1])
@@ -185,7 +186,7 @@ def test_the_tokenizer_of_llamagen_takes_the_time_that_its_authors_say():
     """37 images a second on an A100, by its own step and a tenth more work for its losses on features."""
     config = imagenet_vqgan.get_config()
     config.model.vqgan.remat = False
-    flops = traced_cost(planned_run(config).task, 64)[1].flops
+    flops = traced_cost(planned_run(Settings.of(config)).task, 64)[1].flops
     least, most = compute_seconds(1.1 * flops, ACCELERATORS["a100-80gb"], "bfloat16")
     assert 1 / most < 37 < 1 / least
     assert flops == pytest.approx(3 * 391e9, rel=0.03)  # a gradient takes twice a forward pass
@@ -195,7 +196,7 @@ def test_the_tokenizer_of_llamagen_takes_the_time_that_its_authors_say():
 def test_sets_that_are_not_here_are_known_by_name(name, monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     config = vqjax.get_config(name)
-    images = image_facts(planned_run(config).task.settings.data)
+    images = image_facts(planned_run(Settings.of(config)).task.settings.data)
     assert images.number == KNOWN[config.data.name].number and min(images.shape) > 0
     assert not config.data.size or images.shape[0] == int(config.data.size)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import cifar10_ema
+from vqjax.config.schema import Settings
 from vqjax.system.accelerators import ACCELERATORS, Accelerator
 from vqjax.training.cost import Collective, Cost
 from vqjax.training.estimate import traced_cost
@@ -97,7 +98,7 @@ def traced_flops(batch=16, codes=512, width=32, size=32):
     config.batch_size = batch
     config.model.deepmind.update({"width": width, "residual_width": width // 4})
     config.model.ema.num_codes = codes
-    return traced_cost(planned_run(config, ImageFacts((size, size, 3), 50_000)).task, 2)[1].flops
+    return traced_cost(planned_run(Settings.of(config), ImageFacts((size, size, 3), 50_000)).task, 2)[1].flops
 
 
 @pytest.mark.more

@@ -11,11 +11,11 @@ from helpers import dataset_of, lines_of
 
 from vqjax.__main__ import main, parse
 from vqjax.config.plain import with_fields
+from vqjax.config.schema import Settings
 from vqjax.data import datasets
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.process import exit_status
-from vqjax.tasks import check_config
 from vqjax.training import loop, trials
 from vqjax.training.debugging import find_causes
 from vqjax.training.setup import plan, setup
@@ -30,9 +30,9 @@ def any_config(request):
 
 
 def test_trials_of_every_task_are_fit_and_are_not_the_run_itself(any_config, tmp_path):
-    settings = check_config(any_config)
+    settings = Settings.of(any_config)
     for changes in (trials.smoke_changes(settings), trials.overfit_changes(settings, 5)):
-        session = setup(plan(with_fields(settings.plain, changes), Workdir(tmp_path / "run")))
+        session = setup(plan(Settings.of(with_fields(settings.plain, changes)), Workdir(tmp_path / "run")))
         limit = session.settings.data.limit
         assert {len(split) for split in session.splits.values()} == {limit}
         assert limit in (5, 32) and not any_config.data.limit
@@ -43,7 +43,7 @@ def test_trials_of_every_task_are_fit_and_are_not_the_run_itself(any_config, tmp
 @pytest.mark.slow
 def test_a_smoke_test_has_every_phase_and_leaves_nothing(prior_config, tmp_path, capsys):
     before = sorted(tmp_path.rglob("*"))
-    assert trials.smoke(prior_config, tmp_path / "runs" / "prior", False, "python train.py") == 0
+    assert trials.smoke(Settings.of(prior_config), tmp_path / "runs" / "prior", False, "python train.py") == 0
     phases = ["reading the data", "first weights", "compiling", "step 4, ", "eval.json", ".png", "smoke test passed"]
     said = capsys.readouterr().out
     assert [phase for phase in phases if phase not in said] == []
@@ -55,14 +55,14 @@ def test_a_smoke_test_has_every_phase_and_leaves_nothing(prior_config, tmp_path,
 def test_overfitting_is_said_and_is_not_taken_for_the_run(small_config, tmp_path, capsys):
     small_config.steps = 12
     small_config.optimizer.learning_rate = 3e-3
-    assert trials.overfit(small_config, tmp_path / "run", 4) == 0
+    assert trials.overfit(Settings.of(small_config), tmp_path / "run", 4) == 0
     assert "loss on train: " in (said := capsys.readouterr().out) and "did not fall" not in said
     losses = [line["loss"] for line in lines_of(tmp_path / "run-overfit" / "metrics.jsonl") if line["split"] == "train"]
     assert losses[-1] < losses[0] and not (tmp_path / "run").exists()
     with pytest.raises(InputError, match="holds another run:\nconfig.data.limit=0, there 4"):
         loop.train(small_config, tmp_path / "run-overfit")
     with pytest.raises(InputError, match="--overfit=0: expected at least 1"):
-        trials.overfit(small_config, tmp_path / "run", 0)
+        trials.overfit(Settings.of(small_config), tmp_path / "run", 0)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from typing import Any
 
 from vqjax.commands.report import Report
 from vqjax.config.flags import ConfigParser
+from vqjax.config.schema import Settings
 from vqjax.system.arguments import add_output_flags
 from vqjax.system.terminal import printable, starting_jax, timed
 
@@ -18,11 +19,12 @@ def parser() -> ConfigParser:
 
 def run(given: Any) -> Report:
     """Inspect the data, and return the summary."""
+    settings = Settings.of(given.config)
     with starting_jax():
         from vqjax.training.inspection import inspect_data
 
     picture = given.workdir.with_name(f"{given.workdir.name}-data.png")
     with timed("looking at the data"):
-        inspection = inspect_data(given.config, picture)
+        inspection = inspect_data(settings, picture)
     paths = [f"written to {printable(path)}" for path in inspection.written]
     return Report([*inspection.lines(), *paths], inspection._asdict())

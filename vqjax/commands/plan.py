@@ -10,6 +10,7 @@ from vqjax.config import loading
 from vqjax.config.annotations import Natural, OneOf, Positive
 from vqjax.config.check import check_value
 from vqjax.config.flags import ConfigParser
+from vqjax.config.schema import Settings
 from vqjax.system.accelerators import ACCELERATORS
 from vqjax.system.arguments import add_output_flags, whole_number
 from vqjax.system.errors import InputError
@@ -47,26 +48,25 @@ def run(given: Any) -> Report:
     for name in ("hosts", "cores", "num_images", "num_classes"):
         check_value(getattr(given, name), Natural, f"--{name}")
     shape = _shape(given)
-    stage1 = _config(given.stage1_config) if given.stage1_config else None
+    settings, stage1 = Settings.of(given.config), _stage1(given.stage1_config)
     with starting_jax():
         from vqjax.training.estimate import default_cores, default_hosts, estimate
         from vqjax.training.planned import ImageFacts, planned_run
         from vqjax.training.rates import Cluster
 
-    planned = planned_run(
-        given.config, ImageFacts(shape, given.num_images, given.num_classes) if shape else None, stage1
-    )
+    images = ImageFacts(shape, given.num_images, given.num_classes) if shape else None
+    planned = planned_run(settings, images, stage1)
     accelerator = ACCELERATORS[device]
     hosts = given.hosts or default_hosts(given.devices, accelerator)
     cluster = Cluster(given.devices, hosts, accelerator, given.cores or default_cores(given.devices, hosts))
     found = estimate(planned, cluster)
     where = {"device": device, "devices": cluster.devices, "hosts": hosts, "cores": cluster.cores}
-    return Report([*_lines(found, where, planned.task.settings)], {**dataclasses.asdict(found), **where})
+    return Report([*_lines(found, where, settings)], {**dataclasses.asdict(found), **where})
 
 
-def _config(text: str) -> Any:
-    """Load the config of --stage1_config."""
-    return loading.load_config(*loading.find_config(text, "--stage1_config"))
+def _stage1(text: str) -> Settings | None:
+    """Return the settings of the config that --stage1_config names; None for ""."""
+    return Settings.of(loading.load_config(*loading.find_config(text, "--stage1_config"))) if text else None
 
 
 def _shape(given: Any) -> tuple[int, ...]:
@@ -78,7 +78,7 @@ def _shape(given: Any) -> tuple[int, ...]:
     return tuple(map(int, given.shape.split("x"))) if given.shape else ()
 
 
-def _lines(found: Any, where: dict[str, Any], settings: Any) -> Iterator[str]:
+def _lines(found: Any, where: dict[str, Any], settings: Settings) -> Iterator[str]:
     """Yield what an estimate says, for a person."""
     devices, hosts, size = where["devices"], where["hosts"], settings.batch_size
     host = f"{hosts} host{'s' * (hosts > 1)}"

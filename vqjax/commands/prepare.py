@@ -4,6 +4,7 @@ from typing import Any
 
 from vqjax.commands.report import Report, written
 from vqjax.config.flags import ConfigParser
+from vqjax.config.schema import Settings
 from vqjax.system.arguments import add_output_flags
 from vqjax.system.terminal import starting_jax
 
@@ -20,10 +21,11 @@ def parser() -> ConfigParser:
 
 def run(given: Any) -> Report:
     """Write the images."""
+    settings = Settings.of(given.config)
     with starting_jax():
         from vqjax.data.preparation import prepare
-        from vqjax.tasks.resolve import complete
+        from vqjax.tasks import complete
 
-    dataset = complete(given.config).dataset
+    dataset = complete(settings).dataset
     path = prepare(dataset, given.out, lambda name, done, count: print(f"{name}: {done:,} of {count:,}", flush=True))
     return written([path], sizes=dict(dataset.sizes), shape=[*dataset.shape])

@@ -8,6 +8,7 @@ from vqjax.commands.report import Report
 from vqjax.config.annotations import Natural
 from vqjax.config.check import check_value
 from vqjax.config.flags import ConfigParser
+from vqjax.config.schema import Settings
 from vqjax.system import cluster, signals
 from vqjax.system.arguments import add_output_flags, program
 from vqjax.system.errors import InputError
@@ -67,7 +68,7 @@ def _train(given: Any) -> int:
     if given.smoke:
         words = [word for word in given.typed if word != "--smoke"]
         command = f"{program('train')} {shlex.join(words)}"
-        return trials.smoke(given.config, given.workdir, given.debug_nans, command)
+        return trials.smoke(Settings.of(given.config), given.workdir, given.debug_nans, command)
     if given.overfit:
-        return trials.overfit(given.config, given.workdir, given.overfit, given.debug_nans)
+        return trials.overfit(Settings.of(given.config), given.workdir, given.overfit, given.debug_nans)
     return loop.train(given.config, given.workdir, given.debug_nans, given.profile)

@@ -13,7 +13,7 @@ annotations are the whole schema, and `Range` adds the bounds.
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from ml_collections import ConfigDict
@@ -159,19 +159,3 @@ def build(table: Mapping[str, Any], section: Section, choice: str, **given: Any)
     if hasattr(made, "check"):
         made.check(fields.key)
     return made
-
-
-def chosen_sections(part: Mapping[str, Any] | ConfigDict) -> list[str]:
-    """Names of the sections of a part of a config that its fields choose, and of those that these choose in turn."""
-
-    def names(fields: Mapping[str, Any] | ConfigDict, deep: bool = True) -> Iterator[str]:
-        for value in fields.values():
-            if isinstance(value, Mapping | ConfigDict):
-                yield from names(value) if deep else ()
-            elif isinstance(value, str) and isinstance(part.get(value), Mapping | ConfigDict):
-                yield value
-
-    chosen = list(dict.fromkeys(names(part, deep=False)))
-    for name in chosen:  # which grows
-        chosen += [inner for inner in dict.fromkeys(names(part[name])) if inner not in chosen]
-    return chosen

@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vqjax.config.check import chosen_sections
+from vqjax.config.plain import chosen_sections, to_plain
 from vqjax.system.errors import RENAMED, InputError, did_you_mean
 
 _SYNONYMS = {  # names that other programs have for a field
@@ -80,7 +80,7 @@ def _find(part: ConfigDict, key: str) -> list[str]:
     for name, below in part.items():
         if isinstance(below, ConfigDict):
             places += [f"{name}.{place}" for place in _find(below, key)]
-    chosen = chosen_sections(part)
+    chosen = chosen_sections(to_plain(part))
     return [place for place in places if place.partition(".")[0] in chosen] or places
 
 
@@ -97,7 +97,7 @@ def check_chosen(config: ConfigDict, key: str) -> None:
     *path, name = key.split(".")
     part = config
     for i, entry in enumerate(path):
-        chosen = chosen_sections(part)
+        chosen = chosen_sections(to_plain(part))
         if chosen and entry not in chosen:
             instead = [".".join([*path[:i], other, *path[i + 1 :], name]) for other in chosen]
             instead = [other for other in instead if _has(config, other)]

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from vqjax.config import loading
-from vqjax.config.display import format_config
 from vqjax.config.fields import check_chosen, check_field, places_of, set_field
+from vqjax.config.plain import format_config
 from vqjax.system.arguments import Parser, program, underscored
 from vqjax.system.errors import InputError
 from vqjax.system.paths import absolute_path

@@ -1,7 +1,8 @@
-"""Configs as plain dicts, as JSON gives them back: their differences, and copies with other values."""
+"""Configs as plain dicts, as JSON gives them back: copies with other values, differences, and as text."""
 
 import copy
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -41,3 +42,38 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         elif a != b:
             found[prefix + name] = (a, b)
     return found
+
+
+def chosen_sections(part: Mapping[str, Any]) -> list[str]:
+    """Names of the sections of a plain part that its fields choose, and of those that these choose in turn."""
+
+    def names(fields: Mapping[str, Any], deep: bool = True) -> Iterator[str]:
+        for value in fields.values():
+            if isinstance(value, Mapping):
+                yield from names(value) if deep else ()
+            elif isinstance(value, str) and isinstance(part.get(value), Mapping):
+                yield value
+
+    chosen = list(dict.fromkeys(names(part, deep=False)))
+    for name in chosen:  # which grows
+        chosen += [inner for inner in dict.fromkeys(names(part[name])) if inner not in chosen]
+    return chosen
+
+
+def format_config(config: Mapping[str, Any], every: bool = False) -> str:
+    """Format a plain config, a section after the other, each name and value, in lines of 100 characters.
+
+    Entries that it does not choose and empty fields are left out, unless it is to be `every` one.
+    """
+
+    def lines(name: str, fields: Mapping[str, Any]) -> list[str]:
+        own = {k: v for k, v in fields.items() if not isinstance(v, Mapping)}
+        words = " ".join(f"{k}={v}".replace(" ", "\xa0") for k, v in own.items() if every or v != "")
+        wrapper = textwrap.TextWrapper(100, f"{name:<20} ", " " * 21, break_long_words=False, break_on_hyphens=False)
+        wrapped, chosen = wrapper.wrap(words), chosen_sections(fields)
+        for key, part in ((key, part) for key, part in fields.items() if isinstance(part, Mapping)):
+            if every or name == "config" or "." in name or key in chosen or not own:
+                wrapped += lines(f"{name}.{key}".removeprefix("config."), part)
+        return wrapped
+
+    return "\n".join(lines("config", config)).replace("\xa0", " ")

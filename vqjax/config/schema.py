@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from ml_collections import ConfigDict
@@ -11,6 +11,7 @@ from vqjax.config.annotations import Natural, Positive, Range, Rate, Seed
 from vqjax.config.check import Section, check_fields
 from vqjax.config.plain import to_plain
 from vqjax.system.errors import InputError
+from vqjax.system.paths import absolute_path
 
 _MAX_SIDE = 2**31 - 1  # pixels
 
@@ -40,7 +41,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A run's config, complete and checked. `model` and `optimizer` are checked as they are built.
+    """A run's config, typed and checked, with absolute paths. `model` and `optimizer` are checked as they are built.
 
     Attributes:
       tracker: entries of TRACKERS that record the run, with commas between; "" for none.
@@ -71,26 +72,26 @@ class Settings:
     top_prior: str = ""
 
     @classmethod
-    def of(cls, config: ConfigDict | Mapping[str, Any], runs: Collection[str] = ()) -> "Settings":
+    def of(cls, config: ConfigDict | Mapping[str, Any]) -> "Settings":
         """Check the fields outside `model` and `optimizer`.
 
-        Args:
-          config: of a run.
-          runs: fields of those that name other runs, `stage1` and `top_prior`, which the config has; it has no others.
-
-        Raises:
-          InputError: a field is unknown, missing, of a wrong type or out of range.
+        Raises InputError if one is unknown, missing, of a wrong type or out of range.
         """
         plain = to_plain(config)
-        for name in runs:
-            if name not in plain:
-                raise InputError(f"config.{name} is missing from the config")
         sections = {name: Section.of(plain, f"config.{name}") for name in ("data", "model", "optimizer")}
-        hidden = {"plain", *sections, *({"stage1", "top_prior"} - {*runs})}
+        _make_absolute(plain, "config", ("init_from", "top_prior"))
+        _make_absolute(plain["data"], "config.data", ("data_dir", "path"))
         own = {name: value for name, value in plain.items() if name not in sections}
-        checked = check_fields(cls, own, "config", dict.fromkeys(hidden))
+        checked = check_fields(cls, own, "config", dict.fromkeys(("plain", *sections)))
         data = Data(**check_fields(Data, sections["data"].values, "config.data"))
         return cls(**checked, plain=plain, data=data, model=sections["model"], optimizer=sections["optimizer"])
+
+
+def _make_absolute(fields: dict[str, Any], key: str, names: Sequence[str]) -> None:
+    """Make those of the fields absolute that are paths. Raises InputError, which begins with `key`, if one is none."""
+    for name in names:
+        if fields.get(name) and isinstance(fields[name], str):
+            fields[name] = str(absolute_path(fields[name], f"{key}.{name}"))
 
 
 def parse_size(text: str, key: str) -> tuple[int, int] | None:

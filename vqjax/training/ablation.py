@@ -122,7 +122,7 @@ def check_rows(rows: Mapping[str, dict[str, Any]], directory: Path) -> dict[str,
             if first in plans:
                 row = {**row, "stage1": str((directory / first).absolute())}
                 stage1 = _stage1(first, plans[first].settings, row["stage1"], workdir)
-            plans[name] = plan(row, workdir, stage1)
+            plans[name] = plan(Settings.of(row), workdir, stage1)
             dataset = plans[name].dataset
             if dataset.data not in read:  # a set that is missing is better missed now than after hours
                 datasets.read_split(dataset, "test")

@@ -28,7 +28,7 @@ def is_finished(planned: Plan) -> bool:
         if not checkpoints.is_intact(task.abstract_variables):
             return False
     if planned.changes:
-        workdir.create(planned.settings.plain, task.facts)
+        planned.record()
     result = _result(workdir, task.headline)
     print(wrap(f"{display_path(workdir.path)} is finished after {latest:,} steps: {result}"))
     print("To train on, raise its config.steps; to start afresh, name another --workdir.")

@@ -13,14 +13,13 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, PartitionSpec
 
-from vqjax.config.check import chosen_sections
+from vqjax.config.plain import chosen_sections
 from vqjax.config.schema import Settings
 from vqjax.ops import axes
 from vqjax.ops.platforms import trace_for_accelerator
 from vqjax.runs.state import initial_state, num_bytes
 from vqjax.system.accelerators import Accelerator
 from vqjax.system.errors import InputError
-from vqjax.tasks import build_task
 from vqjax.tasks.base import Task
 from vqjax.training.cost import Cost, count
 from vqjax.training.optimizers import create_optimizer
@@ -204,7 +203,7 @@ def _cost_with_remat(task: Task, devices: int, remat: bool) -> Cost:
     parts = {name: part for name, part in model.values.items() if isinstance(part, dict) and "remat" in part}
     values = {**model.values, **{name: {**part, "remat": remat} for name, part in parts.items()}}
     settings = dataclasses.replace(task.settings, model=model._replace(values=values))
-    return traced_cost(build_task(settings, task.facts, task.stage1), devices)[1]
+    return traced_cost(type(task)(settings, task.facts, task.stage1), devices)[1]
 
 
 def _bytes_read(run: PlannedRun) -> float:

@@ -4,10 +4,9 @@ import itertools
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from vqjax.config.schema import Settings
 from vqjax.data import array_cache, datasets
@@ -19,8 +18,8 @@ from vqjax.runs.side_jobs import side_job, warn
 from vqjax.system.errors import InputError
 from vqjax.system.files import WriteError, wrap_write_errors
 from vqjax.system.terminal import printable
-from vqjax.tasks.resolve import Completed, complete
-from vqjax.training.setup import check_new
+from vqjax.tasks import Completed, complete
+from vqjax.training.setup import plan_completed
 
 _SAMPLES = 64  # images in the picture
 _CLASSES = 20  # that are listed
@@ -73,17 +72,17 @@ class Inspection(NamedTuple):
         return [printable(line) for line in lines]
 
 
-def inspect_data(config: ConfigDict | Mapping[str, Any], picture: Path) -> Inspection:
+def inspect_data(settings: Settings, picture: Path) -> Inspection:
     """Inspect the data of a config.
 
     Args:
-      config: of a run.
+      settings: of a run.
       picture: a path for samples, as PNG.
 
     Raises:
       InputError: the config is wrong, or the data cannot be read.
     """
-    completed = complete(config)
+    completed = complete(settings)
     settings, dataset = completed.settings, completed.dataset
     splits = datasets.load_splits(dataset)
     train, names = splits["train"], dataset.class_names
@@ -111,7 +110,7 @@ def _problems(completed: Completed) -> list[str]:
     """Return what `train` says of a new run before it reads the data: its warnings, and why it refuses the run."""
     warnings = datasets.dataset_warnings(completed.dataset, completed.settings.batch_size)
     try:
-        return [*warnings, *check_new(completed).notes]
+        return [*warnings, *plan_completed(completed).task.notes]
     except InputError as error:
         refused = str(error).splitlines()
         return [*(line for line in warnings if not any(other.startswith(line) for other in refused)), *refused]

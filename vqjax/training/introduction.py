@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 
-from vqjax.config.display import format_config
+from vqjax.config.plain import format_config
 from vqjax.data import datasets
 from vqjax.runs import devices
 from vqjax.runs.state import TrainState

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from vqjax.config.schema import Settings
 from vqjax.runs import devices, finite
 from vqjax.runs.devices import processes
 from vqjax.runs.shared import SharedCheckpoints
@@ -52,10 +53,10 @@ def train(
       InputError: before anything is compiled or written, if the config, the data or the workdir is unfit, or another
         process trains there; or the weights to begin with are not finite.
     """
-    path = Workdir(workdir).path
-    devices.set_cpu_device_count(config.get("batch_size"))  # before JAX starts
+    settings, path = Settings.of(config), Workdir(workdir).path
+    devices.set_cpu_device_count(settings.batch_size)  # before JAX starts
     with SignalHandler() as signals, processes.leader_directory(path) as directory, lock_directory(Path(directory)):
-        planned = plan(config, Workdir(directory))
+        planned = plan(settings, Workdir(directory))
         if is_finished(planned):
             return 0
         introduce(planned)
@@ -76,13 +77,9 @@ def _train(
     on_step: Callable,
 ) -> int:
     """Train a run to its last step or a signal, whose number is returned; 0 if none came."""
-    workdir, task = planned.workdir, planned.task
-    assert workdir
-    variables = warm_start(task) if task.settings.init_from and not planned.begun else None
+    variables = warm_start(planned.task) if planned.settings.init_from and not planned.begun else None
     session, clock = setup(planned), Clock()
-    workdir.create(planned.settings.plain, task.facts, devices.describe(session.layout))
-    if task.stage1 and processes.is_leader():
-        task.stage1.pin(workdir.path)
+    workdir = planned.record()
     update = session.layout.compile(session.step, donate=True)
     if debug_nans:
         update = debugging.watch_steps(update, session.unguarded_step, session.layout)

@@ -3,12 +3,10 @@
 import math
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 from vqjax.config.schema import Data, Settings, parse_size
 from vqjax.data.datasets import open_dataset
 from vqjax.system.errors import InputError
-from vqjax.tasks import TASKS, build_task, check_config
+from vqjax.tasks import task_class
 from vqjax.tasks.base import Task
 from vqjax.tasks.stage1 import Stage1
 
@@ -58,36 +56,34 @@ class PlannedRun(NamedTuple):
     held: bool
 
 
-def planned_run(config: ConfigDict, images: ImageFacts | None = None, stage1: ConfigDict | None = None) -> PlannedRun:
+def planned_run(settings: Settings, images: ImageFacts | None = None, stage1: Settings | None = None) -> PlannedRun:
     """Build the task of a planned run.
 
     Args:
-      config: of the run.
+      settings: of the run.
       images: facts of its data set; None: those of its trained stage 1, of the set, if it is here, or of `KNOWN`.
-      stage1: config of the stage 1 of a second stage, if that is not trained yet.
+      stage1: settings of the stage 1 of a second stage, if that is not trained yet.
 
     Raises:
       InputError: the config is wrong, or nothing is known of the data set.
     """
-    settings, frozen = check_config(config), None
-    data = settings.data
-    if "stage1" in TASKS[settings.task].runs:
+    build, data, frozen = task_class(settings), settings.data, None
+    if "stage1" in build.runs:
         frozen, images = _stage1(settings, images, stage1)
         data = frozen.settings.data
     elif stage1 is not None:
         raise InputError(f"--stage1_config: expected none, since config.task={settings.task!r} has no stage 1")
     images = images or image_facts(data)
-    task = build_task(settings, _run_facts(data, images), frozen)
+    task = build(settings, _run_facts(data, images), frozen)
     held = images.number * math.prod(images.shape) <= settings.data.memory * 2**30 or data.name == "prepared"
     return PlannedRun(task, images, held)
 
 
-def _stage1(settings: Settings, images: ImageFacts | None, config: ConfigDict | None) -> tuple[Stage1, ImageFacts]:
+def _stage1(settings: Settings, images: ImageFacts | None, planned: Settings | None) -> tuple[Stage1, ImageFacts]:
     """The stage 1 of a second stage, trained or planned, and the facts of its data set."""
-    if config is not None:
-        first = check_config(config)
-        images = images or image_facts(first.data)
-        return Stage1.planned(first, "stage1", _run_facts(first.data, images)), images
+    if planned is not None:
+        images = images or image_facts(planned.data)
+        return Stage1.planned(planned, "stage1", _run_facts(planned.data, images)), images
     try:
         frozen = Stage1(settings.stage1)
     except InputError as error:

@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 
-from vqjax.config.check import check_name
 from vqjax.config.schedules import Schedule
 from vqjax.config.schema import Settings
 from vqjax.data import datasets
@@ -25,8 +23,8 @@ from vqjax.runs.trackers import check_trackers
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.terminal import timed
+from vqjax.tasks import Completed, complete
 from vqjax.tasks.base import Task
-from vqjax.tasks.resolve import Completed, complete
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import microbatch
 from vqjax.training.optimizers import create_optimizer
@@ -42,6 +40,7 @@ class Plan(NamedTuple):
       task: built.
       workdir: its place.
       layout: of the devices.
+      optimizer, schedule: and its learning rate as a function of the step.
       changes: {key: (old, new)} of the config against that of the run that lives there.
       begun: whether it has facts there.
     """
@@ -51,8 +50,18 @@ class Plan(NamedTuple):
     task: Task
     workdir: Workdir | None
     layout: devices.DeviceLayout
+    optimizer: optax.GradientTransformation
+    schedule: Schedule
     changes: Mapping[str, tuple[Any, Any]]
     begun: bool
+
+    def record(self) -> Workdir:
+        """Write what the run is to its workdir, and pin its stage 1; returns the workdir."""
+        assert self.workdir
+        self.workdir.create(self.settings.plain, self.task.facts, devices.describe(self.layout))
+        if self.task.stage1 and processes.is_leader():
+            self.task.stage1.pin(self.workdir.path)
+        return self.workdir
 
 
 class Session(NamedTuple):
@@ -95,11 +104,11 @@ class Session(NamedTuple):
         return batches(self.splits["train"], settings.batch_size, settings.seed, settings.data.shuffle, first, *part)
 
 
-def plan(config: ConfigDict | Mapping[str, Any], workdir: Workdir | None = None, stage1: Stage1 | None = None) -> Plan:
+def plan(settings: Settings, workdir: Workdir | None = None, stage1: Stage1 | None = None) -> Plan:
     """Check everything about a run that can be checked before its data is read.
 
     Args:
-      config: of the run.
+      settings: of the run.
       workdir: its place, where it may have begun.
       stage1: the one of the config, if it is planned and not there yet.
 
@@ -107,32 +116,22 @@ def plan(config: ConfigDict | Mapping[str, Any], workdir: Workdir | None = None,
       InputError: something is wrong.
     """
     facts = shared_facts(workdir) if workdir else None
-    settings, dataset, _ = completed = complete(config, facts, stage1)
-    layout = _layout(settings)
-    changes = workdir.reconcile(settings.plain) if workdir else {}
-    task = _task(completed, facts)
-    return Plan(settings, dataset, task, workdir, layout, changes, facts is not None)
+    return plan_completed(complete(settings, facts, stage1), workdir, facts)
 
 
-def check_new(completed: Completed) -> Task:
-    """Check what `plan` does of a new run whose config is complete; returns its task. Raises InputError."""
-    _layout(completed.settings)
-    return _task(completed)
-
-
-def _layout(settings: Settings) -> devices.DeviceLayout:
-    """Check the fields of a run that need no task, and return the layout of its devices."""
-    check_name(devices.PARALLEL, settings.parallel, "config.parallel")
+def plan_completed(
+    completed: Completed, workdir: Workdir | None = None, facts: Mapping[str, Any] | None = None
+) -> Plan:
+    """Check everything as `plan` does of a run whose config is complete; `facts` are run.json's, if it has begun."""
+    settings = completed.settings
     check_trackers(settings.tracker)
-    create_optimizer(settings.optimizer, settings.steps)
-    return devices.PARALLEL[settings.parallel](devices.devices_for_batch(settings.batch_size))
-
-
-def _task(completed: Completed, facts: Mapping[str, Any] | None = None) -> Task:
-    """Build the task of a run, and check what depends on its variables."""
+    optimizer, schedule = create_optimizer(settings.optimizer, settings.steps)
+    layout = devices.layout_for_batch(settings.parallel, settings.batch_size)
+    changes = workdir.reconcile(settings.plain) if workdir else {}
     task = completed.build(facts)
-    microbatch.check_microbatch(completed.settings.microbatch, task.abstract_variables)
-    return task
+    microbatch.check_microbatch(settings.microbatch, task.abstract_variables)
+    begun = facts is not None
+    return Plan(settings, completed.dataset, task, workdir, layout, optimizer, schedule, changes, begun)
 
 
 def setup(planned: Plan) -> Session:
@@ -144,25 +143,24 @@ def setup(planned: Plan) -> Session:
         datasets.check_same_images(dataset, task.facts)
     else:
         task.facts = describe(task, dataset, splits)
-    optimizer, schedule = create_optimizer(settings.optimizer, settings.steps)
     once = functools.partial(jit_fast_compile, level=0)
     split_key = once(lambda seed: tuple(jax.random.split(jax.random.key(seed), 4)))
     keys = split_key(np.uint32(settings.seed))
     init = once(task.init)  # traced once, for its shapes too
-    begin = functools.partial(initial_state, optimizer=optimizer)
+    begin = functools.partial(initial_state, optimizer=planned.optimizer)
     abstract_state = jax.eval_shape(begin, init.eval_shape(keys[0]))
     check_memory(abstract_state)
     prepare = prepare_step(task, keys[1]) if "train" in task.prepares else None
     microbatches = _num_microbatches(task, layout, splits["train"], abstract_state, prepare)
-    make_step = functools.partial(train_step, task, optimizer, schedule, *keys[2:])
+    make_step = functools.partial(train_step, task, planned.optimizer, planned.schedule, *keys[2:])
     return Session(
         settings=settings,
         task=task,
         dataset=dataset,
         splits=splits,
         layout=layout,
-        optimizer=optimizer,
-        schedule=schedule,
+        optimizer=planned.optimizer,
+        schedule=planned.schedule,
         keys=keys,
         init=init,
         abstract_state=abstract_state,

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from vqjax.config.annotations import Positive
 from vqjax.config.check import check_value
 from vqjax.config.plain import with_fields
@@ -19,7 +17,6 @@ from vqjax.runs.reports.lines import read_lines
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.terminal import wrap
-from vqjax.tasks import check_config
 from vqjax.training import loop
 from vqjax.training.optimizers import OPTIMIZERS, OptimizerConfig
 
@@ -30,11 +27,11 @@ _BATCH = 8  # of them in a step, or the least that the devices divide
 _MOST = {"width": 8, "residual_width": 8, "features": 8, "head_width": 16, "blocks": 1, "layers": 2, "num_codes": 16}
 
 
-def overfit(config: ConfigDict | Mapping[str, Any], workdir: Path, count: int, debug_nans: bool = False) -> int:
+def overfit(settings: Settings, workdir: Path, count: int, debug_nans: bool = False) -> int:
     """Train on the first images alone, beside the run's workdir, and say whether the loss fell.
 
     Args:
-      config, workdir: of the run.
+      settings, workdir: of the run.
       count: of the images.
       debug_nans: as of `loop.train`.
 
@@ -43,7 +40,6 @@ def overfit(config: ConfigDict | Mapping[str, Any], workdir: Path, count: int, d
     """
     check_value(count, Positive, "--overfit")
     workdir = overfit_workdir(workdir)
-    settings = check_config(config)
     status = loop.train(with_fields(settings.plain, overfit_changes(settings, count)), workdir, debug_nans)
     if not status:
         print(wrap(describe_loss_change(workdir)))
@@ -74,17 +70,17 @@ def describe_loss_change(workdir: Path) -> str:
     return text if after < before else f"{text}: it did not fall; see docs/troubleshooting.md"
 
 
-def smoke(config: ConfigDict | Mapping[str, Any], workdir: Path, debug_nans: bool, command: str) -> int:
+def smoke(settings: Settings, workdir: Path, debug_nans: bool, command: str) -> int:
     """Take every phase of a run on a small scale, in a workdir beside the run's that is removed.
 
     Args:
-      config, workdir, debug_nans: see `overfit`.
+      settings, workdir, debug_nans: see `overfit`.
       command: of the run itself, to show at the end.
 
     Returns:
       The exit status of `loop.train`. Raises InputError as that does.
     """
-    since, settings = time.perf_counter(), check_config(config)
+    since = time.perf_counter()
     with _scratch(Workdir(workdir).path, settings.stage1) as path:
         status = loop.train(with_fields(settings.plain, smoke_changes(settings)), path, debug_nans, next_commands=())
     if not status:

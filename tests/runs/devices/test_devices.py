@@ -35,7 +35,7 @@ later = json.loads(sys.argv[2])
 CORES
 devices.set_cpu_device_count(*sizes)
 import jax
-print(json.dumps([jax.device_count(), *(len(devices.devices_for_batch(size)) for size in later or sizes)]))
+print(json.dumps([jax.device_count(), *(len(devices.counts.devices_for_batch(size)) for size in later or sizes)]))
 """
 
 

@@ -7,8 +7,8 @@ processes.py   several processes that train one run
 survey.py      what JAX sees in each process, and whether they agree
 """
 
-from vqjax.runs.devices.counts import devices_for_batch, max_in_flight, round_up_to_devices, set_cpu_device_count
-from vqjax.runs.devices.layouts import PARALLEL, DeviceLayout, Pmap, ShardMap, describe
+from vqjax.runs.devices.counts import max_in_flight, round_up_to_devices, set_cpu_device_count
+from vqjax.runs.devices.layouts import PARALLEL, DeviceLayout, Pmap, ShardMap, describe, layout_for_batch
 from vqjax.runs.devices.mapper import Mapper, images_at_a_time, map_split
 
 __all__ = [
@@ -18,8 +18,8 @@ __all__ = [
     "Pmap",
     "ShardMap",
     "describe",
-    "devices_for_batch",
     "images_at_a_time",
+    "layout_for_batch",
     "map_split",
     "max_in_flight",
     "round_up_to_devices",

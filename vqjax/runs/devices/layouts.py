@@ -14,8 +14,10 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from vqjax.config.check import check_name
 from vqjax.ops import axes
 from vqjax.ops.platforms import on_cpu, trace_for
+from vqjax.runs.devices.counts import devices_for_batch
 
 
 class DeviceLayout(abc.ABC):
@@ -132,6 +134,16 @@ def _first_device(tree: Any) -> Any:
 
 
 PARALLEL: dict[str, type[DeviceLayout]] = {"pmap": Pmap, "shard_map": ShardMap}
+
+
+def layout_for_batch(parallel: str, batch_size: int) -> DeviceLayout:
+    """Return the layout of the devices that share the global batch; `parallel` is an entry of PARALLEL.
+
+    Raises InputError, which names the field of the config, for an unknown one, or if the devices do not divide the
+    batch.
+    """
+    check_name(PARALLEL, parallel, "config.parallel")
+    return PARALLEL[parallel](devices_for_batch(batch_size))
 
 
 def describe(layout: DeviceLayout) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from vqjax.config.display import format_config
+from vqjax.config.plain import format_config
 from vqjax.runs.reports.features import features_section
 from vqjax.runs.reports.lines import read_lines
 from vqjax.runs.reports.tables import code_block, escape_markdown, format_cell, markdown_table, write_markdown

@@ -52,7 +52,7 @@ def import_weights(
     states = [StateDict(path) for path in paths]
     model = SOURCES[source](states, **options)
     settings = Settings.of(model.config())
-    task = tasks.build_task(settings, model.facts(settings.data))
+    task = tasks.task_class(settings)(settings, model.facts(settings.data))
     variables = model.variables(task.abstract_variables)
     for state in states:
         state.finish()
