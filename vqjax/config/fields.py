@@ -1,7 +1,7 @@
-"""Fields of a config by their dotted keys, as a command line names them: found, checked and set."""
+"""Fields of a config by their dotted keys, as a command line names them: found and set."""
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -41,16 +41,40 @@ _READERS: dict[type, tuple[Callable[[str], Any], str]] = {  # type of a field ->
 }
 
 
-def check_field(config: ConfigDict, key: str) -> None:
-    """Raise InputError unless the config has the field; says where it is, or which name is close."""
+def set_fields(config: ConfigDict, settings: Sequence[tuple[str, str | None]]) -> None:
+    """Set fields of a config, in place, each to a value of the type that it has.
+
+    Args:
+      config: has the fields.
+      settings: (dotted key, text of the value); None sets a field that is true or false to true.
+
+    Raises:
+      InputError: there is no such field, the text is no such value, or the field would do nothing, since the config
+        does not choose its section.
+    """
+    parts = {key: _parts(config, key) for key, _ in settings}
+    for key, text in settings:
+        section, name = parts[key][-1], key.rpartition(".")[2]
+        section[name] = _value(key, text, section[name])
+    for key in parts:
+        _check_chosen(config, key)
+
+
+def _parts(config: ConfigDict, key: str) -> list[ConfigDict]:
+    """Return the config and the sections of it along a key, down to that which has the field.
+
+    Raises InputError if there is no such field; says where it is, or which name is close.
+    """
     part: Any = config
-    path = key.split(".")
+    parts, path = [], key.split(".")
     for i, name in enumerate(path):
         if not isinstance(part, ConfigDict):
             raise InputError(f"--config.{key}: config.{'.'.join(path[:i])} is {part!r} and has no fields")
         if name not in part:
             raise InputError(f"--config.{key}: there is no such field{_hint(part, path[:i], path[i:])}")
+        parts.append(part)
         part = part[name]
+    return parts
 
 
 def _hint(part: ConfigDict, above: list[str], missing: list[str]) -> str:
@@ -66,76 +90,61 @@ def _hint(part: ConfigDict, above: list[str], missing: list[str]) -> str:
 def places_of(part: ConfigDict, key: str) -> list[str]:
     """Return the dotted keys at or below a part of a config that end in `key` or, if there are none, a synonym of it.
 
-    Those in entries that the config chooses go before those in others, which are left out then.
+    Those in sections that the config chooses go before those in others, which are left out then.
     """
     *above, name = key.split(".")
-    synonym = ".".join([*above, _SYNONYMS.get(name, name)])
-    return _find(part, key) or (_find(part, synonym) if synonym != key else [])
+    keys = _keys(part)
+    for wanted in (key, ".".join([*above, _SYNONYMS.get(name, name)])):
+        if wanted in keys:
+            return [wanted]
+        if places := [place for place in keys if place.endswith(f".{wanted}")]:
+            return [place for place in places if not _other_choice(part, place)] or places
+    return []
 
 
-def _find(part: ConfigDict, key: str) -> list[str]:
-    if _has(part, key):
-        return [key]
-    places = []
-    for name, below in part.items():
-        if isinstance(below, ConfigDict):
-            places += [f"{name}.{place}" for place in _find(below, key)]
-    chosen = chosen_sections(to_plain(part))
-    return [place for place in places if place.partition(".")[0] in chosen] or places
+def _keys(part: ConfigDict) -> list[str]:
+    """Return the dotted keys of all fields and sections below a part of a config."""
+    below = ((name, _keys(value)) for name, value in part.items() if isinstance(value, ConfigDict))
+    return [*part, *(f"{name}.{key}" for name, keys in below for key in keys)]
 
 
-def _has(part: Any, key: str) -> bool:
-    for name in key.split("."):
-        if not isinstance(part, ConfigDict) or name not in part:
-            return False
-        part = part[name]
-    return True
-
-
-def check_chosen(config: ConfigDict, key: str) -> None:
-    """Raise InputError if the field belongs to an entry that the config does not choose, and so would do nothing."""
-    *path, name = key.split(".")
-    part = config
-    for i, entry in enumerate(path):
+def _other_choice(part: ConfigDict, key: str) -> tuple[int, list[str]] | None:
+    """Return the place in a key of the first section that others are chosen instead of, and these; None for none."""
+    for i, name in enumerate(key.split(".")[:-1]):
         chosen = chosen_sections(to_plain(part))
-        if chosen and entry not in chosen:
-            instead = [".".join([*path[:i], other, *path[i + 1 :], name]) for other in chosen]
-            instead = [other for other in instead if _has(config, other)]
-            hint = f"expected {' or '.join(instead)}, or" if instead else "expected"
-            section = "".join(f"{other}." for other in path[:i])
-            raise InputError(
-                f"--config.{key}: {section}{entry} is not chosen, the field would do nothing; {hint} "
-                f"{section}{entry} to be chosen (now: {', '.join(dict.fromkeys(chosen))})"
-            )
-        part = part[entry]
+        if chosen and name not in chosen:
+            return i, chosen
+        part = part[name]
+    return None
 
 
-def set_field(config: ConfigDict, key: str, text: str | None) -> None:
-    """Set a field that the config has to the value in a text, of the type that the field has.
+def _check_chosen(config: ConfigDict, key: str) -> None:
+    """Raise InputError if the field belongs to a section that the config does not choose, and so would do nothing."""
+    if not (found := _other_choice(config, key)):
+        return
+    (i, chosen), path, keys = found, key.split("."), _keys(config)
+    section = ".".join(path[: i + 1])
+    others = [".".join([*path[:i], name, *path[i + 1 :]]) for name in chosen]
+    instead = [other for other in others if other in keys]
+    hint = f"expected {' or '.join(instead)}, or" if instead else "expected"
+    raise InputError(
+        f"--config.{key}: {section} is not chosen, the field would do nothing; {hint} {section} to be chosen "
+        f"(now: {', '.join(chosen)})"
+    )
 
-    Args:
-      config: changed in place.
-      key: dotted.
-      text: of the value; None sets a field that is true or false to true.
 
-    Raises:
-      InputError: the text is no such value, there is none, or the key is that of a section.
-    """
-    *path, name = key.split(".")
-    part = config
-    for section in path:
-        part = part[section]
-    value = part[name]
-    if isinstance(value, ConfigDict):
-        fields = ", ".join(f"config.{key}.{field}" for field in list(value)[:3])
+def _value(key: str, text: str | None, old: Any) -> Any:
+    """Return the value in the text that sets a field, of the type of its old value; see `set_fields`."""
+    if isinstance(old, ConfigDict):
+        fields = ", ".join(f"config.{key}.{field}" for field in list(old)[:3])
         raise InputError(f"--config.{key}: expected one of its fields, such as {fields}")
-    read, expected = _READERS.get(type(value), (ast.literal_eval, "a literal of Python"))
-    if text is None and not isinstance(value, bool):
-        raise InputError(f"--config.{key}: expected a value, as in --config.{key}={_shown(value)}")
+    read, expected = _READERS.get(type(old), (ast.literal_eval, "a literal of Python"))
+    if text is None and not isinstance(old, bool):
+        raise InputError(f"--config.{key}: expected a value, as in --config.{key}={_shown(old)}")
     try:
-        part[name] = read("true" if text is None else text)
+        return read("true" if text is None else text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise InputError(f"--config.{key}={text}: expected {expected}, as in {_shown(value)}") from error
+        raise InputError(f"--config.{key}={text}: expected {expected}, as in {_shown(old)}") from error
 
 
 def _shown(value: Any) -> str:

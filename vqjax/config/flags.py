@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from vqjax.config import loading
-from vqjax.config.fields import check_chosen, check_field, places_of, set_field
+from vqjax.config.fields import places_of, set_fields
 from vqjax.config.plain import format_config
 from vqjax.system.arguments import Parser, program, underscored
 from vqjax.system.errors import InputError
@@ -57,10 +57,10 @@ class ConfigParser(Parser):
         if not given.config:
             self._refuse_missing(wants_help, unknown)
         name, (file, argument) = given.config, loading.find_config(given.config)
-        config = loading.load_config(file, argument)
-        self._check_kind(config, name)
-        self._refuse_unknown(unknown, config)
-        given.config = _with_settings(config, settings)
+        given.config = self._load(name, file, argument)
+        self._refuse_unknown(unknown, given.config)
+        set_fields(given.config, settings)
+        given.config.lock()
         if wants_help:
             fields = format_config(given.config.to_dict(), every=True)
             print(f"The fields of {name}, each set with --config.<name>=<value>:\n\n{fields}")
@@ -87,14 +87,16 @@ class ConfigParser(Parser):
             raise InputError(f"unrecognized arguments: {' '.join(unknown)}; the field of the config is set by {fields}")
         self.error(f"unrecognized arguments: {' '.join(unknown)}")
 
-    def _check_kind(self, config: ConfigDict, name: str) -> None:
-        """Raise InputError, which names the right command, if the config is another command's."""
+    def _load(self, name: str, file: Path, argument: str) -> ConfigDict:
+        """Load the config of a name. Raises InputError, which names the right command, if it is another command's."""
+        config = loading.load_config(file, argument)
         rows = "task" not in config and len(config) and all(isinstance(row, ConfigDict) for row in config.values())
         if rows and not self._rows:
             raise InputError(f"--config={name} has rows to compare: {program('ablate')} --config {name}")
         if "task" in config and self._rows:
             expected = f"expected rows: {program('train')} --config {name}"
             raise InputError(f"--config={name} is the config of one run, {expected}")
+        return config
 
 
 def _split(words: Sequence[str]) -> tuple[list[_Setting], list[str]]:
@@ -112,17 +114,6 @@ def _split(words: Sequence[str]) -> tuple[list[_Setting], list[str]]:
             follows = bool(remaining) and not remaining[0].startswith("--")
             settings.append(_Setting(match["key"], remaining.pop(0) if follows else None))
     return settings, rest
-
-
-def _with_settings(config: ConfigDict, settings: Sequence[_Setting]) -> ConfigDict:
-    """Return the config with its fields set, each of the type that it has, and locked."""
-    for key, _ in settings:
-        check_field(config, key)
-    for key, text in settings:
-        set_field(config, key, text)
-    for key, _ in settings:
-        check_chosen(config, key)
-    return config.lock()
 
 
 def default_workdir(file: Path, argument: str) -> Path:

@@ -25,7 +25,6 @@ from vqjax.system.errors import InputError
 from vqjax.tasks.base import Pictures
 from vqjax.tasks.codecs import CODECS, Codec, Coded, named_metrics, total_loss
 from vqjax.tasks.quantized import QuantizedTask
-from vqjax.tasks.quantized_classifier import build_head
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +63,12 @@ class AutoencoderTask(QuantizedTask):
         self.code_dim = fields.code_dim
         self.likelihood = build(LIKELIHOODS, settings.model, "likelihood")
         features = channels * self.likelihood.parameters
-        self._class_weight, classes = fields.class_weight, self.class_names if fields.class_weight else ("any",)
-        checked = build_head(settings, classes, DTYPES[fields.dtype])  # even if it is not used
+        self._class_weight, dtype = fields.class_weight, DTYPES[fields.dtype]
+        if fields.class_weight:
+            self.require_classes()
+        checked = build(HEADS, settings.model, "head", num_classes=len(self.class_names) or 1, dtype=dtype)
         head = checked if fields.class_weight else None
-        given = {"code_dim": fields.code_dim, "features": features, "dtype": DTYPES[fields.dtype], "head": head}
+        given = {"code_dim": fields.code_dim, "features": features, "dtype": dtype, "head": head}
         self.module = build(CODECS, settings.model, "codec", **given)
         for stride in self.module.strides:
             if height % stride or width % stride:

@@ -23,7 +23,7 @@ from vqjax.system.errors import InputError
 from vqjax.tasks.base import Pictures
 from vqjax.tasks.codecs import named_metrics, total_loss
 from vqjax.tasks.quantized import QuantizedTask
-from vqjax.tasks.quantized_classifier import POOLING, Classified, Classifier, build_head
+from vqjax.tasks.quantized_classifier import POOLING, Classified, Classifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +78,9 @@ class ClassifierTask(QuantizedTask):
 
     def _put_together(self, fields: Any, backbone: Any, quantizer: Quantizer, quantize: str) -> None:
         """Build the head and the module, and set what follows from the fields."""
+        self.require_classes()
         count = len(self.class_names)
-        head = build_head(self.settings, self.class_names, DTYPES[fields.dtype])
+        head = build(HEADS, self.settings.model, "head", num_classes=count, dtype=DTYPES[fields.dtype])
         self.curves = tuple(name for name in self.curves if name != "top5" or count > 5)  # of 5 classes it is 1
         self.module = Classifier(backbone, quantizer, head, quantize)
         self.positions = (1 if quantize == "pooled" else math.prod(self.input_shape[:2]),)

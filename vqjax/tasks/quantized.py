@@ -13,6 +13,7 @@ from vqjax.networks.layers import BatchNorm
 from vqjax.ops import axes
 from vqjax.ops.platforms import jit_fast_compile
 from vqjax.quantizers import Quantizer
+from vqjax.system.errors import InputError
 from vqjax.system.terminal import timed
 from vqjax.tasks.base import Task, below
 from vqjax.tasks.codecs import Codec
@@ -28,6 +29,12 @@ class QuantizedTask(Task):
 
     module: Codec | Classifier
     positions: tuple[int, ...]
+
+    def require_classes(self) -> None:
+        """Raise InputError if the data has no labels."""
+        if not self.class_names:
+            name = self.settings.data.name
+            raise InputError(f"config.data.name={name!r} has no labels: there is nothing to classify")
 
     def useless(self, count: int) -> Iterator[str]:
         """Yield also: a single code, more codes than train has vectors, statistics over a single value."""

@@ -1,18 +1,14 @@
 """The classifier put together from a backbone, a quantizer and a head."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vqjax.config.check import build
-from vqjax.config.schema import Settings
-from vqjax.networks.backbones import HEADS
 from vqjax.networks.layers import BatchNorm
 from vqjax.quantizers.base import Quantized, Quantizer
-from vqjax.system.errors import InputError
 
 
 class Classified(NamedTuple):
@@ -27,14 +23,6 @@ class Classified(NamedTuple):
     logits: jax.Array
     vectors: tuple[jax.Array]
     quantized: tuple[Quantized]
-
-
-def build_head(settings: Settings, class_names: Sequence[str], dtype: Any) -> nn.Module:
-    """Make the head of `config.model`. Raises InputError if a field is wrong, or there are no classes."""
-    if not class_names:
-        raise InputError(f"config.data.name={settings.data.name!r} has no labels: there is nothing to classify")
-    head: nn.Module = build(HEADS, settings.model, "head", num_classes=len(class_names), dtype=dtype)
-    return head
 
 
 class Features(nn.Module):

@@ -53,7 +53,7 @@ def train(
       InputError: before anything is compiled or written, if the config, the data or the workdir is unfit, or another
         process trains there; or the weights to begin with are not finite.
     """
-    settings, path = Settings.of(config), Workdir(workdir).path
+    path, settings = Workdir(workdir).path, Settings.of(config)
     devices.set_cpu_device_count(settings.batch_size)  # before JAX starts
     with SignalHandler() as signals, processes.leader_directory(path) as directory, lock_directory(Path(directory)):
         planned = plan(settings, Workdir(directory))
