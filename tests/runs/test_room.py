@@ -120,6 +120,7 @@ def test_an_error_that_is_no_places_keeps_its_traceback():
 
 @pytest.mark.parametrize("write", ["figures", "tensorboard"])
 def test_figures_on_a_full_disk_are_an_error_and_no_wait(write, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
     with Writer(tmp_path, 0) as writer, room(2_000), pytest.raises(WriteError, match="cannot be written to"):
         for step in range(100):
             if write == "figures":

@@ -52,7 +52,7 @@ class Recorder:
         self._clock, self._logged, self._step = clock, first, first
         self._metrics = MetricsAccumulator(session.layout, sums)
         self._progress = Progress(first, settings.steps, settings.batch_size, session.task.headline)
-        self._writer = Writer(workdir.path, first, settings.tracker, settings.plain)
+        self._writer = Writer(workdir.path, first, settings.tracker)
         self.evaluator = session_evaluator(session, workdir.path, self._check_signal)
         self.split = "validation" if "validation" in session.splits else "test"
         self._taken, self._pace = 0, Pace(settings.steps)

@@ -18,16 +18,13 @@ class Recorded:
     failing = ""
 
     def __init__(self, workdir, step):
-        type(self).calls = [("open", step)]
-        self.call("open")
+        type(self).calls = []
+        self.call("open", step)
 
     def call(self, name, *arguments):
         self.calls.append((name, *arguments))
         if name == self.failing:
             raise ValueError(f"no {name}")
-
-    def config(self, config):
-        self.call("config", config)
 
     def metrics(self, step, split, figures):
         self.call("metrics", step, split, figures)
@@ -51,7 +48,8 @@ def recorded(monkeypatch):
 
 def write(workdir, status="finished"):
     plots.save_grid(workdir / "seen.png", np.zeros((2, 8, 8, 1)))
-    with Writer(workdir, 3, "recorded,tensorboard", {"steps": 6}) as writer:
+    (workdir / "config.json").write_text("{}")
+    with Writer(workdir, 3, "recorded,tensorboard") as writer:
         writer.metrics(4, "train", {"loss": 0.5, "grad": float("nan")})
         writer.pictures(4, "test", [workdir / "seen.png", workdir / "missing.png"], np.full((2, 4), 0.25))
         writer.metrics(6, "test", {"loss": 0.25})
@@ -61,9 +59,8 @@ def write(workdir, status="finished"):
 @pytest.mark.parametrize("status", ["finished", "stopped"])
 def test_a_tracker_is_told_all(tmp_path, recorded, status):
     write(tmp_path, status)
-    assert recorded.calls[0] == ("open", 3)
-    assert recorded.calls[2:] == [
-        ("config", {"steps": 6}),
+    assert recorded.calls == [
+        ("open", 3),
         ("metrics", 4, "train", {"loss": 0.5}),
         ("picture", 4, "test", "seen", (60, 118, 3)),
         ("histogram", 4, "test", "codes_1", 4),
@@ -73,7 +70,7 @@ def test_a_tracker_is_told_all(tmp_path, recorded, status):
     ]
 
 
-@pytest.mark.parametrize("failing", ["open", "config", "metrics", "picture", "histogram", "close"])
+@pytest.mark.parametrize("failing", ["open", "metrics", "picture", "histogram", "close"])
 def test_a_tracker_that_fails_costs_a_line(tmp_path, recorded, failing, capsys):
     """And is told no more; the figures are written, to the other trackers too."""
     recorded.failing = failing
@@ -81,7 +78,7 @@ def test_a_tracker_that_fails_costs_a_line(tmp_path, recorded, failing, capsys):
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("warning: recorded ") and line.endswith(f"ValueError: no {failing}")
     names = [name for name, *_ in recorded.calls]
-    assert names.count(failing) == 1 + (failing == "open") and names.count("close") == (failing != "open")
+    assert names.count(failing) == 1 and names.count("close") == (failing != "open")
     assert [line["step"] for line in lines_of(tmp_path / "metrics.jsonl")] == [4, 6]
     assert [event.step for event in events(tmp_path).Scalars("test/loss")] == [6]
 
@@ -93,7 +90,7 @@ def test_a_picture_that_cannot_be_read_costs_a_line(tmp_path, recorded, capsys):
         writer.metrics(1, "test", {"loss": 1.0})
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("warning: broken.png is in no tracker: UnidentifiedImageError: ")
-    assert [name for name, *_ in recorded.calls] == ["open", "open", "metrics", "close"]
+    assert [name for name, *_ in recorded.calls] == ["open", "metrics", "close"]
 
 
 def test_after_an_error_a_run_has_failed(tmp_path, recorded):
@@ -117,6 +114,7 @@ def events(workdir):
 def test_tensorboard_has_a_bin_for_each_code(tmp_path):
     frequency = np.array([0.5, 0, 0.25, 0.25])
     plots.save_grid(tmp_path / "seen.png", np.zeros((2, 8, 8, 1)))
+    (tmp_path / "config.json").write_text("{}")
     with Writer(tmp_path, 0) as writer:
         writer.pictures(3, "test", [tmp_path / "seen.png"], frequency)
         writer.pictures(4, "test", [], None)

@@ -11,6 +11,7 @@ from vqjax.runs import plots
 from vqjax.runs.reports.writer import Writer
 from vqjax.runs.trackers import TRACKERS, check_trackers
 from vqjax.system.errors import InputError
+from vqjax.system.files import write_json
 
 CONFIG = {"steps": 8, "data": {"name": "digits", "size": ""}, "levels": (8, 8)}
 FREQUENCY = np.array([0.5, 0.25, 0.25, 0.0])
@@ -104,7 +105,8 @@ def test_a_run_that_is_stopped_and_resumed_is_one_run(name, tmp_path, capsys):
     workdir.mkdir()
     plots.save_grid(workdir / "seen.png", np.zeros((2, 8, 8, 1)))
     for first, status, steps in ((0, "stopped", 8), (4, "finished", 12)):
-        with Writer(workdir, first, name, {**CONFIG, "steps": steps}) as writer:
+        write_json(workdir / "config.json", {**CONFIG, "steps": steps})
+        with Writer(workdir, first, name) as writer:
             for step in (first + 2, first + 4):
                 writer.metrics(step, "train", {"loss": 1 / step, "bad": float("inf")})
             writer.pictures(first + 4, "test", [workdir / "seen.png"], FREQUENCY)

@@ -31,18 +31,11 @@ class Writer:
 
     status = "finished"
 
-    def __init__(
-        self,
-        workdir: Path,
-        step: int,
-        trackers: str = "tensorboard",
-        config: Mapping[str, Any] | None = None,
-    ):
+    def __init__(self, workdir: Path, step: int, trackers: str = "tensorboard"):
         """Args:
-          workdir: of the run.
+          workdir: of the run, which has its config.json.
           step: after which it is resumed, or 0.
           trackers: entries of TRACKERS with commas between; only the leader process has any.
-          config: of the run, for the trackers.
 
         Raises:
           WriteError: the workdir cannot be written to.
@@ -54,8 +47,6 @@ class Writer:
         for name in tracker_names(trackers if is_leader() else ""):
             with side_job(f"{name} records nothing of this run"):
                 self._trackers[name] = TRACKERS[name](workdir, step)
-        if config:
-            self._track(lambda tracker: tracker.config(config))
         self._files = {name: path.open("a", buffering=1) for name, path in paths.items()}
 
     def _track(self, record: Callable[[Tracker], None]) -> None:

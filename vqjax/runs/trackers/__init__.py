@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -21,10 +21,7 @@ class Tracker(Protocol):
     extra: str  # of vqjax, which installs it
 
     def __init__(self, workdir: Path, step: int):
-        """Begin, or resume after `step`, the run in `workdir`."""
-
-    def config(self, config: Mapping[str, Any]) -> None:
-        """Record the config of the run, a nested dict."""
+        """Begin, or resume after `step`, the run in `workdir`, and record its config.json."""
 
     def metrics(self, step: int, split: str, figures: Mapping[str, float]) -> None:
         """Record finite figures of a split at a step."""

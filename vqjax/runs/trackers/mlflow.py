@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
+from vqjax.system.files import read_json
+
 _STATUSES = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
@@ -33,13 +35,14 @@ class MLflow:
             else:
                 made = self._client.create_experiment(workdir.name, artifact_location=(workdir / "mlflow").as_uri())
                 self._run = self._client.create_run(made, run_name=workdir.name).info.run_id
+        self._record(read_json(workdir / "config.json"))
 
-    def config(self, config: Mapping[str, Any]) -> None:
+    def _record(self, config: dict[str, Any]) -> None:
         known = self._client.get_run(self._run).data.params
-        for key, value in traverse_util.flatten_dict(dict(config), sep=".").items():
+        for key, value in traverse_util.flatten_dict(config, sep=".").items():
             if key not in known:  # parameters cannot change; what a resumed run has changed is in config.json
                 self._client.log_param(self._run, key, value)
-        self._client.log_dict(self._run, dict(config), "config.json")
+        self._client.log_dict(self._run, config, "config.json")
 
     def metrics(self, step: int, split: str, figures: Mapping[str, float]) -> None:
         for name, value in figures.items():

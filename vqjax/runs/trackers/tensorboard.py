@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vqjax.system.files import to_json, wrap_write_errors
+from vqjax.system.files import wrap_write_errors
 
 
 @functools.cache
@@ -35,7 +35,7 @@ class TensorBoard:
     extra = "train"
 
     def __init__(self, workdir: Path, step: int):
-        self._directory, self._step = workdir / "tensorboard", step
+        self._directory = workdir / "tensorboard"
         with wrap_write_errors(self._directory):
             self._directory.mkdir(exist_ok=True)
             writer = _tensorboard().event_file_writer.EventsWriter
@@ -44,10 +44,8 @@ class TensorBoard:
         proto = _tensorboard().proto.event_pb2
         start = proto.SessionLog(status=proto.SessionLog.START)
         self._write(proto.Event(step=step + 1, session_log=start))  # hides events from that step on
-
-    def config(self, config: Mapping[str, Any]) -> None:
-        text = f"```\n{to_json(config, indent=2)}\n```"
-        self._add(self._step, _tensorboard().summary.text("config", text))
+        config = (workdir / "config.json").read_text()
+        self._add(step, _tensorboard().summary.text("config", f"```\n{config}```"))
 
     def metrics(self, step: int, split: str, figures: Mapping[str, float]) -> None:
         for name, value in figures.items():

@@ -3,9 +3,10 @@
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from vqjax.system.files import read_json
 
 _PROJECT = "vqjax"
 
@@ -31,9 +32,7 @@ class WeightsAndBiases:
             settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
         )
         self._run.define_metric("*", step_metric="step")
-
-    def config(self, config: Mapping[str, Any]) -> None:
-        self._run.config.update(dict(config), allow_val_change=True)
+        self._run.config.update(read_json(workdir / "config.json"), allow_val_change=True)
 
     def metrics(self, step: int, split: str, figures: Mapping[str, float]) -> None:
         self._run.log({"step": step, **{f"{split}/{name}": value for name, value in figures.items()}})
