@@ -5,8 +5,8 @@ from helpers import part_of, task_of
 from ml_collections import ConfigDict
 
 from vqjax.config.annotations import Decay, OneOf, Positive, Range
-from vqjax.config.check import Section, build, chosen_sections
-from vqjax.config.plain import differences
+from vqjax.config.check import Section, build
+from vqjax.config.plain import chosen_sections, differences
 from vqjax.system.errors import InputError, did_you_mean
 
 

@@ -95,7 +95,7 @@ def test_inspect_says_what_a_set_is(tmp_path, name, monkeypatch):
     monkeypatch.setattr(inspection, "_SECONDS", 0.0)
     (tmp_path / "set").mkdir()
     config = sets.config_of(name, **SETS[name](tmp_path / "set"))
-    counts, size, *lines = inspection.inspect_data(config, tmp_path / "samples.png").lines()
+    counts, size, *lines = inspection.inspect_data(Settings.of(config), tmp_path / "samples.png").lines()
     found = datasets.open_dataset(Settings.of(config).data)
     sizes = datasets.split_sizes(found)
     assert counts == f"{name}: {', '.join(f'{count:,} {split}' for split, count in sizes.items())} images"

@@ -15,6 +15,7 @@ from PIL import Image
 from strategies import SETTINGS, trees
 from test_properties import assert_plain, write
 
+from vqjax.config.schema import Settings
 from vqjax.system.errors import InputError
 from vqjax.system.terminal import wrap
 from vqjax.training import inspection, loop
@@ -46,7 +47,7 @@ def written(tree):
 def inspected(config, picture):
     """Lines of inspect; None where by chance none of a few images is for test."""
     try:
-        lines = inspection.inspect_data(config, picture).lines()
+        lines = inspection.inspect_data(Settings.of(config), picture).lines()
     except InputError as error:
         assert "of which none is for" in str(error)
         return None

@@ -6,6 +6,7 @@ from conftest import small_autoencoder, small_classifier
 from helpers import on_one_device
 from PIL import Image
 
+from vqjax.config.schema import Settings
 from vqjax.data import datasets
 from vqjax.system.errors import InputError
 from vqjax.training import inspection
@@ -86,9 +87,9 @@ def config_of(task, photos):
 def refusal(config, picture):
     """The lines in which train refuses the run. Those are all that inspect finds odd."""
     with pytest.raises(InputError) as refused:
-        plan(config)
+        plan(Settings.of(config))
     lines = str(refused.value).splitlines()
-    said = inspection.inspect_data(config, picture).lines()
+    said = inspection.inspect_data(Settings.of(config), picture).lines()
     assert [line.removeprefix("odd: ") for line in said if line.startswith("odd: ")] == lines
     return lines
 
@@ -108,11 +109,11 @@ def test_what_is_close_to_it_is_trained(photos):
     config = config_of("autoencoder", photos)
     config.update(batch_size=40)
     config.model.ema.num_codes = 2
-    plan(config)
+    plan(Settings.of(config))
     config = config_of("classifier", photos)
     config.update(batch_size=1)
     config.model.quantize = "grid"
-    plan(config)
+    plan(Settings.of(config))
 
 
 def test_a_classifier_of_one_class_is_refused(photos, tmp_path):
@@ -128,6 +129,6 @@ def test_a_classifier_of_one_class_is_refused(photos, tmp_path):
 def test_a_limit_below_the_batch_is_a_warning_of_both(photos, tmp_path):
     config = config_of("autoencoder", photos)
     config.data.limit = 8
-    (line,) = datasets.dataset_warnings(plan(config).dataset, config.batch_size)
+    (line,) = datasets.dataset_warnings(plan(Settings.of(config)).dataset, config.batch_size)
     assert line == "config.batch_size=16: more than the 8 images of train, some come twice"
-    assert f"odd: {line}" in inspection.inspect_data(config, tmp_path / "samples.png").lines()
+    assert f"odd: {line}" in inspection.inspect_data(Settings.of(config), tmp_path / "samples.png").lines()
