@@ -61,6 +61,11 @@ def test_the_likelihood_is_that_of_the_top_and_of_the_bottom_given_it(runs):
     assert np.all(bottom.nats_by_place(other, 4)["_bottom"] != nats["_bottom"])  # each is given the top
 
 
+def test_stage_1_is_read_once(runs):
+    bottom = vqjax.load(runs / "bottom")
+    assert bottom.above and bottom.above._task.stage1 is bottom._task.stage1
+
+
 def test_both_are_drawn(runs):
     """The top is what its own prior draws; a sample does not depend on the others, and decodes to its image."""
     top, bottom = vqjax.load(runs / "top"), vqjax.load(runs / "bottom")

@@ -16,6 +16,7 @@ from vqjax.system.arguments import argument_names
 from vqjax.system.errors import InputError
 from vqjax.system.files import read_json
 from vqjax.system.switches import own_settings
+from vqjax.tasks.stage1 import Stage1
 
 _BATCH, _PIXELS = 256, 2**18  # images at a time, and pixels of them together unless one image has more
 
@@ -63,11 +64,15 @@ class Model:
           ValueError: the run is of another task, there is no such checkpoint, or its stage 1 is gone, retrained or
             another one.
         """
-        run = find_run(workdir)
+        return cls._of_run(find_run(workdir), step, None if stage1 is None else str(stage1))
+
+    @classmethod
+    def _of_run(cls, run: Workdir, step: int | None, stage1: str | Stage1 | None) -> Self:
+        """Load the model of a run; see `load`. A stage 1 that was read already is not read again."""
         if (name := run.config().get("task")) not in cls.tasks:
             expected = " or ".join(map(repr, cls.tasks))
-            raise InputError(f"--workdir={workdir} holds a run of task {name!r}, expected {expected}")
-        task = tasks.load_task(run, None if stage1 is None else str(stage1))
+            raise InputError(f"--workdir={run.path} holds a run of task {name!r}, expected {expected}")
+        task = tasks.load_task(run, stage1)
         step, variables = run.restore_variables(task.abstract_variables, step)
         return cls(run.path, task, variables, step)
 

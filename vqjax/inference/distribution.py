@@ -14,7 +14,7 @@ import optax
 from vqjax.codes import CodeLayout, Codes
 from vqjax.config.annotations import Positive
 from vqjax.config.check import check_value
-from vqjax.inference.base import Model
+from vqjax.inference.base import Model, find_run
 from vqjax.inference.drawing import DrawBatch, DrawOptions, check_options
 from vqjax.inference.inputs import as_codes, as_images
 from vqjax.inference.keep import as_keep, known_codes
@@ -68,7 +68,7 @@ class Distribution(Model):
         if not task.settings.top_prior:
             return None
         check_top_prior(task.settings, task.stage1)
-        return type(self).load(task.settings.top_prior, stage1=task.stage1.path)
+        return self._of_run(find_run(task.settings.top_prior), None, task.stage1)
 
     @property
     def _chain(self) -> "tuple[Distribution, ...]":

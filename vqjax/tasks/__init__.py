@@ -139,28 +139,28 @@ def warm_start(task: Task) -> dict[str, Any]:
     return variables
 
 
-def load_task(workdir: Workdir, stage1: str | None = None) -> Task:
+def load_task(workdir: Workdir, stage1: str | Stage1 | None = None) -> Task:
     """Build the task of a trained run.
 
     Args:
       workdir: of the run.
-      stage1: the workdir of its stage 1, if that is no longer where the config says.
+      stage1: the workdir of its stage 1, if that is no longer where the config says; or that stage 1, if it was read.
 
     Raises:
       InputError: there is no such run, it cannot be built, or its stage 1 is gone or another one.
     """
-    config, facts, frozen = workdir.raw_config(), workdir.facts(), None
+    config, facts = workdir.raw_config(), workdir.facts()
     with _naming_version(workdir):
         settings = Settings.of(config)
         build = task_class(settings)
-    if "stage1" in build.runs:
+    if stage1 and "stage1" not in build.runs:
+        raise InputError(f"--stage1={stage1}: {workdir.path} holds a run of task {settings.task!r}, which has none")
+    if "stage1" in build.runs and not isinstance(stage1, Stage1):
         if not stage1 and not Path(settings.stage1).is_dir():
             raise InputError(f"stage 1 is no longer in {settings.stage1}: name the place with --stage1")
-        frozen = Stage1(stage1 or settings.stage1, "--stage1", facts)
-    elif stage1:
-        raise InputError(f"--stage1={stage1}: {workdir.path} holds a run of task {settings.task!r}, which has none")
+        stage1 = Stage1(stage1 or settings.stage1, "--stage1", facts)
     with _naming_version(workdir):
-        return build(settings, facts, frozen)
+        return build(settings, facts, stage1 or None)
 
 
 @contextlib.contextmanager
