@@ -26,6 +26,7 @@ def get_config(dataset: str = "digits") -> ConfigDict:
 def _row(dataset: str, weight: float) -> ConfigDict:
     config = digits.get_config() if dataset == "digits" else cifar10_ema.get_config()
     if dataset == "cifar10":
+        config.update(steps=2_500, eval_every=1_250, save_every=1_250)
         config.optimizer.update(name="adam", learning_rate=1e-3, schedule="cosine")
     config.model.class_weight = weight
     return config
