@@ -48,7 +48,7 @@ _SMALL = ("steps=1", "model.deepmind.width=8", "model.deepmind.blocks=1", "model
 _TINY = [f"--config.{field}" for field in _SMALL]
 _EIGHT = "XLA_FLAGS=--xla_force_host_platform_device_count=8"  # as many as the tests have
 SHORTER = {
-    "python train.py --config configs/folder.py:small --config.data.path=DIR --config.steps=500": [
+    "python train.py --config configs/folder.py:small --config.data.path=DIR": [
         *_TINY,
         "--config.data.size=16",
     ],

@@ -75,6 +75,7 @@ def config_on(path, memory=0.0):
     return config
 
 
+@pytest.mark.more
 def test_a_run_is_that_on_the_set_itself_and_resumes_exactly(made, tmp_path):
     path, fields = made
     config = config_on(path)

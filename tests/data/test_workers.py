@@ -60,6 +60,7 @@ def test_batches_are_those_of_the_steps(number):
     assert not [child for child in multiprocessing.active_children() if child.name == "decode"]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("number", [1, 2])
 def test_the_death_of_a_process_is_one_line(number):
     stream = workers.worker_batches(killed_at_5, 0, number)

@@ -60,6 +60,7 @@ def prior(prior_config, tmp_path):
     return tmp_path / "prior"
 
 
+@pytest.mark.more
 def test_codes_are_those_of_stage_1(frozen, split):
     found = page_contents(Source(frozen, frozen.settings.data), 24, "test")
     codes, labels = split.arrays["codes"], split.arrays["label"]
@@ -125,6 +126,7 @@ def test_patches_are_the_nearest_to_the_mean_of_their_code(frozen, split):
             np.testing.assert_array_equal(patches.pop(0), expected)
 
 
+@pytest.mark.more
 def test_samples_have_the_probabilities_of_the_prior(prior):
     page = vqjax.Prior.load(prior).explore(num=15)
     found = json.loads(DATA.search(page.read_text("utf-8"))[1])["samples"]
@@ -142,6 +144,7 @@ def test_samples_have_the_probabilities_of_the_prior(prior):
     np.testing.assert_array_equal(p[among], np.array(found["probabilities"])[among.any(-1)])
 
 
+@pytest.mark.more
 def test_completions_keep_the_upper_half(prior, split):
     page = vqjax.Prior.load(prior).explore(num=15)
     found = json.loads(DATA.search(page.read_text("utf-8"))[1])["completions"]
@@ -337,6 +340,7 @@ def test_codes_are_sorted_by_use(trained_stage1, opened, tmp_path):
         assert page.locator("#use").inner_text() == "not used in this split"
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_window(trained_stage1, opened, tmp_path, scheme):
     """Nothing is wider than the window, what a touch shows is in view, and text stands out from what is behind it."""

@@ -51,6 +51,7 @@ def evaluated(runs, tmp_path, capsys):
     return evaluate
 
 
+@pytest.mark.more
 def test_features_are_those_before_the_quantizer(runs, digits):
     classifier, images = vqjax.Classifier.load(runs / "classifier"), digits["test"]["image"][:20]
     features = classifier.features(images)
@@ -114,6 +115,7 @@ def test_a_checkpoint_that_is_named_has_its_figures_beside_the_runs(evaluated):
     assert not (workdir / "features.json").exists() and "95 % interval" not in (workdir / "report.md").read_text()
 
 
+@pytest.mark.more
 def test_samples_have_two_floors_and_say_how_near_to_train_they_are(evaluated, runs, digits):
     workdir, found = evaluated("prior", "--num", 40)
     samples, *floors = found["comparisons"].values()

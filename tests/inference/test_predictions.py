@@ -146,6 +146,7 @@ def test_the_names_are_those_of_the_run(runs, photos, tmp_path, capsys):
     assert "(converted from RGB to L) (resized from 20 x 10 and cropped to 8 x 8 pixels)" in line
 
 
+@pytest.mark.more
 def test_a_stage_1_that_has_moved_is_found_where_it_is(runs, photos, tmp_path):
     shutil.copytree(runs / "tokenizer", tmp_path / "first")
     assert loop.train(small_code_classifier(tmp_path / "first"), tmp_path / "run") == 0

@@ -69,6 +69,7 @@ def test_vectors_are_decoded_to_the_reconstruction(quantizer, tmp_path, images):
             encode(variables, images)
 
 
+@pytest.mark.more
 def test_gradients_reach_vectors_images_and_parameters(tokenizer, images):
     """Of the loss of a reconstruction, as somebody fine-tunes it; against differences where nothing is rounded."""
     encode, decode, variables = tokenizer.functions()

@@ -26,6 +26,7 @@ def small(trained_stage1):
     return Reconstructor(Stage1(trained_stage1), 8)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("height, width", [(37, 20), (2, 3), (16, 16)])
 def test_tiles_do_not_show(small, trained_stage1, height, width):
     """Whatever the tiles, codes and image are the same; an odd side is padded and cropped back."""

@@ -50,6 +50,7 @@ def draw(runs, tmp_path_factory):
     return run
 
 
+@pytest.mark.more
 def test_every_argument_does_something(draw, prior):
     size, default = draw()
     assert default["images"].shape == (12, 8, 8, 1) and default["codes"].shape == (12, 4, 4)

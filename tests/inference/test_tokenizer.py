@@ -89,6 +89,7 @@ def test_the_codebook_is_what_the_decoder_sees(small_config, tmp_path, quantizer
     assert tokenizer.metrics == {}
 
 
+@pytest.mark.more
 def test_a_model_without_codes_reconstructs(runs, digits, tmp_path):
     model = vqjax.Tokenizer.load(runs / "none")
     images = model.reconstruct(digits["image"])

@@ -74,6 +74,7 @@ def influence(prior, variables, order=None, groups=None):
     return seen
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("grid", slow_but((3, 6), [(5, 5), (3, 6), (6, 2), (1, 5)]))
 @pytest.mark.parametrize("name", PRIORS)
 def test_logits_depend_on_every_earlier_place_and_on_no_other(name, grid):
@@ -90,6 +91,7 @@ WIDE = {
 }
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("groups", [None, (2, 1, 3)])
 @pytest.mark.parametrize("raster", [True, False])
 @pytest.mark.parametrize("name, title", one_of_each(ANY))
@@ -101,6 +103,7 @@ def test_logits_depend_on_the_groups_before_in_every_order(name, title, raster, 
     np.testing.assert_array_equal(seen, sees(None if raster else order[0], groups, layout.length))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("width", more_but(8, [8, WINOGRAD_WIDTH]))
 @pytest.mark.parametrize("layers", more_but(3, [1, 3]))
 def test_the_receptive_field_of_a_pixelcnn_has_no_blind_spot(layers, width):
@@ -158,6 +161,7 @@ GROUPS = (None, (1, 2, 2), (3, 1))
 QUICK = {("transformer", "levels", "holes"), ("pixelcnn", "levels", "prefixes")}
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     "name, title, kind",
     [
@@ -184,6 +188,7 @@ def test_cached_sampling_is_that_of_the_whole_network(name, title, kind):
     assert kind == "all" or len(np.unique(expected)) > 3
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name, title", one_of_each(ANY))
 def test_groups_that_are_known_in_every_row_are_read_at_once(name, title):
     """The codes are the same, and those groups are not drawn."""
@@ -214,6 +219,7 @@ def test_groups_that_are_known_in_every_row_are_read_at_once(name, title):
     np.testing.assert_array_equal(whole, codes)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     "fields, grid",
     [
@@ -241,6 +247,7 @@ def test_the_logits_of_cached_sampling_are_the_whole_networks(name, fields, grid
     np.testing.assert_allclose(stepwise, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", more_but("transformer", PRIORS))
 def test_a_sample_is_the_same_in_any_batch(name):
     layout = LAYOUTS["single"]
@@ -250,6 +257,7 @@ def test_a_sample_is_the_same_in_any_batch(name):
     np.testing.assert_array_equal(draw(np.array([2, 0]), np.array([9, 4])), codes[np.array([2, 0])])
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", more_but("pixelcnn", PRIORS))
 def test_the_class_matters_only_to_a_conditional_prior(name):
     layout = LAYOUTS["single"]
@@ -263,6 +271,7 @@ def test_the_class_matters_only_to_a_conditional_prior(name):
         assert drawn.shape == (2, layout.length)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", PRIORS)
 def test_dropout_belongs_to_the_example(name):
     """Its share of the activations, the same whatever else is in the batch; none without keys."""
@@ -279,6 +288,7 @@ def test_dropout_belongs_to_the_example(name):
     assert np.all(np.any(dropped != without, axis=(1, 2)))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", more_but("transformer", PRIORS))
 def test_half_precision(name):
     """bfloat16 inside, float32 parameters and logits, near those of float32; sampling runs."""

@@ -104,6 +104,7 @@ def test_linear_heads_by_hand():
         np.testing.assert_allclose(logits, flat @ variables["params"]["Dense_0"]["kernel"], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", HEADS)
 def test_a_heads_dropout_is_an_examples_own(name):
     """The same key gives the same logits wherever the example stands; another key, or none, others."""

@@ -74,6 +74,7 @@ def expected_logits(variables, layout, codes, label, order, place, seen, heads=2
     return np.where(np.arange(len(logits)) < sizes[book[place]][0], logits, -np.inf)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("groups", [None, (3, 1, 2)])
 @pytest.mark.parametrize("title", more_but("levels", LAYOUTS))
 def test_the_equations_by_hand(title, groups):
@@ -97,6 +98,7 @@ def test_coarse_places_lie_among_fine_ones():
     np.testing.assert_allclose(positions(single_level((1, 2), K, 2)), [(0, 0), (0, 0), (0, 1), (0, 1)])
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("title", more_but("levels", LAYOUTS))
 def test_a_group_sees_what_a_code_sees_that_comes_first_in_it(title):
     """Groups are the mask of training: the logits are those of an order with the code just behind its group's start."""
@@ -116,6 +118,7 @@ def test_a_group_sees_what_a_code_sees_that_comes_first_in_it(title):
             np.testing.assert_allclose(grouped[row, place], alone[row, place], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("title", more_but("levels", LAYOUTS))
 def test_raster_order_is_the_identity(title):
     """And groups of one are none: the same numbers and the same samples."""
@@ -136,6 +139,7 @@ def test_raster_order_is_the_identity(title):
     np.testing.assert_array_equal(samples[2], samples[0])
 
 
+@pytest.mark.more
 def test_codes_that_a_level_lacks_have_no_probability():
     layout = LAYOUTS["levels"]
     prior, variables = built("transformer", layout)
@@ -170,6 +174,7 @@ def test_a_raster_prior_trains_in_raster_order():
     assert not prior.any_order and not made("transformer", LAYOUTS["single"], random_share=0.0).any_order
 
 
+@pytest.mark.more
 def test_labels_are_dropped_in_training():
     """Of one example in ten, by its key; what it then sees is "no class"."""
     prior, variables = built("transformer", LAYOUTS["single"])
@@ -185,6 +190,7 @@ def test_labels_are_dropped_in_training():
     np.testing.assert_allclose(network(variables, codes[:50], labels[:50], keys[:50]), given[:50], atol=1e-5)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("groups", more_but((3, 4, 5), [None, (3, 4, 5)]))
 def test_guidance_by_hand(groups):
     """u + s (c - u), whose u is the prior's own of no class; 1 is none and 0 is no class."""
@@ -217,6 +223,7 @@ def test_guidance_by_hand(groups):
     assert np.any(drawn(2.5) != drawn(1.0))
 
 
+@pytest.mark.more
 def test_known_codes_are_first_in_the_order_and_untouched():
     layout = LAYOUTS["single"]
     prior, variables = built("transformer", layout)
@@ -239,6 +246,7 @@ def test_heads_that_do_not_divide_the_width_are_refused(width, heads):
         made("transformer", LAYOUTS["single"], width=width, heads=heads)
 
 
+@pytest.mark.more
 def test_parameters_by_hand():
     """Width F, 4 layers: a block has q, out and an MLP of 4 F; three times keys and values, one of them shared."""
     f = 16
@@ -265,6 +273,7 @@ def test_a_new_transformer_sees_no_codes():
     np.testing.assert_array_equal(logits[0], logits[1])
 
 
+@pytest.mark.more
 def test_logits_on_an_accelerator_are_those_on_a_cpu():
     layout = LAYOUTS["single"]
     prior, variables = built("transformer", layout)

@@ -76,6 +76,7 @@ def test_attention_by_hand():
     np.testing.assert_allclose(y, expected, atol=1e-4)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("table", [ENCODERS, DECODERS])
 def test_remat_changes_no_parameter_and_no_gradient(table):
     results = []

@@ -78,6 +78,7 @@ def test_wide_convolutions_are_winograds(function, kernel_size, stride, dtype, b
     assert (len(products), "stablehlo.convolution" in text) == (by_winograd, not by_winograd and stride == 1)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("taps", TAPS)
 def test_an_output_of_winograds_depends_on_its_own_window_alone(taps):
     """Its sums share inputs with its neighbor's. An input that only the neighbor sees must not enter by rounding."""

@@ -184,6 +184,7 @@ def test_the_table_has_wide_and_narrow_cases_of_every_convolution():
     assert names <= {case.name.split()[0] for case in CASES if not case.name.endswith(", winograd")}
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("size", SEARCHES)
 def test_the_nearest_code_is_argmins(size, way):

@@ -65,6 +65,7 @@ def test_any_leading_shape_gives_what_the_grid_gives(name, train):
     np.testing.assert_allclose(one.z_q, expected.z_q[0, 0, 0], atol=1e-5)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", ["gumbel", "gaussian"])
 @pytest.mark.parametrize("shape", [(5,), (7, 5), (2, 3, 4, 5)])
 def test_noise_has_a_key_for_each_row_of_the_first_axis(name, shape):
@@ -88,6 +89,7 @@ class Theirs(nn.Module):
         return nn.Dense(x.shape[-1])(quantized.z_q), quantized
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", more_but("ema", QUANTIZERS))
 def test_a_gradient_passes_through_in_somebody_elses_model(name):
     model, x = Theirs(alone(name)), jax.random.normal(jax.random.key(0), (16, 3))

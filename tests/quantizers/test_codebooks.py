@@ -154,6 +154,7 @@ def _moved(quantizer, side, used, shape):
     return np.abs(codebooks - points).max(-1) > 0.5
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("quantizer", CODEBOOKS)
 def test_codes_that_wait_long_for_their_turn_are_not_restarted(quantizer):
     """729 codes, used alike by 4 positions a step: some are silent for 458 steps, which is 0.01 of 1 / K."""

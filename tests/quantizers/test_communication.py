@@ -88,6 +88,7 @@ def test_a_dead_code_restarts_on_the_same_vector_on_any_number_of_devices(name, 
     np.testing.assert_allclose(codebooks[2][0], codebooks[0][0], atol=1e-6)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", ["residual", "shared"])
 def test_levels_restart_alike_on_any_number_of_devices(name):
     quantizer, variables = made(name)
@@ -126,6 +127,7 @@ def always_run(program):
 GATHER = re.compile(r" all-gather(-start)?\(")
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("parallel", more_but("shard_map", PARALLEL))
 @pytest.mark.parametrize("name", more_but("ema", QUANTIZERS))
 def test_a_step_without_dead_codes_gathers_nothing(name, parallel):
@@ -178,6 +180,7 @@ def bytes_of(shapes):
     )
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("parallel", more_but("pmap", PARALLEL))
 @pytest.mark.parametrize("name", more_but("autoencoder", TASKS))
 def test_a_step_sends_gradients_statistics_and_metrics_and_nothing_else(name, parallel, trained_stage1):

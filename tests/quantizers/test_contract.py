@@ -133,6 +133,7 @@ def test_an_evaluation_draws_nothing_and_changes_nothing(name):
     jax.tree.map(np.testing.assert_array_equal, quantizer.apply(variables, z, False), quantized)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.thinned(2)
@@ -151,6 +152,7 @@ def test_metrics_are_means_over_examples(name, train):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b.mean(0), atol=1e-6), whole[1], one_by_one[1])
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", NAMES)
 def test_constants_stay_and_need_not_be_mutable(name):
     """What no step changes is not averaged over devices or microbatches, which would cost and round."""
@@ -193,6 +195,7 @@ def test_a_constructor_checks_itself(entry, name, value):
     assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", [name for name in CODED if "num_codes" in small_autoencoder().model[name]])
 def test_one_code_has_frequency_one(name):
     quantizer, z = built(name, num_codes=1), jnp.ones((1, 1, 3, 2))

@@ -38,6 +38,7 @@ def codebook_of(quantizer, variables):
     return np.asarray(quantizer.apply(variables, method="codebook"))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_nearest_is_the_code_of_the_largest_dot_product(kind):
     quantizer, variables, z = made(kind)

@@ -42,6 +42,7 @@ def test_straight_through_has_the_identity(dim):
     np.testing.assert_array_equal(jacobians(straight_through, z, q), np.broadcast_to(np.eye(dim), (len(z), dim, dim)))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("dim", DIMENSIONS)
 def test_the_rotations_jacobian_is_a_scaled_rotation_that_takes_z_to_q(dim):
     """J = lambda R with R orthogonal of determinant 1, and J z = q. Nothing reaches q."""
@@ -115,6 +116,7 @@ def test_diveq_shares_the_gradient_by_the_direction_of_the_error(dim):
 QUANTIZERS_OF = [(name, kind) for name in ESTIMATORS for kind in (VQ, EMA, SimVQ) if (name, kind) != ("diveq", EMA)]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("name, kind", QUANTIZERS_OF)
 def test_a_quantizer_has_the_gradient_that_it_is_told(name, kind, train):

@@ -19,6 +19,7 @@ def test_the_code_is_the_largest_logit_and_its_vector_an_embedding():
     np.testing.assert_array_equal(quantized.z_q, variables["params"]["codebook"][quantized.codes])
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("hard", [False, True])
 def test_the_gradient_to_the_logits_is_that_through_a_linear_map_that_changes_nothing(hard):
     z, keys = jax.random.normal(jax.random.key(0), (2, 4, 12)), jax.random.split(jax.random.key(2), 2)

@@ -62,6 +62,7 @@ def test_the_bound_is_the_papers():
     np.testing.assert_allclose(bound(jnp.zeros(4), levels), 0, atol=0.05)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("levels", [*range(2, 18), 999, 1000, 1001, 1002, 4097, 65_535, 65_536])
 def test_each_number_has_exactly_its_levels(levels):
     """Every one is reached, and none beyond."""
@@ -74,6 +75,7 @@ def test_each_number_has_exactly_its_levels(levels):
     np.testing.assert_array_equal(bound(jnp.float32(x)[:, None], (levels,)).round()[:, 0], wanted)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("levels", LEVELS)
 def test_every_code_is_reached_and_comes_back(levels):
     """codes -> numbers -> codes, for all of them; what is looked up is what the decoder sees, bit for bit."""
@@ -94,6 +96,7 @@ def test_every_code_is_reached_and_comes_back(levels):
     assert len(np.unique(vectors[0, 0], axis=0)) == len(codes) and np.abs(vectors).max() <= 1
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("jitted", [False, True])
 @pytest.mark.parametrize("levels", LEVELS)
 @pytest.mark.thinned(3)
@@ -107,6 +110,7 @@ def test_lookup_is_bit_equal_to_what_the_decoder_sees(levels, jitted):
         np.testing.assert_array_equal(wrap(lambda c: quantizer.apply(variables, c, method="lookup"))(codes), z_q)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("levels", [(2,), (5,), (8, 5, 4)])
 def test_the_gradient_is_that_of_the_bound(levels):
     """Straight through the rounding: half (1 - tanh^2(x + shift)) / (L // 2), between the projections; no loss."""

@@ -29,6 +29,7 @@ def gumbel_sample(logits, noise, temperature):
     return y / y.sum(-1, keepdims=True)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("hard", [True, False])
 def test_gumbel_forward_and_gradient(hard):
     """Forward the relaxed or the one-hot sample times the embeddings; backward the relaxed one's gradient in both."""
@@ -134,6 +135,7 @@ def test_a_temperature_of_zero_is_refused(end):
         quantizer.check("config.model.gumbel")
 
 
+@pytest.mark.more
 def test_aligned_embeddings_tell_of_z_from_the_start():
     """Logits of the size asked for; the embedding of a code that is drawn points where z does."""
     z, keys = jax.random.normal(jax.random.key(0), (1000, 1, 1, 16)), jax.random.split(jax.random.key(2), 1000)

@@ -50,6 +50,7 @@ def agree(found, expected):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("cosine", [False, True])
 @pytest.mark.parametrize("gradient", ["straight_through", "rotation"])
 def test_running_means_with_either_gradient(gradient, cosine):

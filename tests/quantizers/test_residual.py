@@ -40,6 +40,7 @@ def same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name, shared", [*((name, False) for name in LEVELS), *((name, True) for name in CODEBOOKS)])
 def test_one_level_is_the_plain_quantizer_bit_for_bit(name, shared):
     """Start, output, gradients, running statistics and restarts."""
@@ -153,6 +154,7 @@ def test_running_means_against_numpy(shared):
             np.testing.assert_allclose(variables["codebook"][name]["mean"], mean, atol=1e-6)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("dead_level", [0, 1, 2])
 @pytest.mark.parametrize("name", CODEBOOKS)
 def test_a_restart_at_one_level_leaves_the_others(name, dead_level):

@@ -69,6 +69,7 @@ def test_the_coefficients_stay_to_the_last_bit(config, devices, microbatch):
     assert np.any(before.params["quantizer"]["basis"] != after.params["quantizer"]["basis"])
 
 
+@pytest.mark.more
 def test_the_coefficients_are_in_the_checkpoint(config, tmp_path):
     config.update({"steps": 2, "eval_every": 2, "save_every": 2})
     assert loop.train(config, tmp_path) == 0

@@ -65,6 +65,7 @@ def test_a_classifier_of_classes_of_any_names_trains_and_draws_them(classifier_c
         assert (tmp_path / name).is_file(), name
 
 
+@pytest.mark.more
 def test_a_run_in_which_nothing_can_be_drawn_is_the_same_run(small_config, tmp_path, monkeypatch, capsys):
     assert loop.train(small_config, tmp_path / "whole") == 0
     capsys.readouterr()

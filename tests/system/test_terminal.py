@@ -16,6 +16,7 @@ from vqjax.tasks.prior import PriorTask
 from vqjax.training import loop
 
 
+@pytest.mark.more
 def test_a_run_prints_lines_that_fit(small_config, tmp_path, capsys, monkeypatch):
     """In a file: a line per `log_every`, the seconds of each long action, and at the end the next commands."""
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,7 @@ from vqjax.tasks import quantized
 from vqjax.tasks.base import example_keys
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("quantizer", CODED)
 def test_codes_carry_the_whole_image(small_config, quantizer):
     """decode(encode(x)) is what the autoencoder makes of x, in evaluation."""
@@ -24,6 +25,7 @@ def test_codes_carry_the_whole_image(small_config, quantizer):
     np.testing.assert_allclose(output, task.module.apply(variables, x, False).output, atol=1e-6)
 
 
+@pytest.mark.more
 def test_the_codebook_starts_on_vectors_of_training(small_config):
     """With batch norm too: k-means sees what the first step will see, not the output under running statistics."""
     small_config.model.deepmind.batch_norm = True

@@ -86,6 +86,7 @@ def test_without_labels(small_config, prior_config, classifier_config, code_clas
             task_of(config)
 
 
+@pytest.mark.more
 def test_a_run_starts_from_the_weights_of_another(small_config, trained_stage1, tmp_path, capsys):
     """Step 0 has them, the codebook too; a run of another shape is refused before anything is written."""
     write_images(tmp_path / "photos")
@@ -145,6 +146,7 @@ def test_kept_codes_are_those_of_the_data(small_config, tmp_path):
         np.testing.assert_array_equal(stage1.read(dataset, "test").arrays["codes"], expected)
 
 
+@pytest.mark.more
 def test_a_run_goes_on_only_with_its_own_images(small_config, tmp_path):
     write_images(tmp_path / "photos")
     with_data(small_config, {"name": "folder", "path": str(tmp_path / "photos")})

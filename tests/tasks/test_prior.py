@@ -116,6 +116,7 @@ def test_a_run_writes_what_describes_it(prior_config, stage1, tmp_path):
     assert again == pytest.approx({name: figures[name] for name in again}, rel=1e-5)
 
 
+@pytest.mark.more
 def test_the_average_of_the_weights_by_hand(prior_config):
     """The average moves by 1 - min(decay, (1 + t) / (10 + t)) towards the weights, and is what evaluation applies."""
     prior_config.model.ema_decay = 0.15
@@ -134,6 +135,7 @@ def test_the_average_of_the_weights_by_hand(prior_config):
     assert task.weights({"params": weights(2.0)}) == {"params": weights(2.0)}
 
 
+@pytest.mark.more
 def test_the_average_of_the_weights_is_what_is_evaluated_and_sampled_from(prior_config):
     task = task_of(prior_config)
     one, two = (task.init(jax.random.key(seed))["params"] for seed in (0, 1))

@@ -43,6 +43,7 @@ def cost(program, function, *arguments):
     return {"flops": found["flops"], "bytes": found["bytes accessed"]}
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_step_costs_what_it_did(name, request):
     """The step of training and that of evaluation, on one device."""
@@ -74,6 +75,7 @@ def compiled():
     jax.monitoring.unregister_event_duration_listener(note)
 
 
+@pytest.mark.more
 def test_a_run_compiles_once_and_copies_once_a_step(small_config, tmp_path, monkeypatch, compiled):
     """After the first step, evaluation and save nothing is compiled but, at the end, the program of the pixels' bits.
 
@@ -100,6 +102,7 @@ def test_a_run_compiles_once_and_copies_once_a_step(small_config, tmp_path, monk
     agree("a run", {"compilations": len(compiled)})
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("parallel", slow_but("pmap", PARALLEL))
 @pytest.mark.parametrize("name", slow_but("small_config", [*CONFIGS, "classifier_config"]))
 def test_the_first_step_finds_what_was_compiled_before(request, tmp_path, monkeypatch, compiled, name, parallel):

@@ -106,6 +106,7 @@ def test_the_estimate_agrees_with_the_run(name):
     assert least < found.communication["always"] <= most
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", CONFIGS)
 def test_counts_agree_with_those_of_xla(name):
     """Compiled with each operation's plain way, on one device: FLOPs, memory traffic, and live memory."""

@@ -92,6 +92,7 @@ def test_the_norm_is_that_of_all_numbers(shapes):
             assert not finite.finite_norm(tree | {str(i): tree[str(i)].ravel().at[-1].set(value)})
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_what_an_optimizer_keeps_is_finite_where_the_norm_is(small_config, name):
     """With the largest gradients of which that is so: the guard does not look at it."""
@@ -177,6 +178,7 @@ def test_five_in_a_row_end_the_run(small_config, spoil, tmp_path, capsys):
     assert [line["skipped"] for line in strictly(tmp_path / "metrics.jsonl") if "skipped" in line] == [3, 6]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     "fixture",
     [*slow_but("small_config", ("small_config", "prior_config", "classifier_config", "code_classifier_config"))],
@@ -214,6 +216,7 @@ def ruin(monkeypatch):
     return ruin
 
 
+@pytest.mark.more
 def test_weights_that_are_not_finite_are_refused(stage1, ruin, small_config, prior_config, tmp_path, capsys):
     path = ruin(stage1, small_config)
     small_config.update({"steps": 9, "init_from": ""})

@@ -49,6 +49,7 @@ def saved(networks, folder, content, form="zip"):
 CONTENTS = {"module": lambda network: network, "state_dict": lambda network: network.state_dict()}
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     "content, form",
     [

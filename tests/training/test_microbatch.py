@@ -18,6 +18,7 @@ def agree(config, devices=1, steps=4):
     assert_close(others, history, 1e-5)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("quantizer", slow_but("ema", CODED))
 def test_an_autoencoders_step_is_that_of_the_whole_batch(small_config, quantizer):
     """With restarts, augmentation, and a share that 4 do not divide on 8 devices."""

@@ -60,6 +60,7 @@ def test_a_run_of_less_than_an_hour_has_no_line(clock, steps, said):
     assert bool(lines(clock, steps, 1.0)) == said
 
 
+@pytest.mark.more
 def test_train_says_it_once(small_config, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pace, "_LONG", 0)
     small_config.update({"steps": 120, "log_every": 60, "eval_every": 60, "save_every": 120})

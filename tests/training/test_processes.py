@@ -47,6 +47,7 @@ class Together:
         return "\n".join(line for line in lines if "Gloo" not in line and "rank" not in line)  # which may be mixed
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("parallel", slow_but("pmap", PARALLEL))
 def test_two_processes_train_as_one(tmp_path, parallel):
     """2 x 4 devices against 1 x 8."""

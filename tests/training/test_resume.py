@@ -100,6 +100,7 @@ def test_a_damaged_eval_json_is_made_again(small_config, tmp_path):
     assert (tmp_path / "eval.json").read_text() == whole
 
 
+@pytest.mark.more
 def test_lines_after_the_checkpoint_are_cut_off(small_config, tmp_path, capsys):
     """After a SIGKILL there may be figures of steps that were lost, and half a line."""
     small_config.steps = 4

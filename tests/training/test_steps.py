@@ -73,6 +73,7 @@ def test_a_restarted_code_forgets_its_moments(small_config):
     assert not np.any(moment[~used]) and np.all(np.any(moment[used], axis=1))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("parallel", PARALLEL)
 def test_evaluation_counts_each_example_once(small_config, tmp_path, parallel):
     """360 images in batches of 16 x 8: the same means as image by image, whatever the padding."""
@@ -102,6 +103,7 @@ def test_batch_norm_takes_the_statistics_of_the_global_batch(busy_config):
     assert any(np.any(leaf) for leaf in jax.tree.leaves(one.extra["batch_stats"]["encoder"]))
 
 
+@pytest.mark.more
 def test_schedules_follow_the_run(small_config, tmp_path):
     small_config.model.quantizer = "gumbel"
     small_config.model.gumbel.temperature.update({"start": 2.0, "end": 0.5, "schedule": "linear", "share": 1.0})

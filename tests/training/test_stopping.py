@@ -46,6 +46,7 @@ def test_an_evaluation_is_left_and_made_when_the_run_goes_on(small_config, tmp_p
         assert cut.best_or_latest == whole.best_or_latest
 
 
+@pytest.mark.more
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows has none")
 def test_a_run_is_saved_on_request_and_goes_on(small_config, tmp_path, monkeypatch):
     save, kept = Checkpoints.save, []
@@ -63,6 +64,7 @@ def test_a_run_is_saved_on_request_and_goes_on(small_config, tmp_path, monkeypat
 PHASES = {"compiling": "compiling the step", "k-means": "first codes"}  # what stands in the log when it begins
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("phase", ["compiling", pytest.param("k-means", marks=pytest.mark.slow)])
 def test_where_there_is_nothing_to_save_a_run_ends_at_once(tmp_path, phase):
     """Also in the middle of a compilation, which takes no notice."""

@@ -29,6 +29,7 @@ def any_config(request):
     return request.getfixturevalue(request.param)
 
 
+@pytest.mark.more
 def test_trials_of_every_task_are_fit_and_are_not_the_run_itself(any_config, tmp_path):
     settings = Settings.of(any_config)
     for changes in (trials.smoke_changes(settings), trials.overfit_changes(settings, 5)):

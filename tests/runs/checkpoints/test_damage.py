@@ -73,6 +73,7 @@ def unreadable(path, rng):
     path.mkdir()
 
 
+@pytest.mark.more
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax, of its other threads
 @pytest.mark.parametrize("damage, times", [(flip, 1), (emptied, 1), (halved, 1), (removed, 1), (unreadable, 1)])
 def test_no_damage_to_a_file_is_silently_restored(saved, tmp_path, capsys, damage, times):

@@ -96,6 +96,7 @@ def read_mlflow(workdir):
 READ = {"tensorboard": read_tensorboard, "wandb": read_wandb, "mlflow": read_mlflow}
 
 
+@pytest.mark.more
 @pytest.mark.filterwarnings("ignore")  # of the packages themselves
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_run_that_is_stopped_and_resumed_is_one_run(name, tmp_path, capsys):
