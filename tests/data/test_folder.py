@@ -202,7 +202,7 @@ def test_what_is_no_folder_is_refused(root, tmp_path):
         ("size", "8x", "config.data.size='8x': expected a number of pixels, or HxW"),
         ("size", "0", "config.data.size='0': expected a number"),
         ("channels", 2, "config.data.channels=2: expected 1 or 3, or 0 to find out"),
-        ("data_dir", "/there", "config.data.data_dir='/there': expected none, config.data.name='folder' does not use it"),
+        ("data_dir", "/there", "config.data.data_dir='/there': expected none, config.data.name='folder' does not"),
         ("resized_crop", 0.5, "config.data.resized_crop=0.5: only of a set that is streamed"),
     ):
         with pytest.raises(InputError) as refused:
