@@ -2,7 +2,8 @@
 
 python train.py --config configs/digits.py
 
-2 cores (Xeon, AVX-512), 37 s with compilation: test PSNR 24.3 dB, SSIM 0.985, 128 of 128 codes used.
+2 cores (Xeon, AVX-512), 37 s with compilation: test PSNR 24.3 dB, SSIM 0.985, 128 of 128 codes used. Seeds 0 to 4:
+23.9 dB (23.1 to 24.4).
 """
 
 from configs import autoencoder

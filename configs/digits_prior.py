@@ -3,6 +3,7 @@
 python train.py --config configs/digits.py && python train.py --config configs/digits_prior.py
 
 2 cores (Xeon, AVX-512), 44 s with compilation: 3.394 nats/code on test, order 0 4.699, 1.224 bits/dim of the codes.
+Seeds 0 to 4, of stage 1 too: 3.107 (2.868 to 3.394).
 """
 
 from configs import prior
