@@ -11,10 +11,10 @@ from importlib import import_module
 
 from ml_collections import ConfigDict
 
-SIZES = {  # of a data set: its configs, the PixelCNN's width for the transformer's number of parameters, updates
-    "digits": dict(stage1="digits", width=40),
-    "mnist": dict(stage1="mnist", width=72),
-    "cifar10": dict(stage1="cifar10_ema", width=64, stage1_steps=10_000, steps=2_500),
+SIZES = {  # of a data set: its autoencoder, the PixelCNN's width for the transformer's number of parameters
+    "digits": ("digits", 40),
+    "mnist": ("mnist", 72),
+    "cifar10": ("cifar10_ema", 64),
 }
 
 
@@ -22,21 +22,21 @@ def get_config(dataset: str = "digits") -> ConfigDict:
     """An autoencoder, the PixelCNN on its codes, the transformer in raster order, and the one in any order."""
     if dataset not in SIZES:
         raise ValueError(f"configs/ablation/priors.py:{dataset}: expected one of {', '.join(SIZES)}")
-    size = SIZES[dataset]
-    rows = {
-        "autoencoder": _config(size["stage1"]),
+    stage1, width = SIZES[dataset]
+    priors = {
         "pixelcnn": _config(f"{dataset}_prior"),
         "raster": _config(f"{dataset}_transformer"),
         "any_order": _config(f"{dataset}_transformer"),
     }
-    rows["pixelcnn"].model.pixelcnn.width = size["width"]
-    rows["raster"].model.transformer.order = "raster"
-    if "steps" in size:
-        rows["autoencoder"].steps = size["stage1_steps"]
-        for name in ("pixelcnn", "raster", "any_order"):
-            rows[name].update(steps=size["steps"], eval_every=500, save_every=500)
-    for name in ("pixelcnn", "raster", "any_order"):
-        rows[name].stage1 = "autoencoder"
+    priors["pixelcnn"].model.pixelcnn.width = width
+    priors["raster"].model.transformer.order = "raster"
+    rows = {"autoencoder": _config(stage1), **priors}
+    for prior in priors.values():
+        prior.stage1 = "autoencoder"
+    if dataset == "cifar10":  # a full training of each takes hours
+        rows["autoencoder"].steps = 10_000
+        for prior in priors.values():
+            prior.update(steps=2_500, eval_every=500, save_every=500)
     return ConfigDict(rows, sort_keys=False)
 
 
