@@ -1,0 +1,25 @@
+"""VQ-VAE-Images' sizes on CIFAR-10: its recipe against a better one of as many updates.
+
+python -m vqjax ablate --config configs/ablation/recipes.py --seeds 5
+
+The better one for 25,000 updates: --config configs/ablation/recipes.py:long
+Result: not run here.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import cifar10_best, cifar10_ema
+
+LENGTHS = {"short": 10_000, "long": 25_000}  # updates
+
+
+def get_config(length: str = "short") -> ConfigDict:
+    """Both for 10,000 updates, or "long": the better one for 25,000."""
+    if length not in LENGTHS:
+        raise ValueError(f"configs/ablation/recipes.py:{length}: expected short or long")
+    rows = {"best": cifar10_best.get_config()}
+    if length == "short":
+        rows["faithful"] = cifar10_ema.get_config()
+    for row in rows.values():
+        row.steps = LENGTHS[length]
+    return ConfigDict(rows, sort_keys=False)
