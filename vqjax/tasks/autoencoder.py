@@ -12,7 +12,6 @@ import optax
 from vqjax.codes import CodeLayout, Codes
 from vqjax.config.annotations import OneOf, Weight, Width
 from vqjax.config.check import build
-from vqjax.config.schema import Settings
 from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.networks.backbones import HEADS
@@ -55,8 +54,9 @@ class AutoencoderTask(QuantizedTask):
     clips = True
     monitored = "mse"
 
-    def __init__(self, settings: Settings, facts: Mapping[str, Any], stage1: Any = None):
-        super().__init__(settings, facts)
+    def build(self) -> None:
+        """Set the codec, the likelihood and the layout of the codes, see `Task.build`."""
+        settings = self.settings
         *frames, height, width, channels = self.image_shape
         tables = CODECS, ENCODERS, DECODERS, QUANTIZERS, LIKELIHOODS, HEADS
         fields: AutoencoderFields = settings.model.own(AutoencoderFields, *tables)

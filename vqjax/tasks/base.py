@@ -39,7 +39,7 @@ class Pictures(NamedTuple):
 class Task:
     """The contract, with the defaults of a task that has nothing to say on a point.
 
-    A task sets `module` and writes `inputs` and `loss`. It may write the other ten methods of the first three parts
+    A task writes `build`, `inputs` and `loss`. It may write the other ten methods of the first three parts
     below; the defaults do for images without a stage 1, and for a Flax module called as
     `module(x, train, progress, keys)`. Metrics of a batch are means over its examples.
 
@@ -74,6 +74,11 @@ class Task:
                 f"are clips of {self.image_shape[0]} frames"
             )
         self.augmentation = augmentation.augment_options(settings.data, self.image_shape)
+        self.build()
+
+    def build(self) -> None:
+        """Set `module`, of `settings.model`. Raises InputError for a field that is wrong, in itself or for the data."""
+        raise NotImplementedError
 
     # What is optimized
 

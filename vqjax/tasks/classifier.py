@@ -12,7 +12,6 @@ import optax
 
 from vqjax.config.annotations import OneOf, Rate
 from vqjax.config.check import build
-from vqjax.config.schema import Settings
 from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.networks.backbones import BACKBONES, HEADS
@@ -46,8 +45,9 @@ class ClassifierTask(QuantizedTask):
     curves: tuple[str, ...] = ("loss", "accuracy", "top5", "cross_entropy", "perplexity", "codes_used")
     monitored = "-accuracy"
 
-    def __init__(self, settings: Settings, facts: Mapping[str, Any], stage1: Any = None):
-        super().__init__(settings, facts)
+    def build(self) -> None:
+        """Set the classifier: backbone, quantizer and head, see `Task.build`."""
+        settings = self.settings
         fields: ClassifierFields = settings.model.own(ClassifierFields, BACKBONES, QUANTIZERS, HEADS)
         height, width = self.image_shape[:2]
         backbone = build(BACKBONES, settings.model, "backbone", dtype=DTYPES[fields.dtype])

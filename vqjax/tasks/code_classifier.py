@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqjax.config.annotations import OneOf, Rate
-from vqjax.config.schema import Settings
 from vqjax.data import datasets
 from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
@@ -19,7 +18,6 @@ from vqjax.networks.likelihoods import to_signed
 from vqjax.quantizers import Identity
 from vqjax.system.errors import InputError
 from vqjax.tasks.classifier import ClassifierTask
-from vqjax.tasks.quantized import QuantizedTask
 from vqjax.tasks.quantized_classifier import Features
 from vqjax.tasks.stage1 import Stage1
 
@@ -50,14 +48,12 @@ class CodeClassifierTask(ClassifierTask):
     stage1: Stage1
     runs = ("stage1",)
 
-    def __init__(self, settings: Settings, facts: Mapping[str, Any], stage1: Stage1):
-        QuantizedTask.__init__(self, settings, facts, stage1)
-        self.stage1 = stage1
-        fields: CodeClassifierFields = settings.model.own(CodeClassifierFields, HEADS)
-        if fields.inputs == "codes" and len(stage1.layout.levels) > 1:
-            raise InputError(
-                f"config.model.inputs='codes': expected codes on one grid, config.stage1 has {stage1.layout}"
-            )
+    def build(self) -> None:
+        """Set the classifier: the head alone, see `Task.build`."""
+        fields: CodeClassifierFields = self.settings.model.own(CodeClassifierFields, HEADS)
+        layout = self.stage1.layout
+        if fields.inputs == "codes" and len(layout.levels) > 1:
+            raise InputError(f"config.model.inputs='codes': expected codes on one grid, config.stage1 has {layout}")
         self._inputs = fields.inputs
         self._put_together(fields, Features(), Identity(self.input_shape[-1]), "grid")
 

@@ -13,7 +13,6 @@ import optax
 from vqjax.codes import CodeLayout
 from vqjax.config.annotations import Decay, OneOf
 from vqjax.config.check import build, check_name
-from vqjax.config.schema import Settings
 from vqjax.data import datasets
 from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
@@ -56,10 +55,11 @@ class PriorTask(Task):
     curves = ("nats_per_code", "gradient_norm")
     monitored = "nats_per_code"
 
-    def __init__(self, settings: Settings, facts: Mapping[str, Any], stage1: Stage1):
-        super().__init__(settings, facts, stage1)
+    def build(self) -> None:
+        """Set the prior and the layouts of its codes, see `Task.build`."""
+        settings = self.settings
         fields: PriorFields = settings.model.own(PriorFields, PRIORS)
-        self.layout = _layout(stage1.layout, fields.level)
+        self.layout = _layout(self.stage1.layout, fields.level)
         self.conditional = fields.class_conditional and bool(self.class_names)
         classes = len(self.class_names) if self.conditional else 0
         given = {"layout": self.layout, "num_classes": classes, "dtype": DTYPES[fields.dtype]}

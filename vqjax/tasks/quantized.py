@@ -8,7 +8,6 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from vqjax.config.check import Section
 from vqjax.networks.layers import BatchNorm
 from vqjax.ops import axes
 from vqjax.ops.platforms import jit_fast_compile
@@ -73,7 +72,7 @@ class QuantizedTask(Task):
             )
 
     def _useless_codes(self, count: int, name: str, quantizer: Quantizer, positions: int) -> Iterator[str]:
-        key, num_codes, limit = _codes_key(self.settings.model, name), quantizer.num_codes, count * positions
+        key, num_codes, limit = self._codes_key(name), quantizer.num_codes, count * positions
         levels = key.endswith(".levels")
         shown, change = (key, " to fewer") if levels else (f"{key}={num_codes}", f"={below(limit)}")
         if num_codes == 1:
@@ -84,6 +83,18 @@ class QuantizedTask(Task):
                 f"{found}: expected at most as many as train has vectors, {count:,} images of {positions:,}; set "
                 f"--{key}{change}"
             )
+
+    def _codes_key(self, level: str) -> str:
+        """Return the key of the field in `config.model` that says how many codes a level has."""
+        key, model = self.settings.model
+        codec = model.get("codec", "")
+        own = model.get(codec, {}).get(level, model)  # a codec of several levels has fields for each of them
+        if own.get("num_codes"):
+            return f"{key}.{codec}.{level}.num_codes"
+        name = own["quantizer"]
+        while "quantizer" in model[name]:  # made of another
+            name = model[name]["quantizer"]
+        return f"{key}.{name}.{'levels' if 'levels' in model[name] else 'num_codes'}"
 
     def initialize(self, variables: dict[str, Any], batches: Iterator[Mapping], seed: int) -> dict[str, Any]:
         """Return the fresh variables with the codebooks started from vectors of the training batches.
@@ -106,19 +117,6 @@ class QuantizedTask(Task):
     def after_update(self, variables: dict[str, Any], vectors: Any, gather: Callable, step: Any, key: jax.Array) -> Any:
         """Return the variables with the codebooks changed by the global batch."""
         return self.module.apply(variables, vectors, gather, key, method="after_update", mutable=True)[1]
-
-
-def _codes_key(section: Section, level: str) -> str:
-    """Return the key of the field in `config.model` that says how many codes a level has."""
-    model = section.values
-    codec = model.get("codec", "")
-    own = model.get(codec, {}).get(level, model)  # a codec of several levels has fields for each of them
-    if own.get("num_codes"):
-        return f"{section.key}.{codec}.{level}.num_codes"
-    name = own["quantizer"]
-    while "quantizer" in model[name]:  # made of another
-        name = model[name]["quantizer"]
-    return f"{section.key}.{name}.{'levels' if 'levels' in model[name] else 'num_codes'}"
 
 
 def _replayed(source: Iterator[jax.Array], taken: list[jax.Array]) -> Iterator[jax.Array]:
