@@ -11,6 +11,7 @@ import pytest
 from helpers import as_on
 
 from vqjax.ops import winograd
+from vqjax.ops.argmax import argmax
 from vqjax.ops.conv import conv, conv_transpose, conv_valid
 from vqjax.ops.matmul import dense
 
@@ -125,3 +126,15 @@ def test_winograds_is_faster_from_fewer_channels_on_where_tiles_cover_the_grid(t
     assert (
         fewest_channels((16, 16)) == fewest_channels((32, 16)) < fewest_channels((15, 16)) < fewest_channels((15, 15))
     )
+
+
+def test_what_the_largest_is_sought_in_is_not_computed_inside_the_search():
+    """There it would not be vectorized, and take four times as long."""
+
+    def logs_and_reductions(function):
+        x = jax.ShapeDtypeStruct((64, 512), jnp.float32)
+        text = jax.jit(lambda x: function(jnp.log(x))).lower(x).compile().as_text()
+        return any(" log(" in part and " reduce(" in part for part in text.split("\n\n"))
+
+    assert logs_and_reductions(lambda x: jnp.argmax(x, axis=-1))
+    assert not logs_and_reductions(argmax)

@@ -16,6 +16,7 @@ import pytest
 from helpers import as_on
 
 from vqjax.ops import winograd
+from vqjax.ops.argmax import argmax
 from vqjax.ops.conv import conv, conv_transpose, conv_valid, max_pool
 from vqjax.ops.matmul import Dense, dense, matmul
 from vqjax.ops.search import code_means, nearest_codes
@@ -197,6 +198,18 @@ def test_the_nearest_code_is_argmins(size, way):
     assert codes.dtype == jnp.int32
     np.testing.assert_array_equal(codes, distances.argmin(1))
     assert not np.any(search(z, np.ones_like(codebook)))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("shape", [(7,), (1, 1), (3, 4, 33)])
+def test_the_largest_number_is_argmaxs(shape, way):
+    """The first of equals wins, and -inf is a number like any other."""
+    x = np.random.default_rng(0).integers(-2, 2, shape).astype(np.float32)
+    x[x == -2] = -np.inf
+    places = jax.jit(as_on(way, argmax))
+    assert places(x).dtype == jnp.int32
+    np.testing.assert_array_equal(places(x), x.argmax(-1))
+    assert not np.any(places(np.full_like(x, -np.inf)))
 
 
 def test_dense_is_flaxs():

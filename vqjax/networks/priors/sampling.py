@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from vqjax.config.annotations import Natural, Range
 from vqjax.networks.priors import orders
 from vqjax.networks.priors.base import Draw, Prior
+from vqjax.ops.argmax import argmax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +124,7 @@ def _order(examples: jax.Array, seed: int | jax.Array, length: int, known: jax.A
 
 def _draw(examples: jax.Array, seed: int | jax.Array, sampling: Sampling) -> Draw:
     def draw(logits: jax.Array, places: jax.Array) -> jax.Array:
-        # The barrier keeps XLA's CPU back end from making the noise inside the argmax, which takes seven times as long.
-        gumbels = jax.lax.optimization_barrier(noise(seed, examples, places, logits.shape[-1]))
-        return jnp.argmax(truncate(logits, sampling) + gumbels, axis=-1)
+        return argmax(truncate(logits, sampling) + noise(seed, examples, places, logits.shape[-1]))
 
     return draw
 
