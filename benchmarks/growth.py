@@ -32,6 +32,7 @@ from benchmarks import rows
 from vqjax.ops.search import nearest_codes
 from vqjax.runs import devices
 from vqjax.system.files import atomic_write
+from vqjax.system.memory import retain_freed_memory
 
 # The first of each is what the others are measured with; all devices that there are.
 AXES = {
@@ -171,6 +172,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="one short round of tiny sizes: only whether it works")
     given = parser.parse_args()
     axes, rounds, seconds = (TINY, 1, 0.0) if given.tiny else (AXES, given.rounds, given.seconds)
+    retain_freed_memory()  # as the commands do
     devices.set_cpu_device_count(*axes["batch"])
     print(rows.described())
     print("| | sizes | ms a step | MiB of a device | GFLOP of a device | time ~ work^ | memory ~ work^ | ~ size^ |")

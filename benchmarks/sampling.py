@@ -26,6 +26,7 @@ from vqjax.networks.priors import PixelCNN, Prior, Transformer
 from vqjax.networks.priors.sampling import ANCESTRAL, sample
 from vqjax.runs import devices
 from vqjax.runs.devices import PARALLEL
+from vqjax.system.memory import retain_freed_memory
 
 K, CLASSES, WIDTH, LAYERS, HEAD = 512, 10, 64, 15, 512
 PRIORS: dict[str, Callable[[CodeLayout], Prior]] = {
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--priors", nargs="+", choices=PRIORS, default=list(PRIORS))
     parser.add_argument("--out", type=Path, default=Path("docs/images/sampling.png"))
     given = parser.parse_args()
+    retain_freed_memory()  # as the commands do
     devices.set_cpu_device_count(*given.batches)
     counts = tuple(sorted({1, jax.device_count()}))
     print(f"{described()}; K {K}")
