@@ -27,7 +27,7 @@ from unittest import mock
 import jax
 import torch
 
-from benchmarks import rows, sampling
+from benchmarks import rows, sampling, turns
 from vqjax.system.files import atomic_write
 from vqjax.training import beginning
 
@@ -76,7 +76,7 @@ def peak(mode: Mode, size: int) -> float:
         jax.block_until_ready([product(a, b) for _ in range(times)])
 
     run(1)
-    return 2 * size**3 / min(rows.seconds(run, 5) for _ in range(5))
+    return 2 * size**3 / min(turns.seconds(run, 5) for _ in range(5))
 
 
 def loss_on_cpu(row: rows.Row, batch_size: int, place: Path) -> float:
@@ -108,9 +108,9 @@ def measure(row: rows.Row, batch_size: int, mode: Mode, place: Path, arguments: 
             others["compiled"] = compiled
         except Exception as error:  # whatever it is: the rest is measured
             found["not_compiled"] = brief(error)
-    seconds = rows.in_turn(config, others, place, arguments.rounds, arguments.seconds_of_round)
+    seconds = turns.in_turn(config, others, place, arguments.rounds, arguments.seconds_of_round)
     with mock.patch.object(beginning, "fits_on_device", return_value=False):
-        seconds["fed"] = rows.in_turn(config, {"step": step}, place, arguments.rounds, arguments.seconds_of_round)[
+        seconds["fed"] = turns.in_turn(config, {"step": step}, place, arguments.rounds, arguments.seconds_of_round)[
             "vqjax"
         ]
     found["rounds"] = {name: [1e3 * x for x in times] for name, times in seconds.items()}

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 from ml_collections import ConfigDict
 
-from benchmarks import rows
+from benchmarks import rows, turns
 from vqjax.ops.search import nearest_codes
 from vqjax.runs import devices
 from vqjax.system.files import atomic_write
@@ -119,8 +119,8 @@ def measure(axes: dict[str, tuple[int, ...]], name: str, place: Path, rounds: in
         steps.append(rows.Stepper(prepared(place, **sizes), jax.devices()[:count]))
         analyses.append(analysed(steps[-1]))
         steps[-1](2)
-    counts = [max(1, round(seconds / rows.seconds(step, 2))) for step in steps]
-    times = [[rows.seconds(step, count) for step, count in zip(steps, counts)] for _ in range(rounds)]
+    counts = [max(1, round(seconds / turns.seconds(step, 2))) for step in steps]
+    times = [[turns.seconds(step, count) for step, count in zip(steps, counts)] for _ in range(rounds)]
     jax.clear_caches()
     return Growth(axes[name], [statistics.median(found) for found in zip(*times)], *zip(*analyses))
 

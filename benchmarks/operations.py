@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import jax
 
-from benchmarks import rows
+from benchmarks import rows, turns
 from vqjax.system import memory
 from vqjax.training import profiling
 
@@ -147,7 +147,7 @@ def main() -> None:
         for name in arguments.rows:
             step = rows.Stepper(rows.prepared(rows.ROWS[name], Path(place), arguments.batch), jax.devices()[:1])
             step(2)
-            ms = 1e3 * rows.seconds(step, arguments.steps)
+            ms = 1e3 * turns.seconds(step, arguments.steps)
             print(f"\n{name}, batch {arguments.batch}: {ms:.1f} ms a step\n")
             print(
                 "\n".join(

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import rows
+from benchmarks import rows, turns
 from vqjax.runs import devices
 from vqjax.system import memory
 
@@ -32,14 +32,14 @@ def measure(name: str, batch_size: int, place: Path, rounds: int, seconds_of_rou
         for opponent, ways in TWINS.items():
             for number, way in enumerate(ways):
                 try:
-                    side = rows.Apart(functools.partial(twin, **way))
+                    side = turns.Apart(functools.partial(twin, **way))
                     stack.callback(side.close)
                     side(2)
                 except RuntimeError as error:
                     print(f"{name}, {opponent}, {way}: {str(error)[:200]}", file=sys.stderr)
                     continue
                 others[f"{opponent} {number}"] = side
-        return rows.in_turn(config, others, place, rounds, seconds_of_round)
+        return turns.in_turn(config, others, place, rounds, seconds_of_round)
 
 
 def line(name: str, batch_size: int, found: dict[str, list[float]]) -> str:
