@@ -10,16 +10,16 @@ from ml_collections import ConfigDict
 
 from configs import cifar10_best, cifar10_ema
 
-LENGTHS = {"short": 10_000, "long": 25_000}  # updates
+SIZES = {"short": 10_000, "long": 25_000}  # updates
 
 
-def get_config(length: str = "short") -> ConfigDict:
+def get_config(size: str = "short") -> ConfigDict:
     """Both for 10,000 updates, or "long": the better one for 25,000."""
-    if length not in LENGTHS:
-        raise ValueError(f"configs/ablation/recipes.py:{length}: expected short or long")
+    if size not in SIZES:
+        raise ValueError(f"configs/ablation/recipes.py:{size}: expected short or long")
     rows = {"best": cifar10_best.get_config()}
-    if length == "short":
+    if size == "short":
         rows["faithful"] = cifar10_ema.get_config()
     for row in rows.values():
-        row.steps = LENGTHS[length]
+        row.steps = SIZES[size]
     return ConfigDict(rows, sort_keys=False)
