@@ -3,7 +3,8 @@
 python -m vqjax ablate --config configs/ablation/joint_head.py --seeds 5
 
 On CIFAR-10: --config configs/ablation/joint_head.py:cifar10
-Result: not run here.
+2 cores (Xeon, AVX-512), 6 min beside other jobs, digits, seeds 0 to 2: weight 0 has MSE 0.0039; 0.1 has 0.0050 and
+accuracy 0.776; 1 has 0.0088 and 0.937; 10 has 0.0173 and 0.932. docs/results.md has the table.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,8 @@ python -m vqjax ablate --config configs/ablation/priors.py --seeds 3
 
 On MNIST and CIFAR-10: --config configs/ablation/priors.py:mnist
 2 cores (Xeon, AVX-512), 7 min beside other jobs, digits, seeds 0 to 2, mean and range: 3.181 (2.976 to 3.359) nats/code
-by the PixelCNN, 3.129 (2.946 to 3.317) by the transformer in raster order, 3.188 (3.024 to 3.359) in any order.
+by the PixelCNN, 3.129 (2.946 to 3.317) by the transformer in raster order, 3.188 (3.024 to 3.359) in any order. MNIST,
+45 min, seed 0: 1.886, 1.779 and 1.931.
 """
 
 from importlib import import_module
