@@ -84,7 +84,7 @@ def test_runs_side_by_side(stage1, tmp_path, capsys):
     config["model"]["ema"]["num_codes"] = 32
     rewrite(other / "config.json", model=config["model"])
     rewrite(other / "eval.json", psnr=30.5)
-    words = [str(stage1), str(other), "--out", str(tmp_path / "both")]
+    words = [str(stage1), f"{stage1}/", str(other), "--out", str(tmp_path / "both")]  # a run that is named twice
     assert exit_status(lambda: main(["compare", *words])) == 0
     text = (tmp_path / "both" / "comparison.md").read_text()
     found, figures = table(text), json.loads((stage1 / "eval.json").read_text())

@@ -33,7 +33,7 @@ def compare_runs(workdirs: Sequence[str], out: str) -> str:
       WriteError: the directory cannot be written to.
     """
     directory = absolute_path(out, "--out")
-    runs = {name: Workdir(path, "run") for name, path in zip(_distinct_names(workdirs), workdirs)}
+    runs = {name: Workdir(path, "run") for name, path in _named_paths(workdirs).items()}
     if len(runs) < 2:
         raise InputError(f"{', '.join(workdirs) or 'no run'}: expected two runs or more, each once")
     figures = {name: _figures(run) for name, run in runs.items()}
@@ -45,11 +45,11 @@ def compare_runs(workdirs: Sequence[str], out: str) -> str:
     return f"{text}\n"
 
 
-def _distinct_names(workdirs: Sequence[str]) -> list[str]:
-    """Return names that tell the paths apart: their last parts, or all of them."""
+def _named_paths(workdirs: Sequence[str]) -> dict[str, str]:
+    """Return the paths, each once, by names that tell them apart: their last parts, or all of them."""
     paths = list(dict.fromkeys(os.path.normpath(path) for path in workdirs))
     names = [os.path.basename(path) for path in paths]
-    return names if len({*names}) == len(names) else paths
+    return dict(zip(names if len({*names}) == len(names) else paths, paths))
 
 
 def _figures(run: Workdir) -> dict[str, Any]:
