@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 from helpers import dataset_of, lines_of
 
+import vqjax
 from vqjax.__main__ import main, parse
+from vqjax.codes import single_level
+from vqjax.config.check import build
 from vqjax.config.plain import with_fields
 from vqjax.config.schema import Settings
 from vqjax.data import datasets
+from vqjax.networks.encoders import DECODERS, ENCODERS
+from vqjax.networks.priors import PRIORS
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
 from vqjax.system.process import exit_status
@@ -39,6 +44,27 @@ def test_trials_of_every_task_are_fit_and_are_not_the_run_itself(any_config, tmp
         assert limit in (5, 32) and not any_config.data.limit
     assert not session.prepare or session.settings.task == "code_classifier"  # nothing is augmented
     assert not session.settings.data.validation
+
+
+@pytest.mark.parametrize(
+    "name, key, table",
+    [
+        ("imagenet_vqgan", "encoder", ENCODERS),
+        ("imagenet_vqgan", "decoder", DECODERS),
+        ("cifar10_dalle", "encoder", ENCODERS),
+        ("folder_transformer", "prior", PRIORS),
+        ("transformer", "prior", PRIORS),
+    ],
+)
+def test_small_networks_can_be_built(name, key, table):
+    """Widths that must be multiples, of groups or of heads, stay that."""
+    settings = Settings.of(vqjax.get_config(name))
+    model = Settings.of(with_fields(settings.plain, trials.smoke_changes(settings))).model
+    given = {"layout": single_level((2, 2), 4), "num_classes": 0} if key == "prior" else {"features": 4}
+    assert (
+        build(table, model, key, dtype=jnp.float32, **given).width
+        < build(table, settings.model, key, dtype=jnp.float32, **given).width
+    )
 
 
 @pytest.mark.slow

@@ -24,7 +24,11 @@ _SMOKE = {"steps": 4, "log_every": 2, "eval_every": 2, "save_every": 2}
 _IMAGES = 32  # of each split in a smoke test
 _BATCH = 8  # of them in a step, or the least that the devices divide
 # Fields of a network or quantizer and the most that they are in a smoke test; what changes the grid of codes stays.
-_MOST = {"width": 8, "residual_width": 8, "features": 8, "head_width": 16, "blocks": 1, "layers": 2, "num_codes": 16}
+_MOST = {
+    **{"width": 8, "residual_width": 8, "features": 8, "head_width": 16},
+    **{"blocks": 1, "layers": 2, "heads": 2, "num_codes": 16},
+}
+_MOST_OF = {"vqgan": {"width": 32}}  # a channel for each group of its norm
 
 
 def overfit(settings: Settings, workdir: Path, count: int, debug_nans: bool = False) -> int:
@@ -104,7 +108,8 @@ def smoke_changes(settings: Settings) -> dict[str, Any]:
         changes["data.memory"] = 0.0  # a set of files is read as far as it is needed
     for entry, fields in settings.plain["model"].items():
         if isinstance(fields, Mapping):
-            small = {name: min(fields[name], most) for name, most in _MOST.items() if isinstance(fields.get(name), int)}
+            most = {**_MOST, **_MOST_OF.get(entry, {})}
+            small = {name: min(fields[name], size) for name, size in most.items() if isinstance(fields.get(name), int)}
             changes |= {f"model.{entry}.{name}": value for name, value in small.items()}
     return changes
 
