@@ -5,6 +5,7 @@ from conftest import CODED
 from helpers import split_of, task_of
 
 from vqjax.ops import axes
+from vqjax.system.errors import InputError
 from vqjax.tasks import quantized
 from vqjax.tasks.base import example_keys
 
@@ -23,6 +24,15 @@ def test_codes_carry_the_whole_image(small_config, quantizer):
     assert codes.min() >= 0 and codes.max() < level.num_codes == task.module.quantizer.num_codes
     output = task.module.apply(variables, codes, method="decode")
     np.testing.assert_allclose(output, task.module.apply(variables, x, False).output, atol=1e-6)
+
+
+def test_a_residual_quantizer_of_itself_is_no_level(small_config):
+    small_config.model.codec = "hierarchical"
+    small_config.model.residual.quantizer = "residual"
+    for num_codes, message in ((0, "residual.quantizer='residual': expected another entry"), (8, "expected 0")):
+        small_config.model.hierarchical.top.update(quantizer="residual", num_codes=num_codes)
+        with pytest.raises(InputError, match=message):
+            task_of(small_config)
 
 
 @pytest.mark.more

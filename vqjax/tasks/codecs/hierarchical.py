@@ -174,7 +174,7 @@ def _with_quantizer(section: Section, level: LevelFields, key: str) -> Section:
     """The model's section in which a level's quantizer is chosen, with the level's number of codes."""
     values = {**section.values, "quantizer": level.quantizer}
     name = level.quantizer
-    while isinstance(fields := values.get(name), dict) and "quantizer" in fields:  # one that is made of others
+    while isinstance(fields := values.get(name), dict) and fields.get("quantizer", name) != name:  # made of others
         name = fields["quantizer"]
     if level.num_codes:
         if not isinstance(fields, dict) or "num_codes" not in fields:
