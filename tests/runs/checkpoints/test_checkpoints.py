@@ -136,6 +136,10 @@ def test_pinned_checkpoints_are_kept(workdir):
     assert pins.pinned(workdir.path / "pins") == {"f1": 1, "f4": 4}
     runs = json.loads((workdir.path / "pins" / "4-f4.json").read_text())["runs"]
     assert runs == [str(workdir.path / run) for run in ("other", "prior")]
+    pins.unpin(workdir.path / "pins", workdir.path / "prior")
+    assert pins.pinned(workdir.path / "pins") == {"f1": 1, "f4": 4}
+    pins.unpin(workdir.path / "pins", workdir.path / "other")
+    assert pins.pinned(workdir.path / "pins") == {"f1": 1}
 
 
 def record_of(step, monitored=None):

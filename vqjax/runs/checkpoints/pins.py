@@ -14,22 +14,26 @@ def pin(directory: Path, step: int, fingerprint: str, run: Path) -> None:
     Raises OSError if the directory cannot be written to.
     """
     path = directory / f"{step}-{fingerprint}.json"
-    try:
-        runs = {*read_json(path)["runs"], str(run)}
-    except (OSError, ValueError, KeyError, TypeError):  # no pin yet, or a damaged one: its name is what counts
-        runs = {str(run)}
     directory.mkdir(exist_ok=True)
-    write_json(path, {"runs": sorted(runs)})
+    write_json(path, {"runs": sorted(_runs(path) | {str(run)})})
 
 
 def unpin(directory: Path, run: Path) -> None:
     """Remove the pins for the run in the workdir `run`."""
     for path in directory.glob("*.json"):
-        runs = {*read_json(path)["runs"]}
+        runs = _runs(path)
         if runs == {str(run)}:
             path.unlink()
         elif str(run) in runs:
             write_json(path, {"runs": sorted(runs - {str(run)})})
+
+
+def _runs(path: Path) -> set[str]:
+    """Return the runs of a pin; none if there is no pin yet, or it is damaged: its name is what counts."""
+    try:
+        return set(map(str, read_json(path)["runs"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def pinned(directory: Path) -> dict[str, int]:
