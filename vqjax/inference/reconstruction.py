@@ -194,7 +194,8 @@ def _destination(stage1: Stage1, out: str | Path | None, format: str) -> tuple[W
     path = absolute_path(out, "--out") if out else stage1.path / "reconstructed.png"
     if path.suffix == ".csv":
         return _write_table, table_path(path)
-    if not path.parent.is_dir() or path.suffix.lower() not in Image.registered_extensions():
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if not path.parent.is_dir() or path.is_dir() or kind not in Image.SAVE:
         expected = "a picture, as PNG, or a table, as CSV, in a directory that exists"
         raise InputError(f"--out={path}: expected {expected}")
     return _write_picture, path
