@@ -1,6 +1,7 @@
 """The estimate of a run before it starts: counts by hand and by XLA, and the command `plan`."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from vqjax.ops.platforms import trace_for_accelerator
 from vqjax.runs.state import num_bytes
 from vqjax.system.accelerators import ACCELERATORS
 from vqjax.system.errors import InputError
+from vqjax.training import planned
 from vqjax.training.cost import count
 from vqjax.training.estimate import default_hosts, estimate, traced_cost
 from vqjax.training.planned import KNOWN, ImageFacts, image_facts, planned_run
@@ -180,6 +182,13 @@ def test_a_second_stage_reads_codes_of_a_stage_that_may_be_untrained(trained_sta
     assert mirrored.flops_per_image > planned.flops_per_image
     assert mirrored.memory_per_device["frozen"] > 0 == planned.memory_per_device["frozen"]
     assert mirrored.input["bytes_per_second"] == pytest.approx(64 * 16 * mirrored.steps_per_second[1])
+
+
+def test_imported_weights_do_not_say_how_many_images_there_are(monkeypatch):
+    facts = {"image_shape": [8, 8, 3], "class_names": [], "sizes": {}}
+    monkeypatch.setattr(planned, "Stage1", lambda path: SimpleNamespace(facts=facts, settings=None))
+    with pytest.raises(InputError, match="config.stage1=runs/dall-e: .* --num_images and --shape say it$"):
+        planned_run(Settings.of(small_prior("runs/dall-e")))
 
 
 @pytest.mark.more

@@ -90,6 +90,11 @@ def _stage1(settings: Settings, images: ImageFacts | None, planned: Settings | N
         problem = str(error).partition("\n")[0]
         raise InputError(f"{problem}; --stage1_config names the config of one that is not trained yet") from error
     facts = frozen.facts
+    if images is None and "train" not in facts["sizes"]:
+        raise InputError(
+            f"config.stage1={settings.stage1}: imported weights do not say how many images there are; --num_images and "
+            "--shape say it"
+        )
     return frozen, images or ImageFacts(tuple(facts["image_shape"]), facts["sizes"]["train"], len(facts["class_names"]))
 
 
