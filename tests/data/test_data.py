@@ -46,6 +46,13 @@ def test_a_share_too_small_is_refused(small_config):
         datasets.load_splits(dataset_of(small_config))
 
 
+def test_a_split_of_another_name_is_refused(small_config):
+    with pytest.raises(InputError, match="--split='tests' is unknown. Did you mean \"test\""):
+        datasets.load_split(dataset_of(small_config), "tests")
+    with pytest.raises(InputError, match="--split=validation: the run was trained with config.data.validation=0.0"):
+        datasets.load_split(dataset_of(small_config), "validation")
+
+
 @pytest.mark.parametrize("batch_size", [3, 7, 25])
 def test_each_epoch_has_each_row_once_and_its_own_order(batch_size):
     stream = np.concatenate([batch_rows(10, batch_size, step, 0, True) for step in range(20)])

@@ -18,6 +18,7 @@ from vqjax.data.sets.photos import photos
 from vqjax.data.sets.prepared import PreparedDataset
 from vqjax.data.sets.tfds import TfdsDataset
 from vqjax.data.splits import Split
+from vqjax.system.arguments import SPLITS
 from vqjax.system.errors import InputError
 from vqjax.system.paths import absolute_path
 
@@ -205,6 +206,7 @@ def load_splits(
 
 def load_split(dataset: Dataset, name: str, read: Callable[[Dataset, str], Split] = read_split) -> Split:
     """Load the split of a name, as `load_splits` does. Raises InputError if there is none."""
+    check_name(dict.fromkeys(SPLITS), name, "--split")
     if name not in (splits := load_splits(dataset, (name,), read)):
         raise InputError(f"--split={name}: the run was trained with config.data.validation={dataset.data.validation}")
     return splits[name]
