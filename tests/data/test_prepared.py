@@ -148,7 +148,7 @@ def test_another_set_is_refused(made, tmp_path):
 
 
 def test_damage_is_refused(made):
-    path, _ = made
+    path, fields = made
     first = min(path.glob("train-*.array_record"))
     first.write_bytes(first.read_bytes()[:100])
     with pytest.raises(InputError, match="is damaged|train-00000"):
@@ -159,6 +159,8 @@ def test_damage_is_refused(made):
     (path / "prepared.json").write_text("{")
     with pytest.raises(InputError, match="expected prepared.json of vqjax prepare"):
         opened("prepared", path=path)
+    with pytest.raises(InputError, match="--out=.*: prepared.json cannot be read: .*\nDelete it"):
+        prepare(opened(**fields), path, lambda *_: None)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vqjax.data.files.damage import refuse_damage
 from vqjax.data.sets.base import Dataset
 from vqjax.data.sets.prepared import DESCRIPTION, FORMAT, Shard
 from vqjax.data.splits import Split
@@ -77,11 +78,12 @@ def _begun(directory: Path, facts: dict[str, Any], out: str | Path) -> dict[str,
     if not (directory / DESCRIPTION).exists():
         require_empty_directory(out)
         return {}
-    found: dict[str, Any] = read_json(directory / DESCRIPTION)
-    shards = found.pop("shards", {})
-    if found != facts:
-        raise InputError(f"--out={out} has another data set, or other images of it: expected an empty directory")
-    return {name: [Shard(*shard) for shard in parts] for name, parts in shards.items()}
+    with refuse_damage(f"--out={out}: {DESCRIPTION} cannot be read", "Delete it, and all images are written again"):
+        found: dict[str, Any] = dict(read_json(directory / DESCRIPTION))
+        shards = found.pop("shards", {})
+        if found != facts:
+            raise InputError(f"--out={out} has another data set, or other images of it: expected an empty directory")
+        return {name: [Shard(*shard) for shard in parts] for name, parts in shards.items()}
 
 
 def _write_split(
