@@ -112,7 +112,12 @@ def test_pictures_of_training_are_given_the_real_top(runs):
     [
         ("", "", "config.model.level='': expected one of top, bottom, a pixelcnn models a level given those before it"),
         ("botom", "", "config.model.level='botom' is unknown. Did you mean \"bottom\"?"),
-        ("top", "top", "config.top_prior=.*top is a prior up to level 'top', expected up to ''"),
+        (
+            "top",
+            "top",
+            "config.top_prior=.*top: expected none, since no level comes before config.model.level='top'",
+        ),
+        ("", "top", "config.top_prior=.*top: expected none, .* before config.model.level=''; one comes before bottom"),
         ("bottom", "bottom", "config.top_prior=.* is a prior up to level 'bottom', expected up to 'top'"),
         ("bottom", "stage1", "config.top_prior=.* holds a run of task 'autoencoder', expected 'prior'"),
         ("bottom", "nowhere", "config.top_prior=.*nowhere: expected the workdir of a trained prior"),

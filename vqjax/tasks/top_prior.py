@@ -26,5 +26,10 @@ def check_top_prior(settings: Settings, stage1: Stage1) -> None:
     names = [level.name for level in stage1.layout.levels]
     own, level = settings.model.values["level"], config["model"]["level"]
     above = names[names.index(own) - 1] if own in names[1:] else ""
-    if not above or level != above:
+    if not above:
+        after = ", ".join(names[1:]) or "none"
+        raise InputError(
+            f"{where}: expected none, since no level comes before config.model.level={own!r}; one comes before {after}"
+        )
+    if level != above:
         raise InputError(f"{where} is a prior up to level {level or names[-1]!r}, expected up to {above!r}")
