@@ -170,6 +170,8 @@ def test_what_is_chosen_is_shown():
         ("sample", ["the following arguments are required: --workdir"]),
         ("sample --workdir x --numb 3", ['unrecognized arguments: --numb. Did you mean "--num"?']),
         ("sample --workdir x --num three", ["--num: expected a whole number, found 'three'"]),
+        ("decode --workdir x --codes a --out b --depth all", ["--depth: expected a whole number, found 'all'"]),
+        ("ablate --config ablation/digits --seeds few", ["--seeds: expected a whole number, found 'few'"]),
         ("evaluate --workdir nowhere", ["nowhere: expected a run, found no config.json"]),
         ("predict --workdir nowhere a.png", ["--workdir=nowhere: expected the workdir of a trained"]),
         ("export codes --workdir nowhere --out out", ["--workdir=nowhere: expected the workdir of a trained"]),

@@ -22,7 +22,7 @@ def parser() -> Parser:
     text = "names of the first levels of codes, which alone are decoded: top (default: all)"
     flags.add_argument("--levels", metavar="LEVELS", help=text)
     text = "codes of each position that are decoded, the first ones (default: all)"
-    flags.add_argument("--depth", type=int, metavar="D", help=text)
+    flags.add_argument("--depth", type=arguments.whole_number, metavar="D", help=text)
     arguments.add_split(flags, "the only one, of codes in a directory")
     flags.set_defaults(split=None)
     arguments.add_step(flags)

@@ -81,7 +81,8 @@ class Parser(argparse.ArgumentParser):
     def add_options(self, options: Mapping[str, tuple[int | bool | str, str]]) -> None:
         """Add flags {name: (default, help)}: of the default's type, switches where it is False."""
         for name, (default, text) in options.items():
-            typed = {"type": type(default), "metavar": "N" if isinstance(default, int) else name.upper()}
+            whole = isinstance(default, int)
+            typed = {"type": whole_number if whole else str, "metavar": "N" if whole else name.upper()}
             kind: dict[str, Any] = {"action": "store_true"} if default is False else typed
             self.add_argument(f"--{name}", default=default, help=text, **kind)
 
