@@ -1,12 +1,11 @@
 """Runs that are compared with each other, one after another, and their table.
 
 The config is {row: the config of a run}; a `stage1` that names an earlier row is that row's run. The same command again
-goes on where the last one stopped. DIR has a workdir per row, table.md, table.csv, and plot.png of the figure that most
+resumes where the last one stopped. DIR has a workdir per row, table.md, table.csv, and plot.png of the figure that most
 rows have. With several seeds a row is several runs: table.csv has a line for each, table.md their mean and range.
 """
 
 import contextlib
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from vqjax.config.schema import Data, Settings
 from vqjax.data import datasets
 from vqjax.runs import devices, plots
 from vqjax.runs.reports.lines import read_lines
-from vqjax.runs.reports.tables import format_cell, markdown_table
+from vqjax.runs.reports.tables import format_cell, markdown_table, write_csv, write_markdown
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
-from vqjax.system.files import atomic_write, read_json
+from vqjax.system.files import read_json
 from vqjax.tasks.base import Task
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
@@ -35,7 +34,7 @@ FIGURES = (*COMPARED, "perplexity", "codes_used", "parameters")  # of eval.json,
 
 
 def ablate(config: ConfigDict, directory: Path, seeds: int = 1) -> int:
-    """Trains the rows that are not finished and writes the table after each.
+    """Train the rows that are not finished, and write the table after each.
 
     Args:
       config: {row: the config of a run}.
@@ -60,7 +59,7 @@ def ablate(config: ConfigDict, directory: Path, seeds: int = 1) -> int:
         jax.clear_caches()  # the programs of a row are of no use to the next
         table.append(_result(name, directory / name))
         write_table(directory, table)
-    print(f"\n{(directory / 'table.md').read_text()}\nin {directory}: table.md, table.csv, plot.png")
+    print(f"\n{(directory / 'table.md').read_text(encoding='utf-8')}\nin {directory}: table.md, table.csv, plot.png")
     return 0
 
 
@@ -167,20 +166,16 @@ def _result(name: str, workdir: Path) -> dict[str, Any]:
 
 
 def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes table.md, table.csv and plot.png of rows {column: value}; a column that no row has is left out."""
+    """Write table.md, table.csv and plot.png of rows {column: value}; a column that no row has is left out."""
     names = ["row", "dataset", "task", "quantizer", "quantize", "inputs", "head", "seed", *FIGURES, "training minutes"]
     names = [name for name in names if any(name in row for row in rows)]
-    with atomic_write(directory / "table.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(directory / "table.csv", names, rows)
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         label = row["row"].removesuffix(_SEED.format("", row.get("seed")))
         groups.setdefault(label, []).append(row)
     lines = [[_cells(name, label, group) for name in names] for label, group in groups.items()]
-    with atomic_write(directory / "table.md") as temporary:
-        temporary.write_text(markdown_table([name.replace("_", " ") for name in names], lines) + "\n")
+    write_markdown(directory / "table.md", markdown_table([name.replace("_", " ") for name in names], lines))
     shown = max(COMPARED, key=lambda name: sum(name in row for row in rows))
     groups = {label: group for label, group in groups.items() if shown in group[0]}
     used = {label: _cells("codes_used", label, group) for label, group in groups.items()}
