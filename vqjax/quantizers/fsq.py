@@ -9,6 +9,7 @@ import numpy as np
 
 from vqjax.config.annotations import Range
 from vqjax.ops.matmul import Dense
+from vqjax.ops.search import code_frequency
 from vqjax.quantizers.base import Quantized, Quantizer
 from vqjax.system.errors import InputError
 
@@ -35,7 +36,7 @@ class FSQ(Quantizer):
         return math.prod(self.levels)
 
     def setup(self):
-        # In half precision, or TF32, neighbouring levels merge.
+        # In half precision, or TF32, neighboring levels merge.
         self._numbers = Dense(len(self.levels), precision=jax.lax.Precision.HIGHEST, name="numbers")
         self._vectors = Dense(self.code_dim, precision=jax.lax.Precision.HIGHEST, name="vectors")
 
@@ -60,7 +61,7 @@ class FSQ(Quantizer):
         codes = jnp.sum(digits * self._places, axis=-1)
         # Straight through, in the order of operations whose forward value is `rounded` to the last bit.
         z_q = self._to_vectors(rounded + (bounded - jax.lax.stop_gradient(bounded)))
-        frequency = jnp.bincount(codes.reshape(-1), length=self.num_codes) / codes.size
+        frequency = code_frequency(codes, self.num_codes)
         return Quantized(z_q, codes, jnp.zeros((), jnp.float32), {"code_frequency": frequency})
 
     @property
