@@ -170,7 +170,7 @@ def _doubles(splits: Mapping[str, Split]) -> Iterator[str]:
     train = set(_hashes(splits["train"]))
     if len(train) < len(splits["train"]):
         yield f"{len(splits['train']) - len(train):,} images of train are there more than once"
-    for name in splits.keys() - {"train"}:
+    for name in [name for name in splits if name != "train"]:
         if count := sum(image in train for image in _hashes(splits[name])):
             yield f"{count:,} of the {len(splits[name]):,} images of {name} are in train too"
 
