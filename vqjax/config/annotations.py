@@ -58,7 +58,7 @@ class OneOf:
 _INT32 = 2**31 - 1
 Positive = Annotated[int, Range(1, _INT32)]
 Natural = Annotated[int, Range(0, _INT32)]
-# Bounds within which float32 computes and something is learned; beyond them nothing that anybody would mean.
+# Plausible ranges; values outside are refused as typos.
 Width = Annotated[int, Range(1, 2**16)]  # channels
 Depth = Annotated[int, Range(1, 256)]  # layers
 Codes = Annotated[int, Range(1, 2**18)]

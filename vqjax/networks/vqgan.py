@@ -54,7 +54,7 @@ class ResidualBlock(_Block):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, h, w, C) -> (B, h, w, features)."""
+        """Apply the block: (B, h, w, C) -> (B, h, w, features)."""
         y = x
         for _ in range(2):
             y = self._conv(nn.swish(_group_norm(y, self.dtype)), 3)
@@ -66,7 +66,7 @@ class AttentionBlock(_Block):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, h, w, features) -> the same."""
+        """Apply the block: (B, h, w, features) -> the same."""
         b, h, w, c = x.shape
         y = _group_norm(x, self.dtype)
         query, key, value = (self._conv(y, 1).reshape(b, h * w, c) for _ in range(3))
@@ -122,7 +122,7 @@ class _VQGAN(nn.Module):
         return Conv(features, kernel_size, kernel_init=self.kernel_init, dtype=self.dtype)
 
     def _block(self, x: jax.Array, shape: tuple[int, bool]) -> jax.Array:
-        """A residual block to `shape`'s width, and attention if it says so."""
+        """Apply a residual block, and attention if `shape` (width, attends) says so."""
         width, attends = shape
         x = ResidualBlock(width, self.kernel_init, self.dtype)(x)
         return AttentionBlock(width, self.kernel_init, self.dtype)(x) if attends else x
@@ -148,7 +148,7 @@ class VQGANEncoder(_VQGAN):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, H, W, C) -> (B, H / stride, W / stride, features)."""
+        """Encode: (B, H, W, C) -> (B, H / stride, W / stride, features)."""
         x = self._conv(self.width, 3)(x)
         for stage in range(len(self.multipliers)):
             if stage:
@@ -163,7 +163,7 @@ class VQGANDecoder(_VQGAN):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(B, h, w, D) -> (B, h * stride, w * stride, features)."""
+        """Decode: (B, h, w, D) -> (B, h * stride, w * stride, features)."""
         x = self._conv(self.latent_width, 1)(x)
         x = self._middle(self._conv(self.width * self.multipliers[-1], 3)(x))
         for stage in reversed(range(len(self.multipliers))):

@@ -16,7 +16,7 @@ from vqjax.system.errors import InputError
 
 
 class Residual(Quantizer):
-    """Residual quantization (Zeghidour et al. 2021, sec. III-C; Lee et al. 2022, sec. 3.1): D codes per position.
+    """Residual quantization (Zeghidour et al. 2021, sec. III-C; Lee et al. 2022, sec. 3.1): several codes per position.
 
     Level d quantizes r_d = z - q_1 - … - q_{d-1}, what the levels before it leave, and z_q is the sum of all q_d. The
     first codes are a preview. The loss is the sum of the levels' losses. Its gradient reaches z through each r_d, in
@@ -26,7 +26,7 @@ class Residual(Quantizer):
     Attributes:
       code_dim: D.
       quantizer: an entry of QUANTIZERS with codes, which stands for each level.
-      depth: number of levels, D.
+      depth: number of levels, and of codes per position.
       shared: one codebook for all levels, or one each.
     """
 

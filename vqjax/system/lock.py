@@ -31,8 +31,7 @@ _PATIENCE = 1.0  # seconds that a process which has just locked the file has to 
 def lock_directory(directory: Path) -> Iterator[None]:
     """Keep other processes out of the directory inside the block. It is created, and removed again if it stays empty.
 
-    Nothing is locked where that is impossible: on Windows, and where one cannot write, which whatever is written there
-    later will report.
+    Nothing is locked on Windows, or where the lock file cannot be written: the first file of the run will report that.
 
     Raises:
       InputError: another process holds the lock, with its host and number; or the lock file is a link or a directory.

@@ -23,9 +23,8 @@ def retain_freed_memory() -> None:
     """Let the C library keep freed memory for the next step; call it before threads start.
 
     A step allocates tens of MiB at once, and frees them at its end. glibc returns freed blocks above 32 MiB to the
-    kernel, which zeroes their pages on reuse: up to a sixth of a step's time. Raise that threshold to 64 MiB, which no
-    arena of a thread holds. Nothing happens with another C library, or where JAX has a plug-in for an accelerator,
-    whose host computes little.
+    kernel, which zeroes their pages on reuse: up to a sixth of a step's time. With `_SETTINGS` it returns none. Nothing
+    happens with another C library, or where JAX has a plug-in for an accelerator, whose host computes little.
     """
     if importlib.util.find_spec("jax_plugins"):
         return

@@ -16,8 +16,9 @@ class Classified(NamedTuple):
 
     Attributes:
       logits: (B, classes) float32.
-      vectors: (B, h, w, F), the features before the quantizer; h and w are 1 if each image has one code.
-      quantized: see Quantized.
+      vectors: of the one level, the features (B, h, w, F) before the quantizer; h and w are 1 where an image has one
+        code.
+      quantized: of the one level, see Quantized.
     """
 
     logits: jax.Array

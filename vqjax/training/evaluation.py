@@ -28,7 +28,7 @@ PICTURES = 64  # images in a grid
 
 
 class Evaluator:
-    """Evaluates a task's variables on splits, and writes down what came out.
+    """Evaluator of a task's variables on splits, which also writes the figures and the pictures.
 
     Attributes:
       pictures: the files of the latest evaluation's images.
@@ -63,7 +63,7 @@ class Evaluator:
         self._prepare = layout.compile(lambda frozen, batch: task.prepare(batch, None, frozen), sharded=True)
 
     def evaluate(self, step: int, name: str, split: Split, variables: Any) -> dict[str, float]:
-        """Writes eval.json and the pictures of a split; returns the figures. `variables` replicated."""
+        """Write eval.json and the pictures of a split; returns the figures. `variables` replicated."""
         on_host = self._layout.collect(variables)
         parameters = sum(map(np.size, jax.tree.leaves(on_host["params"])))
         figures = self._report(step, name, split, self.measure(variables, split), parameters)
@@ -86,7 +86,7 @@ class Evaluator:
     def _report(
         self, step: int, name: str, split: Split, means: Mapping[str, np.ndarray], parameters: int
     ) -> dict[str, float]:
-        """Writes eval.json and what can be drawn of a split's means; returns the figures."""
+        """Write eval.json and what can be drawn of a split's means; returns the figures."""
         from vqjax.runs import plots  # slow to import: not before there is something to draw
 
         means = {**means, **self._task.split_metrics(self._dataset, name, split)}
@@ -112,7 +112,7 @@ class Evaluator:
         return figures
 
     def _pictures(self, variables: Any, split: Split) -> None:
-        """Writes the task's pictures of the first images of a split; `variables` on the host."""
+        """Write the task's pictures of the first images of a split; `variables` on the host."""
         from vqjax.runs import plots
 
         self.pictures = ()

@@ -12,7 +12,7 @@ _FIRST = 3  # steps before it: they compile, and fill the queue
 
 
 def start_trace(directory: Path) -> None:
-    """Starts a trace, which `jax.profiler.stop_trace` writes."""
+    """Start a trace, which `jax.profiler.stop_trace` writes."""
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # every call of Python would fill the file before the steps are done
     jax.profiler.start_trace(str(directory), create_perfetto_trace=True, profiler_options=options)
@@ -25,9 +25,9 @@ def trace_files(directory: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def profiled(update: Callable, directory: Path, steps: int) -> Iterator[Callable]:
-    """Yields the compiled step; a trace of so many of its calls, after the first few, is written when they are done.
+    """Yield the compiled step; a trace of so many of its calls, after the first few, is written when they are done.
 
-    It ends with the block if those are fewer, and where it lies is said then. None of 0 steps.
+    If the block ends before, so does the trace. Its path is printed at the end. With 0 steps there is no trace.
     """
     numbers, running, taken = itertools.count(), False, 0
 
@@ -62,7 +62,7 @@ def profiled(update: Callable, directory: Path, steps: int) -> Iterator[Callable
 
 
 def _report(directory: Path, taken: int) -> None:
-    """Says where a trace lies."""
+    """Print where a trace lies."""
     files = trace_files(directory)
     if not taken or not files:
         print(f"no profile: the run had no more than {_FIRST} steps to take")

@@ -16,7 +16,7 @@ from vqjax.training.microbatch import microbatched
 
 
 def _reset_moments(optimizer: optax.GradientTransformation, opt_state: Any, old: Any, new: Any) -> Any:
-    """Zeroes the moments of the parameters that a refresh has replaced."""
+    """Set the moments of the parameters that `after_update` has replaced to 0."""
 
     def reset(moment, before, after):
         return moment if after is before else jnp.where(before == after, moment, 0)
@@ -116,7 +116,7 @@ def eval_step(task: Task) -> Callable:
     """(variables, batch) -> (sums, count) over the real examples of the global batch.
 
     The task's metrics are means over a batch; here each is taken of every example on its own, which in
-    evaluation does not depend on its neighbours, so that padding can be left out exactly.
+    evaluation does not depend on the others, so that padding can be left out exactly.
     """
 
     def step(variables: Mapping, batch: Mapping) -> tuple[dict[str, jax.Array], jax.Array]:

@@ -209,7 +209,7 @@ def require_path(data: Data, directory: bool | None, expected: str) -> Path:
 
     Args:
       data: `config.data`.
-      directory: whether it must be a directory (True) or a file (False).
+      directory: whether it must be a directory (True) or a file (False); None: either.
       expected: what is to be found there, for messages.
 
     Raises:
