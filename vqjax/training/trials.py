@@ -24,10 +24,7 @@ _SMOKE = {"steps": 4, "log_every": 2, "eval_every": 2, "save_every": 2}
 _IMAGES = 32  # of each split in a smoke test
 _BATCH = 8  # of them in a step, or the least that the devices divide
 # Fields of a network or quantizer and the most that they are in a smoke test; what changes the grid of codes stays.
-_MOST = {
-    **{"width": 8, "residual_width": 8, "features": 8, "head_width": 16},
-    **{"blocks": 1, "layers": 2, "heads": 2, "num_codes": 16},
-}
+_MOST = dict(width=8, residual_width=8, features=8, head_width=16, blocks=1, layers=2, heads=2, num_codes=16)
 _MOST_OF = {"vqgan": {"width": 32}}  # a channel for each group of its norm
 
 
