@@ -1,5 +1,6 @@
 """Trained models by their workdirs: which kind, which checkpoint, in another process, and what is refused."""
 
+import importlib
 import inspect
 import multiprocessing
 import os
@@ -15,8 +16,12 @@ from helpers import command, rewrite
 from tiny import small_code_classifier, small_prior
 
 import vqjax
+from vqjax.inference.drawing import DrawOptions
+from vqjax.inference.features.evaluation import evaluate_features
 from vqjax.inference.models import MODELS
 from vqjax.system import extras
+from vqjax.system.arguments import argument_names
+from vqjax.system.errors import InputError
 from vqjax.tasks import TASKS
 from vqjax.training import loop
 
@@ -212,3 +217,16 @@ def test_an_error_leads_to_the_extra_of_the_first_package_that_is_missing():
     for error in (missing, later):
         assert extras.install_hint(error) == "pyarrow is not installed: pip install 'vqjax[export]'"
     assert extras.install_hint(ModuleNotFoundError("No module named 'x'", name="x")) is None
+
+
+@pytest.mark.parametrize("command", ["sample", "decode", "evaluate", "explore", "predict", "reconstruct"])
+def test_errors_from_python_name_its_arguments_without_dashes(command):
+    """Those that are flags, too."""
+    members = [member for kind in (vqjax.Tokenizer, vqjax.Prior, vqjax.Classifier) for member in vars(kind).values()]
+    functions = [*filter(inspect.isfunction, members), vqjax.load, evaluate_features, vqjax.Prior.sample]
+    names = {name for function in functions for name in inspect.signature(function).parameters}
+    names |= {*DrawOptions.__annotations__}
+    flags = importlib.import_module(f"vqjax.commands.{command}").parser()._option_string_actions
+    for name in sorted(names & {flag.removeprefix("--") for flag in flags}):
+        with pytest.raises(InputError, match=f"^{name}=1: expected 2"), argument_names():
+            raise InputError(f"--{name}=1: expected 2")

@@ -84,11 +84,11 @@ def test_the_command_decodes_a_part(tokenizers, images, tmp_path):
 @pytest.mark.parametrize(
     "name, fields, message",
     [
-        ("depth", {"depth": 4}, "--depth=4: expected from 1 to 3, of 4 x 4 x 3 codes of 16"),
-        ("depth", {"depth": 0}, "--depth=0: expected from 1 to 3"),
-        ("depth", {"levels": ["top"]}, "--levels=top: expected none, of 4 x 4 x 3 codes of 16"),
-        ("levels", {"levels": ["bottom"]}, "--levels=bottom: expected top or top,bottom, of top 2 x 2 codes of 8"),
-        ("levels", {"depth": 2}, "--depth=2: expected from 1 to 1"),
+        ("depth", {"depth": 4}, "^depth=4: expected from 1 to 3, of 4 x 4 x 3 codes of 16"),
+        ("depth", {"depth": 0}, "^depth=0: expected from 1 to 3"),
+        ("depth", {"levels": ["top"]}, "^levels=top: expected none, of 4 x 4 x 3 codes of 16"),
+        ("levels", {"levels": ["bottom"]}, "^levels=bottom: expected top or top,bottom, of top 2 x 2 codes of 8"),
+        ("levels", {"depth": 2}, "^depth=2: expected from 1 to 1"),
     ],
 )
 def test_a_part_that_is_none_is_refused(tokenizers, images, tmp_path, name, fields, message):

@@ -85,7 +85,7 @@ def test_completion_keeps_codes_of_both_levels(runs):
     codes, completed = bottom.tokenizer.encode(images), bottom.complete(images, keep, [1, 2], num=2)
     for name, rows in {"top": 1, "bottom": 2}.items():
         np.testing.assert_array_equal(completed.codes[name][:, :rows], codes[name].repeat(2, 0)[:, :rows])
-    with pytest.raises(InputError, match="--keep: expected to keep codes from the upper left on"):
+    with pytest.raises(InputError, match="^keep: expected to keep codes from the upper left on"):
         bottom.complete(images, keep[::-1], [1, 2])
 
 

@@ -16,7 +16,8 @@ SPLITS = ("train", "validation", "test")
 # Arguments that Python functions have too: in messages --out is there called out.
 _SHARED = (
     *("workdir", "step", "stage1", "split", "num", "out", "format", "data_dir", "data_path", "codes", "images"),
-    *("classes", "seed", "batch", "temperature", "top_k", "top_p"),
+    *("classes", "seed", "batch", "temperature", "top_k", "top_p", "guidance", "steps", "keep", "neighbors"),
+    *("order", "levels", "depth", "features", "cas"),
 )
 _AS_FLAGS = re.compile(rf"--(?=(?:{'|'.join(_SHARED)})\b(?!\.))")
 
