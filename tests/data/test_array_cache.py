@@ -69,6 +69,14 @@ def test_where_nothing_can_be_written(cache, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_what_a_process_left_behind_that_was_killed_is_removed(cache):
+    array_cache.cached_arrays("key", arrays)
+    (place,) = cache.iterdir()
+    place.rename(cache / f".{place.name}.tmp{2**30}")  # there is no such process
+    assert_arrays(array_cache.cached_arrays("key", arrays)[0])
+    assert [*cache.iterdir()] == [place]
+
+
 def test_a_full_disk_leaves_nothing_behind(cache, monkeypatch):
     def fail(*_, **__):
         raise OSError(28, "No space left on device")

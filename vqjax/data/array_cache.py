@@ -6,17 +6,17 @@
 It may be deleted at any time. The directory is VQJAX_CACHE, else XDG_CACHE_HOME/vqjax/data, else ~/.cache/vqjax/data.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vqjax.system.files import read_json, write_json
+from vqjax.system.files import atomic_directory, read_json, write_json
 from vqjax.system.paths import absolute_path, cache_root
 
 FORMAT = 1
@@ -45,11 +45,9 @@ def cached_arrays(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> tup
     arrays = {name: np.ascontiguousarray(array) for name, array in make().items()}
     digest = hash_arrays(arrays)
     if key:
-        try:
+        with contextlib.suppress(OSError):  # a disk that is full or another's, or another process was faster
             _write(place, arrays, digest)
-            return _read(place) or (arrays, digest)
-        except OSError:  # a disk that is full or another's: then it is decoded again the next time
-            pass
+        return _read(place) or (arrays, digest)
     return arrays, digest
 
 
@@ -87,9 +85,8 @@ def _read(place: Path) -> tuple[dict[str, np.ndarray], str] | None:
 
 def _write(place: Path, arrays: Mapping[str, np.ndarray], digest: str) -> None:
     """Write arrays, and check that they can be read again. Raises OSError."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
-    try:
+    shutil.rmtree(place, ignore_errors=True)  # of an earlier one that is not whole
+    with atomic_directory(place) as temporary:
         entries = {}
         for name, array in arrays.items():
             path = temporary / f"{name}.npy"
@@ -99,7 +96,3 @@ def _write(place: Path, arrays: Mapping[str, np.ndarray], digest: str) -> None:
         written = _read(temporary)
         if written is None or hash_arrays(written[0]) != digest:
             raise OSError("what was written is not what is read")
-        shutil.rmtree(place, ignore_errors=True)  # of an earlier one that is not whole
-        os.replace(temporary, place)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
