@@ -63,8 +63,8 @@ def finish(
 def _is_tested(workdir: Workdir, step: int | None) -> bool:
     """Whether eval.json is there and about this step on the test split."""
     try:
-        metrics = read_json(workdir.path / "eval.json")
-    except (OSError, ValueError):  # none, or a damaged one: it is made again
+        metrics = dict(read_json(workdir.path / "eval.json"))
+    except (OSError, ValueError, TypeError, RecursionError):  # none, or a damaged one: it is made again
         metrics = {}
     return bool(processes.broadcast_json({"step": step, "split": "test"}.items() <= metrics.items()))
 
