@@ -25,7 +25,7 @@ class Accelerator(NamedTuple):
 
 
 def _peak(bfloat16: float, float32: float) -> dict[str, float]:
-    """Peak rates of TFLOP/s."""
+    """Return peak rates that are given in TFLOP/s."""
     return {"bfloat16": bfloat16 * 1e12, "float32": float32 * 1e12}
 
 
