@@ -248,6 +248,7 @@ def test_the_command_prints_lines(capsys):
         (["--num_images=10", "--shape=10"], "--shape=10: expected HxWxC"),
         (["--cores=-1"], "--cores=-1: expected at least 0"),
         (["--stage1_config=digits"], "--stage1_config: expected none"),
+        (["--config=digits_prior", "--stage1_config=classifier:mnist"], "^--stage1_config: a run of task 'classifier'"),
         (["--config=digits_prior", "--config.stage1=nowhere"], "nowhere.*; --stage1_config names the config"),
         (["--config=folder", "--config.data.path=nowhere"], "nowhere.*; --num_images and --shape say"),
     ],

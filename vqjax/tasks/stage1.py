@@ -86,12 +86,18 @@ class Stage1:
             self._find(facts, [best, *steps], where)
 
     @classmethod
-    def planned(cls, settings: Settings, path: str | Path, facts: Mapping[str, Any] | None = None) -> "Stage1":
+    def planned(
+        cls, settings: Settings, path: str | Path, facts: Mapping[str, Any] | None = None, where: str = ""
+    ) -> "Stage1":
         """Return a placeholder for a stage 1 that is not trained yet, to validate runs that depend on it.
 
-        `facts` of its data; None: they are read from the data set.
+        Args:
+          settings: of its run.
+          path: of the workdir to be.
+          facts: of its data; None: they are read from the data set.
+          where: what the user called it, for messages; "": config.stage1.
         """
-        stage1, where = cls.__new__(cls), f"config.stage1={path}"
+        stage1, where = cls.__new__(cls), where or f"config.stage1={path}"
         stage1.path = Workdir(path, "config.stage1").path
         _require_autoencoder(settings.task, f"{where}:")
         stage1.facts = facts or datasets.dataset_facts(datasets.open_dataset(settings.data))

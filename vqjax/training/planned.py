@@ -83,7 +83,7 @@ def _stage1(settings: Settings, images: ImageFacts | None, planned: Settings | N
     """The stage 1 of a second stage, trained or planned, and the facts of its data set."""
     if planned is not None:
         images = images or image_facts(planned.data)
-        return Stage1.planned(planned, "stage1", _run_facts(planned.data, images)), images
+        return Stage1.planned(planned, "stage1", _run_facts(planned.data, images), "--stage1_config"), images
     try:
         frozen = Stage1(settings.stage1)
     except InputError as error:
