@@ -165,6 +165,10 @@ def test_what_is_chosen_is_shown():
         ),
         ("train --config digits --config.optimizer.sgd.momentum=0.5", ["optimizer.sgd is not chosen", "adam"]),
         ("train --config digits --wrokdir=x", ['unrecognized arguments: --wrokdir=x. Did you mean "--workdir"?']),
+        (
+            "train --config digits --noconfig.data.flip=true",
+            ["--noconfig.data.flip=true: expected --noconfig.data.flip"],
+        ),
         ("train --config digits here", ["unrecognized arguments: here"]),
         ("sample --wrokdir x", ['unrecognized arguments: --wrokdir. Did you mean "--workdir"?']),
         ("sample", ["the following arguments are required: --workdir"]),

@@ -131,7 +131,7 @@ class ConfigParser(Parser):
 
 
 def _split(words: Sequence[str]) -> tuple[list[_Setting], list[str]]:
-    """Split a command line into the fields that it sets and the rest."""
+    """Split a command line into the fields that it sets and the rest. Raises InputError for --noconfig with a value."""
     settings: list[_Setting] = []
     rest: list[str] = []
     remaining = [*words]
@@ -139,6 +139,9 @@ def _split(words: Sequence[str]) -> tuple[list[_Setting], list[str]]:
         word, *remaining = remaining
         if not (match := _FIELD.fullmatch(word)):
             rest.append(word)
+        elif match["equals"] and match["no"]:
+            key = match["key"]
+            raise InputError(f"{word}: expected --noconfig.{key}, or --config.{key} with true or false")
         elif match["equals"] or match["no"]:
             settings.append(_Setting(match["key"], "false" if match["no"] else match["value"]))
         else:
