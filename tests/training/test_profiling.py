@@ -7,6 +7,7 @@ import time
 import pytest
 from helpers import lines_of
 
+import vqjax
 from vqjax.runs.reports.lines import phase_seconds
 from vqjax.training import loop, profiling
 from vqjax.training.clock import PHASES, Clock
@@ -50,3 +51,9 @@ def test_fewer_steps_than_are_asked_for(tmp_path, capsys):
             for _ in range(calls):
                 update(1, 2)
         assert message in capsys.readouterr().out
+
+
+def test_fewer_steps_than_none_are_refused(small_config, tmp_path):
+    with pytest.raises(ValueError, match="^profile=-1: expected at least 0"):
+        vqjax.train(small_config, tmp_path / "run", profile=-1)
+    assert not (tmp_path / "run").exists()

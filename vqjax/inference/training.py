@@ -7,6 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from vqjax.config.annotations import Natural
+from vqjax.config.check import check_value
 from vqjax.inference.base import read_metrics
 from vqjax.inference.models import Classifier, Prior, Tokenizer, load
 from vqjax.system import output
@@ -59,6 +61,7 @@ def train(
       ValueError: the config, the data or the workdir is unfit, or another process trains there. Nothing is compiled or
         written then.
     """
+    check_value(profile, Natural, "profile")
     with output.quiet() if quiet else contextlib.nullcontext():
         status = loop.train(config, workdir, debug_nans, profile)
     return Result(status, Path(workdir).expanduser().absolute())
