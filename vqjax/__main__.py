@@ -45,7 +45,7 @@ def parse(words: Sequence[str]) -> tuple[Any, Any]:
     name, *rest = words
     if name not in COMMANDS:
         hint = did_you_mean(name, (*COMMANDS, "--version", "--help"))
-        raise InputError(f"{name!r} is no command.{hint}\nKnown: {', '.join(COMMANDS)}")
+        raise InputError(f"{name!r} is not a command.{hint}\nKnown: {', '.join(COMMANDS)}")
     command = importlib.import_module(f"vqjax.commands.{name}")
     return command, command.parser().parse_args(rest)
 

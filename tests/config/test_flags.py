@@ -103,6 +103,14 @@ def test_help_fits_a_screen_and_has_an_example_that_parses(command, capsys):
         assert given(*example[1:], command=command).config
 
 
+@pytest.mark.parametrize("source", ["vq-vae-images", "dall-e", "vqgan"])
+def test_help_of_a_source_of_weights_names_its_files(source, capsys, refused):
+    with pytest.raises(SystemExit) as end:
+        main(["convert", source, "--help"])
+    assert end.value.code == 0 and "FILE" in capsys.readouterr().out
+    assert "FILE" in refused("convert", source, "--out", "runs/none")  # no file is named
+
+
 def test_help_of_a_config_lists_its_fields(capsys):
     with pytest.raises(SystemExit) as end:
         given("--config", "digits", "--config.steps=5", "--help")
@@ -124,7 +132,7 @@ def test_what_is_chosen_is_shown():
 @pytest.mark.parametrize(
     "words, messages",
     [
-        ("trian", ["'trian' is no command. Did you mean \"train\"?", "Known: train"]),
+        ("trian", ["'trian' is not a command. Did you mean \"train\"?", "Known: train"]),
         ("version", ['Did you mean "--version"?']),
         ("train", ["--config is missing", "digits, digits_levels"]),
         ("train --steps=10", ["--steps=10; the field of the config is set by --config.steps"]),
