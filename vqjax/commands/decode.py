@@ -11,7 +11,7 @@ from vqjax.system.terminal import printable, starting_jax
 
 def parser() -> Parser:
     """Return the parser of the command's arguments."""
-    description = "Turn codes in a file, from any program, into images, by a trained autoencoder."
+    description = "Turn codes in a file, from any program, into images, with a trained autoencoder."
     flags = Parser("decode", "runs/digits --codes codes.npy --out pictures", description=description)
     flags.add_workdir("an autoencoder's run")
     text = ".npy (N, h, w), .npz, .bin or .parquet, or a directory of `export codes`"
@@ -19,9 +19,9 @@ def parser() -> Parser:
     flags.add_argument("--out", required=True, metavar="DIR", help="new or empty")
     text = "npy: images.npy, and images.png of the first 64 (default); png: a file per image"
     flags.add_argument("--format", choices=("npy", "png"), default="npy", metavar="FORMAT", help=text)
-    text = "names of the first levels of codes, which alone are decoded: top (default: all)"
+    text = "decode only these levels, the first ones: top (default: all)"
     flags.add_argument("--levels", metavar="LEVELS", help=text)
-    text = "codes of each position that are decoded, the first ones (default: all)"
+    text = "decode only the first D codes of each position (default: all)"
     flags.add_argument("--depth", type=arguments.whole_number, metavar="D", help=text)
     arguments.add_split(flags, "the only one, of codes in a directory")
     flags.set_defaults(split=None)

@@ -11,7 +11,7 @@ from vqjax.system.terminal import starting_jax
 
 def parser() -> Parser:
     """Return the parser of the command's arguments."""
-    description = "Show what JAX computes on in each process, and whether the processes agree; 3 is returned if not."
+    description = "Show what JAX computes on in each process; the exit status is 3 if the processes disagree."
     arguments = Parser("devices", "--distributed", description=description)
     arguments.add_options(cluster.FLAGS)
     add_output_flags(arguments)

@@ -33,9 +33,9 @@ def parser() -> Parser:
 
 def _add_features(arguments: Parser) -> None:
     """Add the evaluation by features."""
-    text = "in place of the usual metrics compare reconstructions or samples with test images, on the features of the"
+    text = "instead of the usual metrics, compare reconstructions or samples with test images by the features of the"
     arguments.add_argument("--features", metavar="RUN", help=f"{text} classifier in this workdir; see docs/metrics.md")
-    text = "with --features: images of each set (default: as many as test has)"
+    text = "with --features: number of images of each set (default: as many as test has)"
     arguments.add_argument("--num", type=whole_number, metavar="N", help=text)
     text = "with --features: same seed, same figures (default: 0)"
     arguments.add_argument("--seed", type=whole_number, metavar="N", help=text)

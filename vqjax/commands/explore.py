@@ -15,7 +15,7 @@ def parser() -> Parser:
     flags = Parser("explore", "runs/digits --out digits.html", description=description)
     flags.add_workdir("the run of an autoencoder or of a prior")
     flags.add_argument("--out", metavar="FILE", help="the page (default: explore.html in the workdir)")
-    text = "of images, and of samples of a prior (default: 64)"
+    text = "number of images, and of samples of a prior (default: 64)"
     flags.add_argument("--num", type=whole_number, default=64, metavar="N", help=text)
     arguments.add_split(flags, "test")
     arguments.add_step(flags)

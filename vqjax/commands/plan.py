@@ -27,14 +27,14 @@ def parser() -> ConfigParser:
     arguments.add_argument("--device", metavar="NAME", help=f"kind of the devices: {', '.join(ACCELERATORS)}")
     arguments.add_argument("--devices", type=whole_number, metavar="N", default=1, help="number of them (default: 1)")
     numbers = {
-        "hosts": "that the devices are spread over (default: as many as usual)",
-        "cores": "of the CPUs of a host (default: 12 for each of its devices)",
-        "num_images": "of train, of a data set that is not here",
-        "num_classes": "of such a set (default: 0)",
+        "hosts": "of hosts that the devices are spread over (default: as many as usual)",
+        "cores": "of CPU cores of a host (default: 12 for each of its devices)",
+        "num_images": "of train images, of a data set that is not here",
+        "num_classes": "of classes of such a set (default: 0)",
     }
     for name, text in numbers.items():
         arguments.add_argument(f"--{name}", type=whole_number, metavar="N", default=0, help=f"number {text}")
-    arguments.add_argument("--shape", metavar="HxWxC", default="", help="of an image of such a set")
+    arguments.add_argument("--shape", metavar="HxWxC", default="", help="shape of an image of such a set")
     text = "the stage 1 of a second stage, if it is not trained yet"
     arguments.add_argument("--stage1_config", metavar="FILE[:ARG]", default="", help=text)
     add_output_flags(arguments)

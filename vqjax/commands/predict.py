@@ -16,7 +16,7 @@ _BEST = 5  # classes that are shown
 def parser() -> Parser:
     """Return the parser of the command's arguments."""
     example = "runs/classifier-mnist digit.png photos --out table.csv"
-    flags = Parser("predict", example, description="Classify images by a trained classifier.")
+    flags = Parser("predict", example, description="Classify images with a trained classifier.")
     flags.add_workdir("a classifier's run", files="image")
     flags.add_argument("--out", metavar="FILE.csv", help="write a table: a header, and a row per file")
     arguments.add_step(flags)

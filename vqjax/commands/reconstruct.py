@@ -10,7 +10,7 @@ from vqjax.system.terminal import printable, starting_jax
 
 def parser() -> Parser:
     """Return the parser of the command's arguments."""
-    description = "Encode and decode images of any size by a trained autoencoder."
+    description = "Encode and decode images of any size with a trained autoencoder."
     flags = Parser("reconstruct", "runs/photos photo.jpg --out both.png", description=description)
     flags.add_workdir("an autoencoder's run", files="image")
     text = "a picture of originals and results (default: reconstructed.png in the workdir), or a table, .csv"

@@ -14,8 +14,8 @@ def parser() -> Parser:
     """Return the parser of the command's arguments."""
     description = "Record an Atari game, played at random, as clips of frames."
     arguments = Parser("record", "--game boxing --out boxing", description=description)
-    arguments.add_argument("--game", default="boxing", help="a name of ale-py's (default: boxing)")
-    arguments.add_argument("--out", required=True, metavar="DIR", help="for train.npz and test.npz")
+    arguments.add_argument("--game", default="boxing", help="a game of ale-py (default: boxing)")
+    arguments.add_argument("--out", required=True, metavar="DIR", help="directory for train.npz and test.npz")
     counts = {
         "num": (600, "clips of train; test has one episode more"),
         "frames": (8, "frames of a clip, 15 a second"),
@@ -24,7 +24,7 @@ def parser() -> Parser:
     for name, (default, text) in counts.items():
         help = f"{text} (default: {default})"
         arguments.add_argument(f"--{name}", type=whole_number, default=default, metavar="N", help=help)
-    arguments.add_argument("--size", default="84x64", help="of a frame, HxW or one number (default: 84x64)")
+    arguments.add_argument("--size", default="84x64", help="size of a frame, HxW or one number (default: 84x64)")
     add_output_flags(arguments)
     return arguments
 

@@ -14,7 +14,7 @@ _SETTINGS = "seed", "batch", "temperature", "top_k", "top_p", "guidance", "steps
 def parser() -> Parser:
     """Return the parser of the command's arguments."""
     example = "runs/digits_prior --num 20 --classes 3,8 --temperature 0.9"
-    description = "Draw images from a trained prior; complete images, or tell how likely they are."
+    description = "Draw images from a trained prior; complete images, or score how likely they are."
     flags = Parser("sample", example, description=description)
     flags.add_workdir("a prior's run")
     _add_tasks(flags)
@@ -35,13 +35,13 @@ def _add_tasks(flags: Parser) -> None:
     """Add what is to be done."""
     text = "number of images, or of completions of each image (default: 80, 4)"
     flags.add_argument("--num", type=whole_number, metavar="N", help=text)
-    text = "names or numbers, 3,8: of samples to cycle over (default: all); of completions one for each image, or one"
+    text = "names or numbers, 3,8: for samples, to cycle over (default: all); for completions, one per image, or one"
     flags.add_argument("--classes", metavar="NAMES", help=f"{text} for all (default: none)")
     text = "complete images in files or directories, or images of test by their numbers, 0,1,2"
     flags.add_argument("--complete", nargs="+", metavar="IMAGE", help=text)
-    text = "what is kept of them: upper, left, a box y0:y1,x0:x1 in pixels, or a picture, white where kept"
+    text = "the part of them to keep: upper, left, a box y0:y1,x0:x1 in pixels, or a picture, white where kept"
     flags.add_argument("--keep", default="upper", metavar="KEEP", help=f"{text} (default: upper)")
-    text = "score such images in place of drawing: nats per code, bits per dimension, and a picture by position"
+    text = "score such images instead of drawing: nats per code, bits per dimension, and a picture by position"
     flags.add_argument("--likelihood", nargs="+", metavar="IMAGE", help=text)
 
 
@@ -51,7 +51,7 @@ def _add_settings(flags: Parser) -> None:
     flags.add_argument("--batch", type=whole_number, default=64, metavar="N", help="images at a time (default: 64)")
     flags.add_argument("--temperature", type=number, default=1.0, metavar="X", help="divides the logits (default: 1)")
     flags.add_argument("--top_k", type=whole_number, default=0, metavar="N", help="draw among the N likeliest codes")
-    text = "draw among the codes with this probability together"
+    text = "draw among the likeliest codes of this total probability"
     flags.add_argument("--top_p", type=number, default=1.0, metavar="X", help=text)
     text = "how much the class counts: above 1 more than in training (default: 1)"
     flags.add_argument("--guidance", type=number, default=1.0, metavar="X", help=text)

@@ -15,7 +15,7 @@ from vqjax.system.errors import InputError
 from vqjax.system.terminal import starting_jax
 
 _TRIALS: dict[str, tuple[int | bool | str, str]] = {
-    "smoke": (False, "take every phase of the run in seconds, small, in a workdir that is removed"),
+    "smoke": (False, "run every phase in seconds, on little data, in a workdir that is removed"),
     "overfit": (0, "train on the first N images only, over and over: the loss must fall"),
     "profile": (0, "write a trace of N steps to the workdir, for Perfetto or TensorBoard"),
     "debug_nans": (False, "stop at the first step that is not finite, and name the operation"),

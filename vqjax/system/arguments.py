@@ -138,7 +138,7 @@ def number(text: str) -> float:
 
 def add_step(parser: Parser) -> None:
     """Add --step."""
-    parser.add_argument("--step", type=whole_number, metavar="N", help="of the checkpoint (default: the best or last)")
+    parser.add_argument("--step", type=whole_number, metavar="N", help="step of the checkpoint (default: best or last)")
 
 
 def add_stage1(parser: Parser) -> None:
@@ -155,9 +155,9 @@ def add_split(parser: Parser, default: str, *others: str) -> None:
 
 def add_data_flags(parser: Parser) -> None:
     """Add the flags that say where the data of a run are now."""
-    text = "of TFDS with the run's data (default: the run's own, else TFDS_DATA_DIR)"
+    text = "TFDS directory of the data (default: the run's own, else TFDS_DATA_DIR)"
     parser.add_argument("--data_dir", metavar="DIR", help=text)
-    parser.add_argument("--data_path", metavar="PATH", help="the run's own images, or files of its data set, if moved")
+    parser.add_argument("--data_path", metavar="PATH", help="your own images, or files of the data set, if moved")
 
 
 def add_output_flags(parser: Parser, progress_is_output: bool = False) -> None:
