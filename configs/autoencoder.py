@@ -23,9 +23,9 @@ def get_config() -> ConfigDict:
                 data_dir="",  # where TFDS keeps its sets; empty: TFDS_DATA_DIR, else ~/tensorflow_datasets
                 path="",  # of one's own images or film, or of a set as it is distributed
                 size="",  # pixels, H x W as "48x64" or one number; empty: as they are
-                channels=0,  # 1 or 3; 0: 1 if all are grey
+                channels=0,  # 1 or 3; 0: 1 if all are gray
                 frames=0,  # of a clip, for clips
-                memory=4.0,  # GiB up to which images are held in memory, else they are decoded while it trains
+                memory=4.0,  # GiB up to which images are held in memory, else they are decoded during training
                 workers=0,  # processes that decode them then; 0: threads
                 cache=True,  # keep the decoded images for the next command
                 limit=0,  # images of each split, its first ones; 0: all

@@ -1,4 +1,4 @@
-"""ImageNet at 64 x 64 pixels, 16 x 16 codes, decoded while it trains; otherwise as cifar10_ema.
+"""ImageNet at 64 x 64 pixels, 16 x 16 codes, decoded during training; otherwise as cifar10_ema.
 
 python train.py --config configs/imagenet2012.py
 

@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
                 name="",  # that of stage 1
                 data_dir="",  # empty: that of stage 1
                 path="",  # the same
-                memory=4.0,  # GiB up to which images are held in memory, else they are decoded while it trains
+                memory=4.0,  # GiB up to which images are held in memory, else they are decoded during training
                 workers=0,  # processes that decode them then; 0: threads
                 cache=True,  # keep the decoded images for the next command
                 limit=0,  # images of each split, its first ones; 0: all
