@@ -24,7 +24,7 @@ class Runs:
         if not (self.root / kind).exists():
             with contextlib.redirect_stdout(
                 io.StringIO()
-            ):  # a test that reads the output of a command may be the first
+            ):  # of a test that reads what a command prints
                 assert loop.train(self._config(kind), self.root / kind) == 0
         return self.root / kind
 
