@@ -22,9 +22,7 @@ class Runs:
 
     def __truediv__(self, kind):
         if not (self.root / kind).exists():
-            with contextlib.redirect_stdout(
-                io.StringIO()
-            ):  # of a test that reads what a command prints
+            with contextlib.redirect_stdout(io.StringIO()):  # of a test that reads what a command prints
                 assert loop.train(self._config(kind), self.root / kind) == 0
         return self.root / kind
 
