@@ -20,7 +20,7 @@ from vqjax.system.paths import absolute_path
 from vqjax.tasks.base import Task
 
 _ROWS = 40  # originals in a picture, at most
-_GREY = 0.8  # of pixels that are not kept
+_GRAY = 0.8  # of pixels that are not kept
 
 
 class Originals(NamedTuple):
@@ -107,7 +107,7 @@ def write_completions(
         return [path]
     shown = min(count, _ROWS)
     real = originals.images[:shown] / np.float32(255)
-    kept = np.where(keep[..., None], real, np.float32(_GREY))
+    kept = np.where(keep[..., None], real, np.float32(_GRAY))
     parts = [real[:, None], kept[:, None], completed.reshape(count, num, *completed.shape[1:])[:shown]]
     grid = np.concatenate(parts, axis=1).reshape(-1, *completed.shape[1:])
     texts = [text for i in range(shown) for text in ("original", "kept", *captions[i * num : (i + 1) * num])]

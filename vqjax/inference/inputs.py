@@ -44,16 +44,16 @@ def as_images(images: Any, image_shape: Sequence[int]) -> np.ndarray:
 
 def check_image_shape(shape: tuple[int, ...], image_shape: Sequence[int]) -> None:
     """Raise InputError unless an array of the shape has images (N, H, W, C), or (N, H, W) where C is 1, or clips."""
-    channels, grey, ranks = image_shape[-1], image_shape[-1] == 1, (4, 5)[: len(image_shape) - 2]
-    expected = f"expected (N, H, W, {channels})" + " or (N, H, W)" * grey
+    channels, gray, ranks = image_shape[-1], image_shape[-1] == 1, (4, 5)[: len(image_shape) - 2]
+    expected = f"expected (N, H, W, {channels})" + " or (N, H, W)" * gray
     expected += f" or (N, T, H, W, {channels})" * (5 in ranks)
     if not math.prod(shape):
         raise InputError(f"images of shape {shape}: {expected}, found none")
-    if len(shape) == 3 and shape[-1] == channels or len(shape) == 2 and grey:
+    if len(shape) == 3 and shape[-1] == channels or len(shape) == 2 and gray:
         raise InputError(f"images of shape {shape}: {expected}; one image? images[None]")
     if len(shape) == 4 and shape[1] == channels != shape[-1]:
         raise InputError(f"images of shape {shape}: {expected}; it looks like (N, C, H, W): transpose it")
-    if not (len(shape) in ranks and shape[-1] == channels or len(shape) == 3 and grey):
+    if not (len(shape) in ranks and shape[-1] == channels or len(shape) == 3 and gray):
         raise InputError(f"images of shape {shape}: {expected}")
 
 

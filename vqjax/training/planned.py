@@ -48,7 +48,7 @@ class PlannedRun(NamedTuple):
     Attributes:
       task: of the run.
       images: facts of its data set.
-      held: whether its images are held in memory or prepared, so that none is decoded while it trains.
+      held: whether its images are held in memory or prepared, so that none is decoded during training.
     """
 
     task: Task
