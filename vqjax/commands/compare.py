@@ -7,6 +7,8 @@ from vqjax.commands.report import Report
 from vqjax.system.arguments import Parser, add_output_flags
 from vqjax.system.terminal import printable, starting_jax
 
+_FILES = "comparison.md", "comparison.png"
+
 
 def parser() -> Parser:
     """Return the parser of the command's arguments."""
@@ -25,10 +27,11 @@ def run(given: Any) -> Report:
         from vqjax.runs.reports.comparison import compare_runs
 
     table = compare_runs(given.workdirs, given.out)
-    lines = [table, printable(f"in {given.out}: comparison.md, comparison.png")]
+    files = [name for name in _FILES if (Path(given.out).expanduser() / name).is_file()]
+    lines = [table, printable(f"in {given.out}: {', '.join(files)}")]
     values = {
         "runs": {workdir: read_metrics(Path(workdir).expanduser()) for workdir in given.workdirs},
         "table": table,
-        "written": [f"{given.out}/comparison.md", f"{given.out}/comparison.png"],
+        "written": [f"{given.out}/{name}" for name in files],
     }
     return Report(lines, values)

@@ -95,6 +95,11 @@ def test_runs_side_by_side(stage1, tmp_path, capsys):
     assert text.partition("\n\n")[0] in capsys.readouterr().out
     with Image.open(tmp_path / "both" / "comparison.png") as picture:
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 5
+    (other / "eval.json").write_text('{"step": 4}')  # no figure of both: no picture, not that of before either
+    assert exit_status(lambda: main(["compare", *words])) == 0
+    assert capsys.readouterr().out.endswith(f"in {tmp_path / 'both'}: comparison.md\n")
+    assert [path.name for path in (tmp_path / "both").iterdir()] == ["comparison.md"]
+    assert "png" not in (tmp_path / "both" / "comparison.md").read_text()
 
 
 def test_runs_of_any_names_side_by_side(stage1, tmp_path, capsys):

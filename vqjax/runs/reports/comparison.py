@@ -19,7 +19,7 @@ _PLOTTED = ("accuracy", "nats_per_code", "psnr", "loss")  # the first one that a
 
 
 def compare_runs(workdirs: Sequence[str], out: str) -> str:
-    """Write comparison.md and comparison.png.
+    """Write comparison.md and, of a figure that all runs have, comparison.png.
 
     Args:
       workdirs: of two evaluated runs or more.
@@ -40,8 +40,9 @@ def compare_runs(workdirs: Sequence[str], out: str) -> str:
     text = _table(runs, figures)
     with wrap_write_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
-    write_markdown(directory / "comparison.md", f"{text}\n\n![comparison.png](comparison.png)")
-    _plot(directory / "comparison.png", runs, figures)
+    _plot(picture := directory / "comparison.png", runs, figures)
+    shown = f"\n\n![{picture.name}]({picture.name})" if picture.is_file() else ""
+    write_markdown(directory / "comparison.md", f"{text}{shown}")
     return f"{text}\n"
 
 
@@ -74,9 +75,14 @@ def _table(runs: Mapping[str, Workdir], figures: Mapping[str, Mapping[str, Any]]
 
 
 def _plot(path: Path, runs: Mapping[str, Workdir], figures: Mapping[str, Mapping[str, Any]]) -> None:
-    """Draw the first figure that all runs have, on the split that a run is watched on, against the step."""
+    """Draw the first figure that all runs have, on the split that a run is watched on, against the step.
+
+    Without one nothing lies at the path.
+    """
     plotted = next((name for name in _PLOTTED if all(name in numbers for numbers in figures.values())), None)
     if plotted is None:
+        with wrap_write_errors(path):
+            path.unlink(missing_ok=True)  # of an earlier comparison
         return
     curves = {}
     for name, run in runs.items():
