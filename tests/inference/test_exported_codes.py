@@ -156,6 +156,16 @@ def test_samples_of_a_model_beside_the_export(exports, tmp_path):
         read_exported(tmp_path / "val.bin", LAYOUT)
 
 
+def test_a_split_of_a_file_is_refused(tmp_path):
+    """It was ignored."""
+    np.save(tmp_path / "codes.npy", np.zeros((2, 4, 4), int))
+    with pytest.raises(
+        InputError, match="codes.npy: expected a directory of an export with --split=test, found a file"
+    ):
+        read_exported(tmp_path / "codes.npy", LAYOUT, "test")
+    assert len(read_exported(tmp_path / "codes.npy", LAYOUT)[0]) == 2
+
+
 def test_codes_of_another_tokenizer_are_told(exports, trained_stage1, tmp_path, capsys):
     for name in ("meta.json", FILES["numpy"]):
         (tmp_path / name).write_bytes((exports / "numpy" / name).read_bytes())

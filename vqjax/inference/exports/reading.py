@@ -24,7 +24,7 @@ def read_exported(path: str | Path, layout: CodeLayout, split: str | None = None
     Args:
       path: .npy, .npz, .bin with its meta.json beside it, .parquet, or a directory of an export.
       layout: of the codes where the file does not say it.
-      split: of the codes in a directory; None: the only one there.
+      split: of the codes in a directory; None: the only one there, or those of a file.
 
     Returns:
       A split of codes by the names of their layout, and `label` if the file has it; and their description, {} if there
@@ -40,6 +40,8 @@ def read_exported(path: str | Path, layout: CodeLayout, split: str | None = None
         raise InputError(f"{path}: expected a file that ends in {', '.join(READERS)}, or a directory of an export")
     if not path.is_file():
         raise InputError(f"{path}: expected a file, found none")
+    if split:
+        raise InputError(f"{path}: expected a directory of an export with --split={split}, found a file")
     try:
         return READERS[path.suffix](path, layout)
     except OSError as error:
