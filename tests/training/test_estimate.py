@@ -251,6 +251,8 @@ def test_the_command_prints_lines(capsys):
         (["--config=digits_prior", "--stage1_config=classifier:mnist"], "^--stage1_config: a run of task 'classifier'"),
         (["--config=digits_prior", "--config.stage1=nowhere"], "nowhere.*; --stage1_config names the config"),
         (["--config=folder", "--config.data.path=nowhere"], "nowhere.*; --num_images and --shape say"),
+        (["--config.data.name=diggits"], r"Did you mean \"digits\"\?; --num_images and --shape say"),
+        (["--config.data.name="], "'' is unknown; --num_images and --shape say"),
     ],
 )
 def test_refusals_take_one_line(words, message):

@@ -26,8 +26,10 @@ def check_top_prior(settings: Settings, stage1: Stage1) -> None:
     names = [level.name for level in stage1.layout.levels]
     own, level = settings.model.values["level"], config["model"]["level"]
     above = names[names.index(own) - 1] if own in names[1:] else ""
+    if len(names) == 1:
+        raise InputError(f"{where}: expected none, {stage1.path} has one level of codes")
     if not above:
-        after = ", ".join(names[1:]) or "none"
+        after = ", ".join(names[1:])
         raise InputError(
             f"{where}: expected none, since no level comes before config.model.level={own!r}; one comes before {after}"
         )

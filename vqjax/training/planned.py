@@ -87,7 +87,7 @@ def _stage1(settings: Settings, images: ImageFacts | None, planned: Settings | N
     try:
         frozen = Stage1(settings.stage1)
     except InputError as error:
-        problem = str(error).partition("\n")[0]
+        problem = str(error).partition("\n")[0].rstrip(".")
         raise InputError(f"{problem}; --stage1_config names the config of one that is not trained yet") from error
     facts = frozen.facts
     if images is None and "train" not in facts["sizes"]:
@@ -105,7 +105,7 @@ def image_facts(data: Data) -> ImageFacts:
         dataset = open_dataset(data)
     except InputError as error:
         if known is None or not (size or all(known.shape)):
-            problem = str(error).partition("\n")[0]
+            problem = str(error).partition("\n")[0].rstrip(".")
             raise InputError(f"{problem}; --num_images and --shape say what a set has that is not here") from error
         return known._replace(shape=(*(size or known.shape[:2]), data.channels or known.shape[2]))
     file_pixels = known.file_pixels if known else 0.0
