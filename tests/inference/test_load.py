@@ -16,6 +16,7 @@ from helpers import command, rewrite
 from tiny import small_code_classifier, small_prior
 
 import vqjax
+from vqjax.inference.base import read_metrics
 from vqjax.inference.drawing import DrawOptions
 from vqjax.inference.features.evaluation import evaluate_features
 from vqjax.inference.models import MODELS
@@ -230,3 +231,10 @@ def test_errors_from_python_name_its_arguments_without_dashes(command):
     for name in sorted(names & {flag.removeprefix("--") for flag in flags}):
         with pytest.raises(InputError, match=f"^{name}=1: expected 2"), argument_names():
             raise InputError(f"--{name}=1: expected 2")
+
+
+def test_figures_that_cannot_be_read_are_named(tmp_path):
+    assert read_metrics(tmp_path) == {}
+    (tmp_path / "eval.json").write_text('{"split": ')
+    with pytest.raises(InputError, match="eval.json cannot be read: .*\nvqjax evaluate .* writes it again"):
+        read_metrics(tmp_path)

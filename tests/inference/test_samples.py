@@ -105,6 +105,20 @@ def test_a_file_per_image(runs, tmp_path, capsys):
         main([*words, "--out", str(out)])
 
 
+@pytest.mark.parametrize(
+    "words, problem",
+    [
+        ("--complete 0 --likelihood 1", "--complete and --likelihood: expected one of them"),
+        ("--complete 0 --neighbors", "--neighbors: expected nothing, it changes nothing with --complete"),
+        ("--likelihood 0 --num 3 --temperature 0.5", "--num, --temperature: expected nothing, .* with --likelihood"),
+        ("--keep left", "--keep: expected --complete"),
+    ],
+)
+def test_flags_that_would_change_nothing_are_refused(words, problem, tmp_path):
+    with pytest.raises(InputError, match=f"^{problem}"):
+        main(["sample", str(tmp_path), *words.split()])
+
+
 def test_log_prob_is_what_the_run_has_measured(prior, digits):
     codes = prior.tokenizer.encode(digits["image"])
     nats = prior.log_prob(codes, digits["label"])

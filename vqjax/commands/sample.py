@@ -9,6 +9,10 @@ from vqjax.system.errors import InputError
 from vqjax.system.terminal import printable, starting_jax
 
 _SETTINGS = "seed", "batch", "temperature", "top_k", "top_p", "guidance", "steps"
+_UNUSED = {  # flags that change nothing beside another
+    "--complete": ("neighbors",),
+    "--likelihood": ("num", "keep", "neighbors", "format", *_SETTINGS),
+}
 
 
 def parser() -> Parser:
@@ -61,8 +65,7 @@ def _add_settings(flags: Parser) -> None:
 
 def run(given: Any) -> Report:
     """Draw, complete or score images, and write them."""
-    if given.complete and given.likelihood:
-        raise InputError("--complete and --likelihood: expected one of them")
+    _check_flags(given)
     with starting_jax():
         from vqjax import Prior
         from vqjax.runs.devices import set_cpu_device_count
@@ -89,6 +92,19 @@ def run(given: Any) -> Report:
     if (any_order := prior.metrics.get("nats_per_code_any_order")) is not None:
         line += f", {any_order:.3f} one by one"
     return Report([line, *report.lines], {**report.values, "expected_nats_per_code": nats})
+
+
+def _check_flags(given: Any) -> None:
+    """Raise InputError for flags that contradict each other, or change nothing."""
+    if given.complete and given.likelihood:
+        raise InputError("--complete and --likelihood: expected one of them")
+    flags = parser()
+    for task, names in _UNUSED.items():
+        changed = [f"--{name}" for name in names if getattr(given, name) != flags.get_default(name)]
+        if getattr(given, task.removeprefix("--")) and changed:
+            raise InputError(f"{', '.join(changed)}: expected nothing, it changes nothing with {task}")
+    if given.keep != flags.get_default("keep") and not given.complete:
+        raise InputError("--keep: expected --complete, with the images that it is a part of")
 
 
 def _score(prior: Any, given: Any, classes: Any, data: dict[str, Any]) -> Report:

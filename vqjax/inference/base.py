@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vqjax import tasks
+from vqjax.data.files.damage import refuse_damage
 from vqjax.data.splits import Split
 from vqjax.runs import devices
 from vqjax.runs.workdir import Workdir
@@ -130,6 +131,7 @@ def find_run(workdir: str | Path) -> Workdir:
 
 
 def read_metrics(workdir: Path) -> dict[str, Any]:
-    """Read eval.json of a run; {} if there is none."""
+    """Read eval.json of a run; {} if there is none. Raises InputError if it is damaged."""
     path = workdir / "eval.json"
-    return dict(read_json(path)) if path.is_file() else {}
+    with refuse_damage(f"{path} cannot be read", f"vqjax evaluate {workdir} writes it again"):
+        return dict(read_json(path)) if path.is_file() else {}

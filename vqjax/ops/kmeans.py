@@ -55,7 +55,7 @@ def kmeans(vectors: np.ndarray, num_codes: int, seed: int) -> np.ndarray:
 def _draw_one_by_one(vectors: np.ndarray, num_codes: int, rng: np.random.Generator) -> np.ndarray:
     """Draw rows of vectors (N, D) as seeds, (K,): the likelier the farther from the seeds so far, as in k-means++.
 
-    Each is the one of 2 + ln K draws that leaves the least error (Arthur and Vassilvitskii 2007, section 5).
+    Each is the one of 2 + ln K draws that leaves the least error (Arthur and Vassilvitskii 2007, conclusion).
     """
     vectors = vectors - vectors.mean(0)
     squares, trials = (vectors**2).sum(1), 2 + int(math.log(num_codes))

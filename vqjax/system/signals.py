@@ -55,7 +55,8 @@ class SignalHandler:
         self._wakeup = signal.set_wakeup_fd(self._listener[1].fileno(), warn_on_full_buffer=False)
         for number in filter(None, (getattr(signal, name, None) for name in (*_STOP, _SAVE))):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has SIGHUP ignored
-                self._previous[number] = signal.signal(number, self._handle)
+                # None: it was not installed from Python
+                self._previous[number] = signal.signal(number, self._handle) or signal.SIG_DFL
         threading.Thread(target=self._listen, args=(self._listener[0],), name="signals", daemon=True).start()
         return self
 
