@@ -16,6 +16,7 @@ from vqjax.system.errors import InputError
 from vqjax.system.terminal import timed
 from vqjax.tasks.base import Task, below
 from vqjax.tasks.codecs import Codec
+from vqjax.tasks.codecs.base import innermost_quantizer
 from vqjax.tasks.quantized_classifier import Classifier
 
 
@@ -91,9 +92,7 @@ class QuantizedTask(Task):
         own = model.get(codec, {}).get(level, model)  # a codec of several levels has fields for each of them
         if own.get("num_codes"):
             return f"{key}.{codec}.{level}.num_codes"
-        name = own["quantizer"]
-        while "quantizer" in model[name]:  # made of another
-            name = model[name]["quantizer"]
+        name = innermost_quantizer(model, own["quantizer"])
         return f"{key}.{name}.{'levels' if 'levels' in model[name] else 'num_codes'}"
 
     def initialize(self, variables: dict[str, Any], batches: Iterator[Mapping], seed: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The contract of codecs: from images to codes and back."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
@@ -17,6 +17,18 @@ def over_frames(network: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.
     """Apply a network (N, H, W, C) -> (N, H', W', C') to x (..., H, W, C): (..., H', W', C')."""
     y = network(x.reshape(-1, *x.shape[-3:]))
     return y.reshape(*x.shape[:-3], *y.shape[1:])
+
+
+def innermost_quantizer(model: Mapping[str, Any], name: str) -> str:
+    """Return the quantizer that one is made of in the end, such as "ema" for residual; itself if it is made of none.
+
+    Args:
+      model: values of `config.model`.
+      name: of the quantizer.
+    """
+    while isinstance(fields := model.get(name), Mapping) and fields.get("quantizer", name) != name:
+        name = fields["quantizer"]
+    return name
 
 
 class Coded(NamedTuple):

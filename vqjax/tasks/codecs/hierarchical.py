@@ -15,7 +15,7 @@ from vqjax.networks.layers import Conv, ConvTranspose
 from vqjax.quantizers import QUANTIZERS
 from vqjax.quantizers.base import Quantizer
 from vqjax.system.errors import InputError
-from vqjax.tasks.codecs.base import Codec, Coded, over_frames
+from vqjax.tasks.codecs.base import Codec, Coded, innermost_quantizer, over_frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,10 +173,9 @@ def _with_stages(section: Section, choice: str, stages: int) -> Section:
 def _with_quantizer(section: Section, level: LevelFields, key: str) -> Section:
     """The model's section in which a level's quantizer is chosen, with the level's number of codes."""
     values = {**section.values, "quantizer": level.quantizer}
-    name = level.quantizer
-    while isinstance(fields := values.get(name), dict) and fields.get("quantizer", name) != name:  # made of others
-        name = fields["quantizer"]
     if level.num_codes:
+        name = innermost_quantizer(values, level.quantizer)
+        fields = values.get(name)
         if not isinstance(fields, dict) or "num_codes" not in fields:
             raise InputError(f"{key}.num_codes={level.num_codes}: expected 0, {name!r} has no such field")
         values[name] = {**fields, "num_codes": level.num_codes}
