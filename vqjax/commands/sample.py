@@ -10,8 +10,8 @@ from vqjax.system.terminal import printable, starting_jax
 
 _SETTINGS = "seed", "batch", "temperature", "top_k", "top_p", "guidance", "steps"
 _UNUSED = {  # flags that change nothing beside another
-    "--complete": ("neighbors",),
-    "--likelihood": ("num", "keep", "neighbors", "format", *_SETTINGS),
+    "complete": ("neighbors",),
+    "likelihood": ("num", "keep", "neighbors", "format", *_SETTINGS),
 }
 
 
@@ -101,8 +101,8 @@ def _check_flags(given: Any) -> None:
     flags = parser()
     for task, names in _UNUSED.items():
         changed = [f"--{name}" for name in names if getattr(given, name) != flags.get_default(name)]
-        if getattr(given, task.removeprefix("--")) and changed:
-            raise InputError(f"{', '.join(changed)}: expected nothing, it changes nothing with {task}")
+        if getattr(given, task) and changed:
+            raise InputError(f"{', '.join(changed)}: expected nothing, it changes nothing with --{task}")
     if given.keep != flags.get_default("keep") and not given.complete:
         raise InputError("--keep: expected --complete, with the images that it is a part of")
 

@@ -13,7 +13,7 @@ annotations are the whole schema, and `Range` adds the bounds.
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from ml_collections import ConfigDict
@@ -24,10 +24,10 @@ from vqjax.system.errors import InputError, did_you_mean
 _FLAX_FIELDS = ("parent", "name")  # of every module
 
 
-def check_name(table: Mapping[str, Any], name: Any, key: str) -> None:
-    """Raise InputError unless `name` is an entry of `table`."""
-    if not isinstance(name, str) or name not in table:
-        raise InputError(f"{key}={name!r} is unknown.{did_you_mean(str(name), table)}\nKnown: {', '.join(table)}")
+def check_name(known: Collection[str], name: Any, key: str) -> None:
+    """Raise InputError unless `name` is one of those known, such as the entries of a table."""
+    if not isinstance(name, str) or name not in known:
+        raise InputError(f"{key}={name!r} is unknown.{did_you_mean(str(name), known)}\nKnown: {', '.join(known)}")
 
 
 def check_value(value: Any, hint: Any, key: str) -> Any:

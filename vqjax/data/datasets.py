@@ -61,7 +61,7 @@ def open_dataset(data: Data) -> Dataset:
     Raises InputError for an unknown name, a field that is wrong, or a set that is not there.
     """
     if not data.name.startswith(TFDS):
-        check_name({**DATASETS, f"{TFDS}<name>": None}, data.name, "config.data.name")
+        check_name((*DATASETS, f"{TFDS}<name>"), data.name, "config.data.name")
     reader = DATASETS.get(data.name)
     dataset = reader(data) if reader else TfdsDataset(data, data.name.removeprefix(TFDS))
     if data.resized_crop and not dataset.streamed:
@@ -206,7 +206,7 @@ def load_splits(
 
 def load_split(dataset: Dataset, name: str, read: Callable[[Dataset, str], Split] = read_split) -> Split:
     """Load the split of a name, as `load_splits` does. Raises InputError if there is none."""
-    check_name(dict.fromkeys(SPLITS), name, "--split")
+    check_name(SPLITS, name, "--split")
     if name not in (splits := load_splits(dataset, (name,), read)):
         raise InputError(f"--split={name}: the run was trained with config.data.validation={dataset.data.validation}")
     return splits[name]

@@ -40,7 +40,7 @@ def record(game: str, out: str | Path, clips: int, frames: int, seed: int, size:
     """
     out = absolute_path(out, "--out")
     ale = _ale()
-    check_name(dict.fromkeys(ale.roms.get_all_rom_ids()), game, "--game")
+    check_name(ale.roms.get_all_rom_ids(), game, "--game")
     if out.exists() and (not out.is_dir() or any(out.iterdir()) and not (out / "recording.json").is_file()):
         raise InputError(f"--out={out}: expected a recording, an empty directory or none")
     splits, episodes = _play(ale, game, clips, frames, seed, size)

@@ -97,7 +97,7 @@ class Prior(Distribution):
         """
         from vqjax.inference import completions
 
-        check_name({"grid": None, "png": None}, format, "--format")
+        check_name(("grid", "png"), format, "--format")
         path = completions.completion_path(out, format, self.path)
         height, width, _ = self._task.image_shape
         kept = parse_keep(keep, height, width)

@@ -58,7 +58,7 @@ def export_codes(
     check_name(FORMATS, format, "--format")
     kind, directory = FORMATS[format], absolute_path(out, "--out")
     if split is not None:
-        check_name(dict.fromkeys((*SPLITS, "all")), split, "--split")
+        check_name((*SPLITS, "all"), split, "--split")
         if kind.pair:
             raise InputError(f"--split={split}: --format={format} writes train, and validation or else test; leave it")
     if directory.resolve() == stage1.kept.resolve():
