@@ -1,13 +1,10 @@
 """Draws docs/images/front.png, the picture of the README, of trained runs: `python docs/make_front.py COLOR PRIOR`.
 
-COLOR is an autoencoder's run on CIFAR-10, PRIOR that of a transformer prior on MNIST. The picture is of these, on
-2 cores, the first stopped by a signal after 1,319 of 3,000 steps, the second after 878 of 1,500, the third after 267:
+COLOR is an autoencoder's run on CIFAR-10, PRIOR that of a transformer prior on MNIST. The picture is of these:
 
-python train.py --config configs/cifar10_ema.py --config.steps=3000 --config.optimizer.name=adam
-  --config.optimizer.learning_rate=1e-3 --config.optimizer.schedule=cosine --workdir runs/cifar10
-python train.py --config configs/mnist.py --config.steps=1500
-python train.py --config configs/mnist_prior.py --config.model.prior=transformer --config.model.transformer.width=96
-  --config.model.transformer.layers=4 --config.model.ema_decay=0.99 --config.steps=600 --workdir runs/mnist_transformer
+python train.py --config configs/cifar10_best.py --config.steps=10000
+python train.py --config configs/mnist.py
+python train.py --config configs/mnist_transformer.py
 """
 
 import sys
@@ -23,14 +20,13 @@ from vqjax.data.datasets import open_dataset
 
 PICTURE = Path(__file__).resolve().parent / "images" / "front.png"
 GAP, TITLE = 28, 30  # pixels between panels, and above them
+DRAWING = {"temperature": 0.9, "guidance": 2}
 IMAGES = (3, 10, 111, 21, 27, 103, 59, 95, 118, 99, 23, 63, 74, 105, 98, 47)  # of the test split of CIFAR-10
 
 
-def test_images(config: vqjax.Tokenizer) -> np.ndarray:
-    """Return the test images of a model's data set."""
-    dataset = open_dataset(Data(**config.config.data.to_dict()))
-    images: np.ndarray = dataset.read("test").arrays["image"]
-    return images
+def test_images(model: vqjax.Tokenizer) -> dict[str, np.ndarray]:
+    """Return the test images of a model's data set, and their labels."""
+    return open_dataset(Data(**model.config.data.to_dict())).read("test").arrays
 
 
 def panel(rows: Sequence[np.ndarray], tile: int, space: Sequence[int]) -> Image.Image:
@@ -50,7 +46,7 @@ def panel(rows: Sequence[np.ndarray], tile: int, space: Sequence[int]) -> Image.
 def color_panel(workdir: str) -> Image.Image:
     """Return images above their reconstructions."""
     tokenizer = vqjax.Tokenizer.load(workdir)
-    images = test_images(tokenizer)[list(IMAGES)]
+    images = test_images(tokenizer)["image"][list(IMAGES)]
     both = images / 255, tokenizer.reconstruct(images)
     rows = [part[first : first + 8] for first in (0, 8) for part in both]
     return panel(rows, 64, (0, 2, 10, 2))
@@ -58,17 +54,18 @@ def color_panel(workdir: str) -> Image.Image:
 
 def samples_panel(prior: vqjax.Prior) -> Image.Image:
     """Return samples, a column for each class."""
-    images = prior.sample(60, seed=0, temperature=0.9).images
+    images = prior.sample(60, seed=0, **DRAWING).images
     return panel(images.reshape(6, 10, *images.shape[1:]), 42, (0, 3, 3, 3, 3, 3))
 
 
 def completions_panel(prior: vqjax.Prior) -> Image.Image:
-    """Return the left halves of six images, and three completions of each."""
-    images = test_images(prior.tokenizer)[[0, 2, 4, 61, 11, 9]]
+    """Return the left halves of six images, and three completions of each, given its class."""
+    images, labels = (test_images(prior.tokenizer)[name][[2, 4, 61, 11, 9, 18]] for name in ("image", "label"))
+    classes = [prior.class_names[label] for label in labels]
     height, width, _ = images.shape[1:]
     keep = np.zeros((height, width), bool)
     keep[:, : width // 2] = True
-    drawn = prior.complete(images, keep, num=3, seed=1).images.reshape(6, 3, *images.shape[1:])
+    drawn = prior.complete(images, keep, classes, num=3, seed=1, **DRAWING).images.reshape(6, 3, *images.shape[1:])
     kept = np.where(keep[..., None], images / 255, 0.35)
     rows = [np.stack([kept[i], *drawn[i]]) for i in range(6)]
     return panel(rows, 42, (0, 3, 3, 3, 3, 3))

@@ -17,7 +17,7 @@ from vqjax.data import images
 from vqjax.data.formats import nanogpt, npy, parquet
 from vqjax.data.formats.paths import escape_path, read_paths, unescape_path
 from vqjax.system.errors import InputError
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 
 def write(root, files):

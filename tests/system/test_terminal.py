@@ -12,6 +12,7 @@ from conftest import REPOSITORY
 from helpers import ENVIRONMENT, command
 
 from vqjax.system import terminal
+from vqjax.system.text import printable
 from vqjax.tasks.prior import PriorTask
 from vqjax.training import loop
 
@@ -164,7 +165,7 @@ def test_text_of_a_user_is_printable(text, shown, tmp_path, monkeypatch, capsys)
     """Alone, in paths, in lines and in what takes long: nothing acts on the terminal, nothing is lost."""
     shown = text if shown is None else shown
     monkeypatch.chdir(tmp_path)
-    assert terminal.printable(text) == terminal.printable(shown) == shown
+    assert printable(text) == printable(shown) == shown
     assert terminal.display_path(tmp_path / text) == shown
     assert terminal.wrap(text.replace("\n", "")) == shown.replace(r"\n", "")
     with terminal.timed(f"reading {text}"):

@@ -5,7 +5,8 @@ from typing import Any
 
 from vqjax.commands.report import Report
 from vqjax.system.arguments import Parser, add_output_flags
-from vqjax.system.terminal import printable, starting_jax
+from vqjax.system.terminal import starting_jax
+from vqjax.system.text import printable
 
 _FILES = "comparison.md", "comparison.png"
 

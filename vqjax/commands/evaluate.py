@@ -13,7 +13,8 @@ from vqjax.system.arguments import (
     whole_number,
 )
 from vqjax.system.errors import InputError
-from vqjax.system.terminal import format_metrics, printable_lines, starting_jax, wrap
+from vqjax.system.terminal import format_metrics, starting_jax, wrap
+from vqjax.system.text import printable_lines
 
 _WITH_FEATURES = {"num": None, "seed": None, "cas": False}  # flags that need --features, and their defaults
 

@@ -6,7 +6,8 @@ from typing import Any
 from vqjax.commands.report import Report
 from vqjax.system import arguments
 from vqjax.system.arguments import Parser
-from vqjax.system.terminal import printable, starting_jax
+from vqjax.system.terminal import starting_jax
+from vqjax.system.text import printable
 
 
 def parser() -> Parser:

@@ -6,7 +6,8 @@ from vqjax.commands.report import Report
 from vqjax.config.flags import ConfigParser
 from vqjax.config.schema import Settings
 from vqjax.system.arguments import add_output_flags
-from vqjax.system.terminal import printable, starting_jax, timed
+from vqjax.system.terminal import starting_jax, timed
+from vqjax.system.text import printable
 
 
 def parser() -> ConfigParser:

@@ -8,7 +8,8 @@ import numpy as np
 from vqjax.commands.report import Report
 from vqjax.system import arguments
 from vqjax.system.arguments import Parser
-from vqjax.system.terminal import printable, starting_jax
+from vqjax.system.terminal import starting_jax
+from vqjax.system.text import printable
 
 _BEST = 5  # classes that are shown
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vqjax.system.files import to_json
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 
 class Report(NamedTuple):

@@ -6,7 +6,8 @@ from vqjax.commands.report import Report, written
 from vqjax.system import arguments
 from vqjax.system.arguments import Parser, number, whole_number
 from vqjax.system.errors import InputError
-from vqjax.system.terminal import printable, starting_jax
+from vqjax.system.terminal import starting_jax
+from vqjax.system.text import printable
 
 _SETTINGS = "seed", "batch", "temperature", "top_k", "top_p", "guidance", "steps"
 _UNUSED = {  # flags that change nothing beside another

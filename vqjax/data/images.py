@@ -12,7 +12,7 @@ from PIL import Image
 from vqjax.data.files.pictures import Source, check_mode, load_image
 from vqjax.system.errors import InputError
 from vqjax.system.paths import absolute_path
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 _SIXTEEN = 65535 / 255
 

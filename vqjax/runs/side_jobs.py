@@ -8,9 +8,9 @@ from typing import Concatenate, ParamSpec
 
 from tqdm import tqdm
 
-from vqjax.runs.text import printable, shorten
 from vqjax.system.files import WriteError, wrap_write_errors
 from vqjax.system.signals import Stopped
+from vqjax.system.text import printable, shorten
 
 _LENGTH = 300  # characters of a line
 Arguments = ParamSpec("Arguments")

@@ -14,7 +14,7 @@ from typing import Any
 
 from vqjax.system.errors import InputError
 from vqjax.system.paths import absolute_path
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 
 class WriteError(OSError):

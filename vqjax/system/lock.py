@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vqjax.system.errors import InputError
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 try:
     import fcntl

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from vqjax.system import compilation, memory, signals, switches, terminal
+from vqjax.system import compilation, memory, signals, switches, terminal, text
 from vqjax.system.errors import InputError, WorkerError
 from vqjax.system.extras import install_hint
 from vqjax.system.files import WriteError
@@ -45,7 +45,7 @@ def exit_status(main: Callable[[], int | None]) -> int:
             return OUTPUT_UNREAD
         if error.errno not in _PATH_ERRORS or error.filename is None:
             raise
-        return _refuse(f"{terminal.printable(str(error.filename))}: {error.strerror}")
+        return _refuse(f"{text.printable(str(error.filename))}: {error.strerror}")
     except KeyboardInterrupt:
         return 130
     except ImportError as error:
@@ -60,7 +60,7 @@ def exit_status(main: Callable[[], int | None]) -> int:
 
 def _refuse(message: str) -> int:
     """Print an error, and return its exit status."""
-    print(f"error: {terminal.printable_lines(message)}", file=sys.stderr)
+    print(f"error: {text.printable_lines(message)}", file=sys.stderr)
     return 2
 
 

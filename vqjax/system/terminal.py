@@ -1,9 +1,8 @@
-"""Output for a person: safe text, progress as a bar on a terminal and as lines in a file, and the end of a run."""
+"""Output for a person: progress as a bar on a terminal and as lines in a file, and the end of a run."""
 
 import contextlib
 import io
 import os
-import re
 import sys
 import textwrap
 import time
@@ -13,33 +12,13 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from vqjax.system.text import printable, printable_lines
+
 FIRST_METRICS_SECONDS = 1.0  # between looks at the metrics of the first steps, until some are logged
 _WIDTH = 100  # columns
 _METRICS_IN_BAR = 2
 _NAMES = {"psnr": "PSNR", "ssim": "SSIM", "codes_used": "codes used", "top5": "top-5 accuracy"}
 _UNITS = {"psnr": " dB"}
-# Control characters, line separators, marks that turn the direction of the line, and bytes that are no text, which
-# Python has as lone surrogates.
-_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """Return a text in which characters that would not show, or act on a terminal, are escaped.
-
-    All text from a user's data, such as names of classes and files, goes through here on its way to a terminal. Letters
-    of any script stay as they are; a byte that is no text becomes \\xff.
-    """
-    return _UNPRINTABLE.sub(lambda match: _escape(match[0]), text)
-
-
-def _escape(character: str) -> str:
-    byte = ord(character) - 0xDC00  # of a byte that is no text, see `os.fsdecode`
-    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
-
-
-def printable_lines(text: str) -> str:
-    """Return `printable` of each line of a text."""
-    return "\n".join(map(printable, text.split("\n")))
 
 
 def escape_unencodable() -> None:

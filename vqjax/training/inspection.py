@@ -17,7 +17,7 @@ from vqjax.runs import plots
 from vqjax.runs.side_jobs import side_job, warn
 from vqjax.system.errors import InputError
 from vqjax.system.files import WriteError, wrap_write_errors
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 from vqjax.tasks import Completed, complete
 from vqjax.training.setup import plan_completed
 

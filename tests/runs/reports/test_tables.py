@@ -14,7 +14,7 @@ from vqjax.runs.reports.tables import (
     write_csv,
     write_markdown,
 )
-from vqjax.runs.text import printable
+from vqjax.system.text import printable
 
 
 def cells(line):

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from vqjax.system.errors import InputError
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 
 def first_line(error: BaseException) -> str:

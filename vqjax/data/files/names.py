@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 _SHOWN = 3
 

@@ -20,7 +20,7 @@ from vqjax.data.formats.tokens import codebook_offsets, from_tokens, num_tokens,
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_write, file_checksum, read_json, write_json
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 _TOKEN = np.dtype("<u2")
 _SINGLE = (

@@ -22,7 +22,7 @@ from vqjax.data.formats.paths import read_paths, write_paths
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_write, file_checksum, read_json, write_json
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 FORMAT = 1
 

@@ -27,7 +27,7 @@ from vqjax.data.formats.tokens import codebook_offsets, from_tokens, num_tokens,
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_write
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 _KEY = b"vqjax"
 _LISTS = pa.ListType, pa.LargeListType, pa.FixedSizeListType

@@ -10,7 +10,7 @@ from vqjax.data.files.damage import refuse_damage
 from vqjax.data.files.names import some
 from vqjax.data.sets.division import split_of
 from vqjax.system.errors import InputError
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 ARRAYS = (".npz", ".npy")  # endings
 _IMAGES, _LABELS = {"image", "images", "x", "data"}, {"label", "labels", "y", "target", "targets"}

@@ -15,7 +15,7 @@ from vqjax.data.splits import Split
 from vqjax.data.streaming import LazyImages, RandomCropSource, Source
 from vqjax.system.errors import InputError
 from vqjax.system.paths import absolute_path
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 NO_LABEL = -1  # label of an image without one, in a set that has classes
 # The fields that say which images: a set that does not read one refuses it.

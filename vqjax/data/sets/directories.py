@@ -10,7 +10,7 @@ from vqjax.data.files.names import number_of, some
 from vqjax.data.files.pictures import is_image_name
 from vqjax.data.sets.division import split_of
 from vqjax.system.errors import InputError
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 _PLAIN = (
     "train",

@@ -15,7 +15,7 @@ from vqjax.data.sets.clips import ClipsDataset, FramesDataset, is_recording
 from vqjax.data.sets.directories import Listing, find_splits, ignored_note, list_files
 from vqjax.data.sets.image_files import ImageFiles
 from vqjax.system.errors import InputError
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 _BESIDE = "beside the directories of classes, expected in one of them"
 

@@ -19,7 +19,7 @@ from vqjax.data.sets.division import Division
 from vqjax.data.splits import Split
 from vqjax.data.streaming import parallel_map
 from vqjax.system.errors import InputError
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 _MAX_BAD = 0.1  # share of the files that may be bad
 _SHOWN = 3  # bad files in an error

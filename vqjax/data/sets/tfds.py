@@ -17,7 +17,7 @@ from vqjax.data.sets.division import split_of
 from vqjax.data.splits import Split
 from vqjax.system.errors import InputError
 from vqjax.system.paths import absolute_path
-from vqjax.system.terminal import printable
+from vqjax.system.text import printable
 
 _CHUNK = 256  # images that are read at a time
 

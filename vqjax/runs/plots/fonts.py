@@ -11,7 +11,7 @@ from typing import NamedTuple
 import matplotlib
 from matplotlib.ft2font import FT2Font
 
-from vqjax.runs.text import escape, printable, shorten
+from vqjax.system.text import escape, printable, shorten
 
 _UNFIT = re.compile("last ?resort|blank|emoji", re.IGNORECASE)  # boxes for all characters, or bitmaps
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vqjax.runs.text import printable
 from vqjax.system.files import atomic_write
+from vqjax.system.text import printable
 
 _MARKUP = re.compile(r"[\\`|<$*]")
 
