@@ -60,7 +60,7 @@ def samples_panel(prior: vqjax.Prior) -> Image.Image:
 
 def completions_panel(prior: vqjax.Prior) -> Image.Image:
     """Return the left halves of six images, and three completions of each, given its class."""
-    images, labels = (test_images(prior.tokenizer)[name][[2, 4, 61, 11, 9, 18]] for name in ("image", "label"))
+    images, labels = (test_images(prior.tokenizer)[name][[2, 4, 61, 3, 11, 9]] for name in ("image", "label"))
     classes = [prior.class_names[label] for label in labels]
     height, width, _ = images.shape[1:]
     keep = np.zeros((height, width), bool)
