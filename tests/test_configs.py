@@ -140,6 +140,14 @@ def test_every_ablation_can_be_built(name, size, large_mock_data, tmp_path):
     assert len(ablation.check_rows(ablation.read_rows(rows), tmp_path)) == len(before) + len(config)
 
 
+def test_all_quantizers_are_the_rows_of_each_size_one_after_another():
+    get_config = importlib.import_module("configs.ablation.quantizers").get_config
+    rows = [(f"{name}_{size}", row) for size in ("4096", "512", "16384") for name, row in get_config(size).items()]
+    assert [(name, row.to_dict()) for name, row in get_config("all").items()] == [
+        (name, row.to_dict()) for name, row in rows
+    ]
+
+
 def test_an_unknown_size_is_refused():
     with pytest.raises(ValueError, match="configs/ablation/cifar10.py:wider: expected narrow or wide"):
         importlib.import_module("configs.ablation.cifar10").get_config("wider")
