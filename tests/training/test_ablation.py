@@ -141,3 +141,39 @@ def test_figures_have_as_many_digits_as_each_other(tmp_path):
         "| a | 0.9950 |  | 1,234 |",
         "| b | 0.9933 | 7 |  |",
     ]
+
+
+def test_figures_of_levels_have_columns_of_their_own_and_a_cell_together(tmp_path):
+    """In table.csv each level or depth of each row; in table.md all of a row's in one cell, over seeds their means."""
+    level = {"perplexity_top": 3.5, "codes_used_top": 4, "codes_used_bottom": 512}
+    rows = [
+        {"row": "grid", "mse": 0.5, "perplexity": 100.0, "codes_used": 2_435},
+        {"row": "depth", "mse": 0.25, "codes_used_1": 49, "codes_used_2": 48},
+        {"row": "levels", "seed": "0", "mse": 0.25, **level},
+        {"row": "levels-seed1", "seed": "1", "mse": 0.25, **level, "codes_used_top": 2},
+    ]
+    ablation.write_table(tmp_path, rows)
+    *_, last = table(tmp_path)
+    names = ["perplexity", "perplexity_top", "codes_used", "codes_used_1", "codes_used_2", "codes_used_top"]
+    assert [*last] == ["row", "seed", "mse", *names, "codes_used_bottom"]
+    assert [last[name] for name in ("codes_used", "codes_used_1", "codes_used_top")] == ["", "", "2"]
+    header, _, *lines = (tmp_path / "table.md").read_text().splitlines()
+    assert header == "| row | seed | mse | perplexity | codes used |"
+    assert lines == [
+        "| grid |  | 0.5000 | 100.0 | 2,435 |",
+        "| depth |  | 0.2500 |  | 1: 49, 2: 48 |",
+        "| levels | 0, 1 | 0.2500 | top: 3.500 | top: 3.000 (2 to 4), bottom: 512 |",
+    ]
+
+
+@pytest.mark.more
+def test_a_row_with_levels_has_their_figures(tmp_path):
+    """As its eval.json has them."""
+    config = small_autoencoder()
+    config.update(steps=1, eval_every=1, save_every=1)
+    config.model.quantizer, config.model.residual.depth = "residual", 2
+    assert ablation.ablate(ConfigDict({"depth2": config}), tmp_path) == 0
+    (row,), figures = table(tmp_path), json.loads((tmp_path / "depth2" / "eval.json").read_text())
+    for name in ("perplexity_1", "perplexity_2", "codes_used_1", "codes_used_2"):
+        assert float(row[name]) == figures[name] > 0
+    assert f"1: {figures['codes_used_1']}, 2: {figures['codes_used_2']} |" in (tmp_path / "table.md").read_text()

@@ -6,7 +6,7 @@ rows have. With several seeds a row is several runs: table.csv has a line for ea
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from vqjax.training.setup import Plan, plan
 
 _SEED = "{}-seed{}"  # what a row's run with another seed than its own is called
 COMPARED = ("accuracy", "top5", "mse", "nats_per_code", "nats_per_code_any_order", "bits_per_dim_of_images")
-FIGURES = (*COMPARED, "perplexity", "codes_used", "parameters")  # of eval.json, for the table
+_BY_LEVEL = ("perplexity", "codes_used")  # of several levels or depths one for each, such as codes_used_top
+FIGURES = (*COMPARED, *_BY_LEVEL, "parameters")  # of eval.json, for the table
 
 
 def ablate(config: ConfigDict, directory: Path, seeds: int = 1) -> int:
@@ -155,7 +156,7 @@ def _result(name: str, workdir: Path) -> dict[str, Any]:
     figures = read_json(workdir / "eval.json")
     task = tasks.load_task(Workdir(workdir))
     seconds = sum(line["seconds"] for line in read_lines(workdir / "timing.jsonl"))
-    found = {key: figures[key] for key in FIGURES if figures.get(key) is not None}
+    found = {key: figures[key] for key in _figures(figures) if figures[key] is not None}
     return {
         "row": name,
         **_columns(task),
@@ -165,11 +166,27 @@ def _result(name: str, workdir: Path) -> dict[str, Any]:
     }
 
 
+def _figures(names: Collection[str]) -> list[str]:
+    """The figures for the table among names, in its order, with those of single levels."""
+    return [name for figure in FIGURES for name in (figure, *_of_levels(figure, names)) if name in names]
+
+
+def _of_levels(figure: str, names: Collection[str]) -> list[str]:
+    """The names of a figure of single levels or depths."""
+    return [name for name in names if name.startswith(f"{figure}_")] if figure in _BY_LEVEL else []
+
+
 def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
-    """Write table.md, table.csv and plot.png of rows {column: value}; a column that no row has is left out."""
-    names = ["row", "dataset", "task", "quantizer", "quantize", "inputs", "head", "seed", *FIGURES, "training minutes"]
-    names = [name for name in names if any(name in row for row in rows)]
-    write_csv(directory / "table.csv", names, rows)
+    """Write table.md, table.csv and plot.png of rows {column: value}; a column that no row has is left out.
+
+    A figure of several levels has a column for each in table.csv, and in table.md a cell with all of them.
+    """
+    given = dict.fromkeys(name for row in rows for name in row)
+    choices = ["row", "dataset", "task", "quantizer", "quantize", "inputs", "head", "seed"]
+    columns = [name for name in (*choices, *_figures(given), "training minutes") if name in given]
+    write_csv(directory / "table.csv", columns, rows)
+    names = [*choices, *FIGURES, "training minutes"]
+    names = [name for name in names if name in given or _of_levels(name, given)]
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         label = row["row"].removesuffix(_SEED.format("", row.get("seed")))
@@ -186,11 +203,14 @@ def write_table(directory: Path, rows: list[dict[str, Any]]) -> None:
 
 def _cells(name: str, label: str, group: list[dict[str, Any]]) -> str:
     """A cell of the table for the runs of a row: of a figure the mean, and from what to what it goes."""
-    values = [row[name] for row in group if name in row]
     if name == "row":
         return label
+    if levels := _of_levels(name, group[0]):
+        named = {level: level.removeprefix(f"{name}_").replace("_", " ") for level in levels}
+        return ", ".join(f"{text}: {_cells(level, label, group)}" for level, text in named.items())
+    values = [row[name] for row in group if name in row]
     if len(group) == 1 or not values:
         return format_cell(group[0].get(name, ""))
-    if name in FIGURES and len({*values}) > 1:
+    if _figures([name]) and len({*values}) > 1:
         return f"{sum(values) / len(values):#.4g} ({format_cell(min(values))} to {format_cell(max(values))})"
     return ", ".join(dict.fromkeys(map(format_cell, values)))
