@@ -33,12 +33,18 @@ class Runs:
             return config
         if kind == "classifier":
             return short(small_classifier())
+        if kind == "transformer":
+            config = small_prior(self / "tokenizer", prior="transformer")
+            config.optimizer.learning_rate = 0.03  # so that the class counts after four steps
+            return config
         return {"prior": small_prior, "codes": small_code_classifier}[kind](self / "tokenizer")
 
 
 @pytest.fixture(scope="session")
 def runs(trained_stage1, tmp_path_factory):
-    """A tiny run of each kind: tokenizer, none (without codes), classifier, prior, codes (a classifier of them)."""
+    """A tiny run of each kind: tokenizer, none (without codes), classifier, prior (a PixelCNN), transformer (in any
+    order), codes (a classifier of them).
+    """
     root = tmp_path_factory.mktemp("runs")
     shutil.copytree(trained_stage1, root / "tokenizer")
     return Runs(root)

@@ -99,10 +99,12 @@ def test_the_table_is_printed_and_in_the_report(evaluated, runs, capsys):
     assert header in printed and header in report
     figure = found["comparisons"]["test against train"]["fd_own"]
     assert f"| {figure['value']:.3g} ({figure['low']:.3g} to {figure['high']:.3g}) |\n" in report
-    for words in ("6 images of each set", f"fingerprint {found['classifier']['fingerprint'][:12]}"):
-        assert words in printed and words in report
-    few = f"no more images than the {found['classifier']['dimensions']} dimensions"
-    assert (few in report) == (found["classifier"]["dimensions"] >= 6)
+    facts, reader = found["classifier"], vqjax.load(runs / "classifier").metrics
+    assert facts["accuracy"] == reader["accuracy"] != found["comparisons"]["test against train"]["accuracy"]["value"]
+    shown = "6 images of each set", facts["fingerprint"][:12], f"accuracy on all of test {reader['accuracy']:.4f}"
+    assert all(words in " ".join(printed.split()) and words in report for words in shown)  # lines are wrapped
+    few = f"no more images than the {facts['dimensions']} dimensions"
+    assert (few in report) == (facts["dimensions"] >= 6)
     (workdir / "features.json").write_text("{}")
     main(["evaluate", str(workdir)])
     assert header not in (workdir / "report.md").read_text()  # neither damaged, nor of another step
@@ -120,7 +122,8 @@ def test_samples_have_two_floors_and_say_how_near_to_train_they_are(evaluated, r
     workdir, found = evaluated("prior", "--num", 40)
     samples, *floors = found["comparisons"].values()
     assert list(found["comparisons"]) == ["samples against test", *FLOORS]
-    assert list(samples) == [*COMPARED, "memorization"] and all(list(floor) == COMPARED for floor in floors)
+    assert list(samples) == list(floors[1]) == [*COMPARED, "memorization"] and list(floors[0]) == COMPARED
+    assert {*floors[1]["memorization"].values()} == {0.5}  # test images are as far from train as test images
     assert all(name in (workdir / "report.md").read_text() for name in FLOORS.values())
     prior, classifier = vqjax.Prior.load(workdir, stage1=runs / "tokenizer"), vqjax.Classifier.load(runs / "classifier")
     rows = np.sort(np.random.default_rng(0).choice(360, 40, replace=False))
@@ -143,6 +146,7 @@ def test_samples_of_a_prior_without_classes_are_not_read_as_any(runs, tmp_path, 
     assert main(words) == 0 and "| accuracy of the classifier |  | " in capsys.readouterr().out
     samples, *floors = json.loads((workdir / "features.json").read_text())["comparisons"].values()
     assert {*floors[0]} - {*samples} == {"accuracy"} and {*samples} - {*floors[0]} == {"memorization"}
+    assert {*samples} < {*floors[1]}
     with pytest.raises(InputError, match="^--cas: expected a prior that knows classes"):
         main([*words, "--cas"])
 

@@ -110,7 +110,10 @@ def test_a_file_per_image(runs, tmp_path, capsys):
     [
         ("--complete 0 --likelihood 1", "--complete and --likelihood: expected one of them"),
         ("--complete 0 --neighbors", "--neighbors: expected nothing, it changes nothing with --complete"),
-        ("--likelihood 0 --num 3 --temperature 0.5", "--num, --temperature: expected nothing, .* with --likelihood"),
+        (
+            "--likelihood 0 --guidance 2 --num 3 --temperature 0.5",
+            "--num, --temperature: expected nothing, .* with --likelihood",
+        ),
         ("--keep left", "--keep: expected --complete"),
     ],
 )
@@ -156,6 +159,12 @@ WRONG = [
     ("log_prob", (CODES,), ValueError, "^classes: expected one for each image"),
     ("log_prob", (CODES[:, :2], 1), ValueError, r"\(2, 2, 4\): expected \(N, 4, 4\)"),
     ("log_prob", (CODES + 16, 1), ValueError, "expected 0 to 15"),
+    (
+        "log_prob",
+        (CODES, 1, {"guidance": 2}),
+        ValueError,
+        "^guidance=2.0: expected 1, this prior knows no images without",
+    ),
 ]
 
 

@@ -28,6 +28,7 @@ def small_prior(stage1, **fields):
     """A tiny prior on a stage 1."""
     config = short(prior.get_config(), stage1=str(stage1))
     config.model.pixelcnn.update({"width": 8, "layers": 2, "head_width": 16})
+    config.model.transformer.update({"width": 16, "layers": 2, "heads": 2})
     config.model.update(fields)
     return config
 

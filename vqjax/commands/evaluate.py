@@ -52,13 +52,15 @@ def run(given: Any) -> Report:
         if getattr(given, name) != default:
             raise InputError(f"--{name}: expected with --features")
     with starting_jax():
+        from vqjax.runs.reports.likelihood import describe_steps
         from vqjax.runs.workdir import Workdir
         from vqjax.training.evaluation import evaluate, evaluation_dir
 
     workdir, split = Workdir(given.workdir), given.split
     step, metrics = evaluate(workdir, given.step, given.stage1, given.data_dir, given.data_path, split)
     path = evaluation_dir(workdir, given.step, split) / "eval.json"
-    lines = [wrap(f"{split}, step {step:,}: {format_metrics(metrics)}"), f"written to {path}"]
+    described = [f"{split}, step {step:,}: {format_metrics(metrics)}", *describe_steps(metrics)]
+    lines = [*map(wrap, described), f"written to {path}"]
     return Report(lines, {"step": step, "split": split, **metrics, "written": [str(path)]})
 
 

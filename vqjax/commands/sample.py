@@ -9,10 +9,10 @@ from vqjax.system.errors import InputError
 from vqjax.system.terminal import starting_jax
 from vqjax.system.text import printable
 
-_SETTINGS = "seed", "batch", "temperature", "top_k", "top_p", "guidance", "steps"
+_DRAWING = "seed", "batch", "temperature", "top_k", "top_p", "steps"
 _UNUSED = {  # flags that change nothing beside another
     "complete": ("neighbors",),
-    "likelihood": ("num", "keep", "neighbors", "format", *_SETTINGS),
+    "likelihood": ("num", "keep", "neighbors", "format", *_DRAWING),
 }
 
 
@@ -77,7 +77,7 @@ def run(given: Any) -> Report:
     classes = given.classes.split(",") if given.classes else None
     if given.likelihood:
         return _score(prior, given, classes, data)
-    options = {name: getattr(given, name) for name in _SETTINGS}
+    options = {name: getattr(given, name) for name in (*_DRAWING, "guidance")}
     if given.complete:
         num = 4 if given.num is None else given.num
         paths = prior.complete_files(
@@ -86,13 +86,24 @@ def run(given: Any) -> Report:
     else:
         num = 80 if given.num is None else given.num
         paths = prior.sample_files(num, classes, given.out, given.format, given.neighbors, **data, **options)
-    report = written(paths)
-    if given.steps is None or (nats := prior.groups(given.steps)[1]) is None or given.complete:
+    return _with_nats(written(paths), prior, given)
+
+
+def _with_nats(report: Report, prior: Any, given: Any) -> Report:
+    """Return the report with the nats that are to be expected of drawing several codes at once.
+
+    They are those of the prior's own distribution, not of a guided one.
+    """
+    if given.steps is None or given.guidance != 1:
         return report
-    line = f"{given.steps} steps: {nats:.3f} nats per code are to be expected"
-    if (any_order := prior.metrics.get("nats_per_code_any_order")) is not None:
-        line += f", {any_order:.3f} one by one"
-    return Report([line, *report.lines], {**report.values, "expected_nats_per_code": nats})
+    known = prior.num_kept(given.keep) if given.complete else 0
+    steps = prior.groups(given.steps, known)
+    if steps.nats is None:
+        return report
+    after = f" after {known} known codes" if known else ""
+    line = f"{given.steps} steps{after}: {steps.nats:.3f} nats per code are to be expected, {steps.one_by_one:.3f}"
+    values = {"expected_nats_per_code": steps.nats, "expected_nats_per_code_one_by_one": steps.one_by_one}
+    return Report([f"{line} one by one", *report.lines], {**report.values, **values})
 
 
 def _check_flags(given: Any) -> None:
@@ -110,10 +121,18 @@ def _check_flags(given: Any) -> None:
 
 def _score(prior: Any, given: Any, classes: Any, data: dict[str, Any]) -> Report:
     """Score images."""
-    scores, path = prior.likelihood_files(given.likelihood, classes, given.out, **data)
-    lines = [
-        f"{score.file}: {score.nats_per_code:.3f} nats per code, {score.bits_per_dim:.4f} bits per dimension"
-        for score in scores
-    ]
-    values = {"images": [score._asdict() for score in scores], "written": [str(path)]}
-    return Report([*map(printable, lines), f"written to {printable(str(path))}"], values)
+    scores, paths = prior.likelihood_files(given.likelihood, classes, given.out, guidance=given.guidance, **data)
+    report = written(paths, images=[score._asdict() for score in scores])
+    lines = [f"{score.file}: {score.nats_per_code:.3f} nats per code, {_bits(score)}" for score in scores]
+    if reason := prior.missing_bits:
+        lines.append(f"the bits of the pixels are missing: {reason}")
+    return Report([*map(printable, lines), *report.lines], report.values)
+
+
+def _bits(score: Any) -> str:
+    """Return the bits of an image, or those that are known."""
+    of_codes = f"{score.bits_per_dim_of_codes:.4f}"
+    if score.bits_per_dim_of_images is None:
+        return f"{of_codes} bits per dimension of its codes"
+    pixels = f"{score.bits_per_dim_given_codes:.4f}"
+    return f"{score.bits_per_dim_of_images:.4f} bits per dimension: {of_codes} of its codes, {pixels} given them"

@@ -116,36 +116,55 @@ def write_completions(
 
 
 class Score(NamedTuple):
-    """Likelihood of an image's codes.
+    """Likelihood of an image. Bits are per pixel and channel; see docs/likelihood.md.
 
     Attributes:
       file: that it is in, or "test 3".
       nats_per_code: mean over its codes.
-      bits_per_dim: of its codes, per pixel and channel of the image.
+      bits_per_dim_of_codes: of its codes.
+      bits_per_dim_given_codes: of its pixels given the codes; None if they are not known.
+      bits_per_dim_of_images: their sum, a bound on those of the image; None likewise.
     """
 
     file: str
     nats_per_code: float
-    bits_per_dim: float
+    bits_per_dim_of_codes: float
+    bits_per_dim_given_codes: float | None = None
+    bits_per_dim_of_images: float | None = None
 
 
-def scores(originals: Originals, nats: np.ndarray) -> list[Score]:
-    """Return the likelihood of images whose codes have these nats, (N, L)."""
-    dims = math.prod(originals.images.shape[1:])
+def scores(originals: Originals, nats: np.ndarray, bits: np.ndarray | None) -> list[Score]:
+    """Return the likelihood of N images.
+
+    Args:
+      originals: the images.
+      nats: of their codes, (N, L).
+      bits: of their pixels given the codes, per pixel and channel, (N,); None if they are not known.
+    """
+    of_codes = nats.sum(1, dtype=np.float64) / (math.prod(originals.images.shape[1:]) * math.log(2))
+    rows = [Score(*row) for row in zip(originals.names, nats.mean(1, dtype=np.float64).tolist(), of_codes.tolist())]
+    if bits is None:
+        return rows
     return [
-        Score(name, float(row.mean()), float(row.sum() / (dims * math.log(2))))
-        for name, row in zip(originals.names, nats)
+        row._replace(bits_per_dim_given_codes=own, bits_per_dim_of_images=row.bits_per_dim_of_codes + own)
+        for row, own in zip(rows, bits.astype(np.float64).tolist())
     ]
 
 
-def write_likelihood(path: Path, originals: Originals, nats: np.ndarray, layout: CodeLayout) -> None:
-    """Write a picture of images, and below each the nats of its codes by position: the lighter, the more.
+def write_likelihood(
+    path: Path, originals: Originals, found: Sequence[Score], nats: np.ndarray, layout: CodeLayout
+) -> list[Path]:
+    """Write a table of scores, and a picture of the images, below each the nats of its codes: the lighter, the more.
 
     Args:
-      path: of the picture, PNG.
+      path: of the picture, PNG; the table lies beside it.
       originals: N images.
+      found: their scores.
       nats: (N, L).
       layout: of the codes; the nats of a position's several codes and of several levels are added up.
+
+    Returns:
+      The paths that were written.
     """
     height, width = originals.images.shape[1:3]
     total = np.zeros((len(nats), height, width), np.float32)
@@ -154,10 +173,13 @@ def write_likelihood(path: Path, originals: Originals, nats: np.ndarray, layout:
     shade = (total / max(float(total.max()), 1e-9))[..., None]
     images = originals.images / np.float32(255)
     below = np.broadcast_to(shade, images.shape)
-    captions = [f"{score.nats_per_code:.2f} nats/code" for score in scores(originals, nats)]
+    captions = [f"{score.nats_per_code:.2f} nats/code" for score in found]
     shown = slice(0, _ROWS)
     title = "below: where the codes are unlikely, given those before them"
     plots.save_grid(path, images[shown], captions[shown], below=below[shown], title=title)
+    table = path.with_suffix(".csv")
+    write_table(table, Score._fields, found)
+    return [path, table]
 
 
 def shown_classes(classes: Any, names: Sequence[str], count: int) -> list[str]:

@@ -6,18 +6,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self, Unpack
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from vqjax.codes import CodeLayout, Codes
 from vqjax.config.annotations import Positive
 from vqjax.config.check import check_value
 from vqjax.inference.base import Model, find_run
-from vqjax.inference.drawing import DrawBatch, DrawOptions, check_options
+from vqjax.inference.drawing import DrawBatch, DrawOptions, Steps, check_options
 from vqjax.inference.inputs import as_codes, as_images
 from vqjax.inference.keep import as_keep, known_codes
+from vqjax.inference.scoring import ScoreBatch
 from vqjax.inference.tokenizer import Tokenizer
 from vqjax.networks.priors.requests import check_known, check_order, check_steps
 from vqjax.networks.priors.steps import best_groups
@@ -164,7 +162,7 @@ class Distribution(Model):
         if batch is not None:
             check_value(operator.index(batch), Positive, "--batch")
         num_known = 0 if known is None else int((known >= 0).sum(1).min())
-        groups = self.groups(steps, num_known)[0] if steps is not None else None
+        groups = self.groups(steps, num_known).groups if steps is not None else None
         rows = {"label": labels, "seed": np.full(len(labels), seed, np.uint32)}
         if known is not None:
             rows["known"] = known
@@ -173,12 +171,12 @@ class Distribution(Model):
         return codes, images
 
     @argument_names()
-    def groups(self, steps: int, num_known: int = 0) -> tuple[tuple[int, ...] | None, float | None]:
+    def groups(self, steps: int, num_known: int = 0) -> Steps:
         """Return how many codes are drawn together in each of so many steps, and the nats per code to be expected.
 
         The sizes are the best ones by what the nats of one more code are when t are known, as the run's evaluation has
-        measured them (Hoogeboom et al. 2022, arXiv 2110.02037). The known codes come first. (None, None) for a step per
-        code, which are then drawn in raster order.
+        measured them (Hoogeboom et al. 2022, arXiv 2110.02037); all nats are by the same measurement. The known codes
+        come first. Without groups for a step per code, which are then drawn in raster order where none is known.
 
         Raises:
           ValueError: more steps than codes or fewer than one, or fewer than codes by a prior of raster order alone, or
@@ -187,7 +185,7 @@ class Distribution(Model):
         module, length = self._task.module, self._task.layout.length
         check_steps(module, operator.index(steps), "--steps")
         if steps >= length - num_known:
-            return None, None
+            return Steps()
         nats = read_nats(self.path, self.step)
         if nats is None:
             raise InputError(
@@ -195,10 +193,11 @@ class Distribution(Model):
                 "measures them"
             )
         sizes, total = best_groups(nats, steps, num_known)
-        return (num_known,) * bool(num_known) + sizes, total / (length - num_known)
+        groups = (num_known,) * bool(num_known) + sizes
+        return Steps(groups, total / (length - num_known), float(nats[num_known:].mean()))
 
     @argument_names()
-    def log_prob(self, codes: Codes, classes: Classes = None, order: Any = None) -> np.ndarray:
+    def log_prob(self, codes: Codes, classes: Classes = None, order: Any = None, guidance: float = 1.0) -> np.ndarray:
         """Return ln p(codes | class) of each image, in nats: (N,) float32, at most 0.
 
         Of a prior that is given other levels, and has no `above`, it is that of its own level given them.
@@ -208,12 +207,13 @@ class Distribution(Model):
           classes: a number or name for each, or one for all; None of a prior without classes, or for the probability
             without knowing the class, where the prior can tell that.
           order: a permutation of the L places, in which the codes become known one by one; None: raster order.
+          guidance: of the distribution that is asked about, see `DrawOptions`.
 
         Raises:
           ValueError: codes or classes of another number or shape, or out of range; an order that the prior cannot
-            follow. TypeError: codes that are floats.
+            follow, or guidance of one that has no classes. TypeError: codes that are floats.
         """
-        nats: np.ndarray = -self._nats(codes, classes, order).sum(1)
+        nats: np.ndarray = -self._nats(codes, classes, order, guidance).sum(1)
         return nats
 
     @argument_names()
@@ -225,16 +225,17 @@ class Distribution(Model):
         Returns:
           Grids (N, h, w) by a suffix for level and depth, "" where there is one; see `CodeLayout.maps`.
         """
-        return self.scored.maps(self._nats(codes, classes, None))
+        return self.scored.maps(self._nats(codes, classes))
 
     @property
     def scored(self) -> CodeLayout:
         """Layout of the codes whose nats are known."""
         return self._task.layout if self.above else self._task.modeled
 
-    def _nats(self, codes: Codes, classes: Classes, order: Any) -> np.ndarray:
+    def _nats(self, codes: Codes, classes: Classes, order: Any = None, guidance: float = 1.0) -> np.ndarray:
         """Return the nats (N, n) of codes at their places in `scored`."""
         layout = self._task.layout
+        sampling, _ = check_options({"guidance": guidance}, self._task.module)
         arrays = layout.split(as_codes(codes, layout, exact=True))
         count = len(next(iter(arrays.values())))
         rows = {"label": self._labels_of(classes, count), **arrays}
@@ -242,7 +243,8 @@ class Distribution(Model):
             order = np.asarray(order)
             check_order(self._task.module, order, "--order")
             rows["order"] = np.broadcast_to(order.astype(np.int32), (count, layout.length))
-        nats: np.ndarray = self._map(self._nats_of_batch, self._pixels, **rows)
+        score = ScoreBatch(tuple(prior._task for prior in self._chain), sampling.guidance)
+        nats: np.ndarray = self._map(score, self._pixels, **rows)
         return nats
 
     def _class_numbers(self, classes: Any) -> list[int]:
@@ -263,16 +265,6 @@ class Distribution(Model):
     def _pixels(self) -> int:
         height, width, _ = self._task.image_shape
         return int(height * width)
-
-    def _nats_of_batch(self, fixed: Mapping, batch: Mapping) -> jax.Array:
-        nats = []
-        for prior, variables in zip(self._chain, fixed["priors"]):
-            task = prior._task
-            codes, order = task.codes(batch), batch.get("order") if task.module.any_order else None
-            with jax.default_matmul_precision("highest"):  # as in sampling
-                logits = task.module.apply(task.weights(variables), codes, batch["label"], None, order)
-            nats.append(optax.softmax_cross_entropy_with_integer_labels(logits, codes[:, task.module.modeled]))
-        return jnp.concatenate(nats, axis=1)
 
 
 def _class_number(given: Any, names: tuple[str, ...]) -> int:

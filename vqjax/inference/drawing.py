@@ -3,7 +3,7 @@
 import dataclasses
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, get_type_hints
+from typing import Any, NamedTuple, TypedDict, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,20 @@ class DrawOptions(TypedDict, total=False):
     guidance: float
     steps: int | None
     batch: int | None
+
+
+class Steps(NamedTuple):
+    """Steps in which an image's codes are drawn.
+
+    Attributes:
+      groups: numbers of codes that are drawn together, those that are known first; None for one by one.
+      nats: to be expected per code that is drawn, by the prior's own distribution; None for one by one.
+      one_by_one: the same where each step draws one code, in random orders; None for one by one.
+    """
+
+    groups: tuple[int, ...] | None = None
+    nats: float | None = None
+    one_by_one: float | None = None
 
 
 _SAMPLING: dict[str, Callable] = {"temperature": float, "top_k": operator.index, "top_p": float, "guidance": float}

@@ -11,7 +11,8 @@ from vqjax.config.check import check_name
 from vqjax.inference import functions
 from vqjax.inference.distribution import Classes, Distribution
 from vqjax.inference.drawing import DrawOptions
-from vqjax.inference.keep import parse_keep
+from vqjax.inference.keep import known_codes, parse_keep
+from vqjax.inference.scoring import bits_of_pixels, missing_bits
 from vqjax.system.arguments import argument_names
 
 if TYPE_CHECKING:
@@ -107,6 +108,13 @@ class Prior(Distribution):
         return completions.write_completions(path, format, originals, kept, drawn.images, captions)
 
     @argument_names()
+    def num_kept(self, keep: str) -> int:
+        """Return how many of an image's codes are kept in a completion; `keep` as of `keep.parse_keep`."""
+        layout, kept = self._task.layout, parse_keep(keep, *self._task.image_shape[:2])
+        codes = np.zeros((1, layout.length), np.int32)
+        return int((known_codes(codes, kept[None], layout, self._task.stage1.task.module.strides) >= 0).sum())
+
+    @argument_names()
     def likelihood_files(
         self,
         images: Sequence[str | Path],
@@ -114,24 +122,31 @@ class Prior(Distribution):
         out: str | Path | None = None,
         data_dir: str | None = None,
         data_path: str | None = None,
-    ) -> "tuple[list[completions.Score], Path]":
-        """Score images in files, and write a picture of where they are unlikely.
+        guidance: float = 1.0,
+    ) -> "tuple[list[completions.Score], list[Path]]":
+        """Score images in files, and write a picture of where they are unlikely, and a table.
 
         Args:
           images, data_dir, data_path: see `complete_files`.
-          classes: see `log_prob`.
-          out: the picture, by default likelihood.png in the workdir.
+          classes, guidance: see `log_prob`.
+          out: the picture, by default likelihood.png in the workdir; the table is beside it.
 
         Returns:
-          The score of each image, and the path of the picture.
+          The score of each image, and the paths that were written.
         """
         from vqjax.inference import completions
 
         path = completions.completion_path(out or self.path / "likelihood.png", "grid", self.path)
         originals = completions.read_originals(images, self._task, data_dir, data_path)
-        nats = self._nats(self.tokenizer.encode(originals.images), classes, None)
-        completions.write_likelihood(path, originals, nats, self.scored)
-        return completions.scores(originals, nats), path
+        nats = self._nats(self.tokenizer.encode(originals.images), classes, guidance=guidance)
+        bits = None if self.missing_bits else bits_of_pixels(self._task.stage1, originals.images)
+        found = completions.scores(originals, nats, bits)
+        return found, completions.write_likelihood(path, originals, found, nats, self.scored)
+
+    @property
+    def missing_bits(self) -> str:
+        """Reason why the bits of an image are not known, those of its pixels given the codes; "" if they are."""
+        return missing_bits(self._task.stage1, self.scored)
 
     @argument_names()
     def explore(

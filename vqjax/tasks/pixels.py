@@ -61,8 +61,11 @@ class PixelBits:
 
     def measure(self, split: Split, distribution: PixelDistribution | None = None) -> float:
         """Return the mean bits of a split's images, by the likelihood of the task or a distribution that is fitted."""
-        _, bits = self._measure(split, distribution.scale if distribution else (), "bits of pixels")
-        return float(bits.mean(dtype=np.float64))
+        return float(self.of_images(split, distribution).mean(dtype=np.float64))
+
+    def of_images(self, split: Split, distribution: PixelDistribution | None = None) -> np.ndarray:
+        """Return the bits of each of a split's images, (N,); see `measure`."""
+        return self._measure(split, distribution.scale if distribution else (), "bits of pixels")[1]
 
     def _measure(self, split: Split, scale: tuple[float, ...], title: str) -> tuple[np.ndarray, np.ndarray]:
         """Return what the scale is fitted to, (N, C), and the bits at a scale, (N,)."""

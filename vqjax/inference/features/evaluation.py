@@ -13,7 +13,7 @@ from vqjax.inference.features.bootstrap import RESAMPLES
 from vqjax.inference.features.classifiers import load_feature_classifier
 from vqjax.inference.features.comparison import Figures
 from vqjax.inference.features.neighborhoods import NEIGHBORS
-from vqjax.inference.features.sets import SAMPLES, TRAIN, RunSets
+from vqjax.inference.features.sets import SAMPLES, RunSets
 from vqjax.inference.models import load
 from vqjax.inference.prior import Prior
 from vqjax.inference.tokenizer import Tokenizer
@@ -72,7 +72,7 @@ def evaluate_features(
     sets = RunSets(model, classifier, dataset, num, seed)
     directory, status, comparisons = evaluation_dir(Workdir(model.path), step), 0, sets.compare()
     settings = {"split": "test", "images": sets.count, "seed": seed, "resamples": RESAMPLES, "neighbors": NEIGHBORS}
-    facts = {"step": model.step, **settings, "classifier": _describe(classifier, str(features), comparisons)}
+    facts = {"step": model.step, **settings, "classifier": _describe(classifier, str(features))}
     content = _write(model, directory, facts, comparisons)
     if cas:
         status, score = sets.accuracy_of_samples()
@@ -92,13 +92,16 @@ def _load(workdir: str | Path, step: int | None, stage1: str | Path | None, cas:
     return model
 
 
-def _describe(classifier: Classifier, features: str, comparisons: Mapping[str, Figures]) -> dict[str, Any]:
-    """Return facts of the classifier, its workdir as it was typed among them."""
+def _describe(classifier: Classifier, features: str) -> dict[str, Any]:
+    """Return facts of the classifier: its workdir as it was typed, and its own accuracy by its eval.json."""
+    metrics = classifier.metrics
+    own = metrics if metrics.get("step") == classifier.step else {}
     return {
         "workdir": features,
         "step": classifier.step,
         "fingerprint": classifier.fingerprint,
-        "accuracy": comparisons[TRAIN]["accuracy"].value,
+        "accuracy": own.get("accuracy"),
+        "split": own.get("split"),
         "dimensions": classifier.num_features,
     }
 

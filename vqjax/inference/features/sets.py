@@ -66,6 +66,8 @@ class RunSets:
             paired = reconstructions._replace(counts=test.counts)  # an image of test and its own are drawn together
             comparisons[RECONSTRUCTIONS] = _figures(paired, test, paired=True)
             comparisons[TRAIN] = _figures(test, some)
+            if samples:
+                comparisons[TRAIN]["memorization"] = _memorization(test, test, train)
         return comparisons
 
     def accuracy_of_samples(self) -> tuple[int, Interval | None]:

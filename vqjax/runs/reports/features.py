@@ -29,9 +29,10 @@ def describe_features(content: Mapping[str, Any]) -> list[str]:
     classifier, images = content["classifier"], content["images"]
     lines = [
         f"{images:,} images of each set; features: {classifier['dimensions']} of the classifier in "
-        f"{classifier['workdir']}, step {classifier['step']:,}, fingerprint {classifier['fingerprint'][:12]}, "
-        f"accuracy on test {classifier['accuracy']:.4f}"
+        f"{classifier['workdir']}, step {classifier['step']:,}, fingerprint {classifier['fingerprint'][:12]}"
     ]
+    if classifier["accuracy"] is not None:
+        lines[0] += f", accuracy on all of {classifier['split']} {classifier['accuracy']:.4f}"
     if images <= classifier["dimensions"]:
         lines.append(f"FD-own: no more images than the {classifier['dimensions']} dimensions, it says little")
     return lines

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from vqjax.config.plain import format_config
 from vqjax.runs.reports.features import features_section
+from vqjax.runs.reports.likelihood import likelihood_section
 from vqjax.runs.reports.lines import read_lines
 from vqjax.runs.reports.tables import code_block, escape_markdown, format_cell, markdown_table, write_markdown
 from vqjax.runs.side_jobs import side_job
@@ -28,6 +29,7 @@ def write_report(workdir: Workdir) -> None:
         f"# {escape_markdown(path.name)}",
         f"{config['task']} on {escape_markdown(run['dataset'])}, {figures['split']} split, step {figures['step']:,}",
         markdown_table(["figure", "value"], [[name, format_cell(value)] for name, value in numbers.items()]),
+        *likelihood_section(config, run, figures),
         *features_section(path, figures["step"]),
         *(f"![{escape_markdown(name)}]({quote(name, errors='surrogateescape')})" for name in pictures),
         markdown_table(["", ""], made.items()),
