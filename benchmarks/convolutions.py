@@ -81,8 +81,13 @@ def measure(count: int, side: int, channels: int) -> Iterator[tuple[str, float]]
         yield name, processor_seconds(lambda images=images, module=module, y=y: module(images).backward(y))
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments, which are none."""
+    return argparse.ArgumentParser(prog="python -m benchmarks.convolutions", description=__doc__)
+
+
 def main() -> None:
-    argparse.ArgumentParser(prog="python -m benchmarks.convolutions", description=__doc__).parse_args()
+    parser().parse_args()
     print("| images, pixels, channels | way | ms | GFLOP/s |\n| --- | --- | --- | --- |")
     for shape in SHAPES:
         count, side, channels = shape

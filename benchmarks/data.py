@@ -146,14 +146,19 @@ def starts(data_dir: str) -> None:
         process.join()
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.data", description=__doc__)
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.data", description=__doc__)
+    arguments.add_argument(
         "--data_dir", default="", help="where TFDS has MNIST and CIFAR-10; without it, photographs only"
     )
-    parser.add_argument("--count", type=int, default=1_000, help="photographs")
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments.add_argument("--count", type=int, default=1_000, help="photographs")
+    arguments.add_argument("--rounds", type=int, default=5)
+    return arguments
+
+
+def main():
+    arguments = parser().parse_args()
     photographs(arguments.count, arguments.rounds)
     memory((arguments.count, 4 * arguments.count))
     if arguments.data_dir:

@@ -28,13 +28,18 @@ def seconds(function):
     return time.perf_counter() - start
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.encode", description=__doc__)
+    arguments.add_argument("--config", default="cifar10_ema")
+    arguments.add_argument("--data_dir", default="", help="where the set lies; without it, random images")
+    arguments.add_argument("--count", type=int, default=10_000)
+    arguments.add_argument("--rounds", type=int, default=5)
+    return arguments
+
+
 def main():
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.encode", description=__doc__)
-    parser.add_argument("--config", default="cifar10_ema")
-    parser.add_argument("--data_dir", default="", help="where the set lies; without it, random images")
-    parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     config = vqjax.get_config(arguments.config)
     config.data.data_dir = arguments.data_dir
     completed = complete(Settings.of(config))

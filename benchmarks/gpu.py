@@ -244,23 +244,28 @@ def save(report: Mapping[str, Any], out: Path) -> None:
         path.write_text(json.dumps(report, indent=1))
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    arguments.add_argument("--rows", nargs="+", choices=NAMES, default=NAMES)
+    arguments.add_argument("--seconds", type=float, default=540.0, help="none is begun that would end later")
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--seconds_of_round", type=float, default=0.5, help="about")
+    arguments.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile; off if --tiny")
+    arguments.add_argument("--tiny", action="store_true", help="narrow networks, a round of two steps")
+    arguments.add_argument("--out", type=Path, default=Path("gpu.json"))
+    return arguments
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--rows", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--seconds", type=float, default=540.0, help="none is begun that would end later")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds_of_round", type=float, default=0.5, help="about")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile; off if --tiny")
-    parser.add_argument("--tiny", action="store_true", help="narrow networks, a round of two steps")
-    parser.add_argument("--out", type=Path, default=Path("gpu.json"))
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     end = time.monotonic() + arguments.seconds
     if arguments.compile is None:
         arguments.compile = not arguments.tiny
     if arguments.tiny:
         arguments.rounds, arguments.seconds_of_round = 1, 0.0
     if jax.device_count() > 1:
-        parser.error(f"{jax.device_count()} devices, and PyTorch uses one: CUDA_VISIBLE_DEVICES=0")
+        parser().error(f"{jax.device_count()} devices, and PyTorch uses one: CUDA_VISIBLE_DEVICES=0")
     torch.backends.cudnn.benchmark = True  # it tries its kernels, as XLA does
     report: dict[str, Any] = {**described(), "peaks": {}, "sampling": {}, "rows": []}
     with tempfile.TemporaryDirectory() as place:

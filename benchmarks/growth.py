@@ -163,14 +163,19 @@ def line(name: str, growth: Growth) -> str:
     return f"| {' | '.join([LABELS[name], *map(' / '.join, (*cells, *of_device)), *exponents])} |"
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
+    arguments.add_argument("--out", type=Path, required=True, help="folder of the plots")
+    arguments.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES))
+    arguments.add_argument("--rounds", type=int, default=7)
+    arguments.add_argument("--seconds", type=float, default=1.0, help="of a round of one size, about")
+    arguments.add_argument("--tiny", action="store_true", help="one short round of tiny sizes: only whether it works")
+    return arguments
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the plots")
-    parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES))
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of a round of one size, about")
-    parser.add_argument("--tiny", action="store_true", help="one short round of tiny sizes: only whether it works")
-    given = parser.parse_args()
+    given = parser().parse_args()
     axes, rounds, seconds = (TINY, 1, 0.0) if given.tiny else (AXES, given.rounds, given.seconds)
     retain_freed_memory()  # as the commands do
     devices.set_cpu_device_count(*axes["batch"])

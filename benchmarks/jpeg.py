@@ -23,11 +23,16 @@ def encoded(image: np.ndarray, quality: int) -> bytes:
     return buffer.getvalue()
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.jpeg", description=__doc__)
+    arguments.add_argument("--out", type=Path, required=True, help="a directory for the quarters")
+    arguments.add_argument("--bits", type=float, required=True, help="per pixel")
+    return arguments
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="a directory for the quarters")
-    parser.add_argument("--bits", type=float, required=True, help="per pixel")
-    given = parser.parse_args()
+    given = parser().parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     for name, image in zip(photos.NAMES, photos.split_left_right(photos.photographs())[1]):
         Image.fromarray(image).save(given.out / f"{name}.png")

@@ -132,13 +132,18 @@ def table(given: Mapping[str, Operation], taken: Mapping[str, tuple[float, float
         yield f"| {name} | {ms:.2f} | {f'{rate:.0f}' if rate else ''} | {given[name].place} |"
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.operations", description=__doc__)
+    arguments.add_argument("--rows", nargs="+", choices=rows.ROWS, default=["cifar10_ema"])
+    arguments.add_argument("--batch", type=int, default=16, help="of one device (default: 16)")
+    arguments.add_argument("--operations", type=int, default=20, help="the longest are listed (default: 20)")
+    arguments.add_argument("--steps", type=int, default=10, help="of the trace (default: 10)")
+    return arguments
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.operations", description=__doc__)
-    parser.add_argument("--rows", nargs="+", choices=rows.ROWS, default=["cifar10_ema"])
-    parser.add_argument("--batch", type=int, default=16, help="of one device (default: 16)")
-    parser.add_argument("--operations", type=int, default=20, help="the longest are listed (default: 20)")
-    parser.add_argument("--steps", type=int, default=10, help="of the trace (default: 10)")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     if hasattr(os, "sched_setaffinity"):  # before JAX starts: then what it leaves to other threads is measured, too
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     memory.retain_freed_memory()

@@ -13,15 +13,20 @@ import numpy as np
 import vqjax
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.read_samples", description=__doc__)
+    arguments.add_argument("--workdir", required=True, help="of a class-conditional prior")
+    arguments.add_argument("--reader", required=True, help="workdir of a classifier")
+    arguments.add_argument("--num", type=int, default=1_000, help="samples (default: 1000)")
+    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--temperature", type=float, nargs="+", default=[1.0])
+    arguments.add_argument("--guidance", type=float, nargs="+", default=[1.0], help="1 is none; only for a transformer")
+    return arguments
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.read_samples", description=__doc__)
-    parser.add_argument("--workdir", required=True, help="of a class-conditional prior")
-    parser.add_argument("--reader", required=True, help="workdir of a classifier")
-    parser.add_argument("--num", type=int, default=1_000, help="samples (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--temperature", type=float, nargs="+", default=[1.0])
-    parser.add_argument("--guidance", type=float, nargs="+", default=[1.0], help="1 is none; only for a transformer")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     prior, reader = vqjax.load(arguments.workdir), vqjax.load(arguments.reader)
     asked = [name for _, name in zip(range(arguments.num), itertools.cycle(prior.class_names))]
     numbers = np.array([reader.class_names.index(name) for name in asked])

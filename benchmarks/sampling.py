@@ -105,14 +105,19 @@ def draw_curves(path: Path, found: dict[tuple[int, int], dict[str, list[float]]]
     figure.savefig(path, dpi=110)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.sampling", description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--grids", type=int, nargs="+", default=GRIDS)
+    arguments.add_argument("--batches", type=int, nargs="+", default=BATCHES)
+    arguments.add_argument("--priors", nargs="+", choices=PRIORS, default=list(PRIORS))
+    arguments.add_argument("--out", type=Path, default=Path("docs/images/sampling.png"))
+    return arguments
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sampling", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--grids", type=int, nargs="+", default=GRIDS)
-    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
-    parser.add_argument("--priors", nargs="+", choices=PRIORS, default=list(PRIORS))
-    parser.add_argument("--out", type=Path, default=Path("docs/images/sampling.png"))
-    given = parser.parse_args()
+    given = parser().parse_args()
     retain_freed_memory()  # as the commands do
     devices.set_cpu_device_count(*given.batches)
     counts = tuple(sorted({1, jax.device_count()}))

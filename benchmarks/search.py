@@ -42,14 +42,21 @@ def seconds(function, *arguments) -> float:
     return time.perf_counter() - start
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.search", description=__doc__)
+    arguments.add_argument("--positions", type=int, default=4_096, help=f"a multiple of {CHUNK}")
+    arguments.add_argument("--codes", type=int, default=32_768)
+    arguments.add_argument("--dim", type=int, default=32)
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument(
+        "--kmeans", type=int, default=0, help="codes of k-means over 20,000 vectors; 0: not measured"
+    )
+    return arguments
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.search", description=__doc__)
-    parser.add_argument("--positions", type=int, default=4_096, help=f"a multiple of {CHUNK}")
-    parser.add_argument("--codes", type=int, default=32_768)
-    parser.add_argument("--dim", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--kmeans", type=int, default=0, help="codes of k-means over 20,000 vectors; 0: not measured")
-    given = parser.parse_args()
+    given = parser().parse_args()
     memory.retain_freed_memory()  # as the commands do
     z = jax.random.normal(jax.random.key(0), (given.positions, given.dim))
     codebook = jax.random.normal(jax.random.key(1), (given.codes, given.dim))

@@ -54,11 +54,16 @@ def _spread(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f})"
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
+    arguments.add_argument("--config", default="digits")
+    arguments.add_argument("--rounds", type=int, default=5)
+    return arguments
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
-    parser.add_argument("--config", default="digits")
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     taken: dict[str, list[dict[str, float]]] = {"nothing compiled": [], "compiled": []}
     for _ in range(arguments.rounds):
         with tempfile.TemporaryDirectory() as place:

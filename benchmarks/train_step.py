@@ -59,12 +59,17 @@ def line(name: str, batch_size: int, found: dict[str, list[float]]) -> str:
     return f"| {name}, {batch_size} | {' | '.join(cells)} | {statistics.median(beyond):.1%} |"
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments."""
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks.train_step", description=__doc__)
+    arguments.add_argument("--rows", nargs="+", choices=rows.ROWS, default=list(rows.ROWS))
+    arguments.add_argument("--rounds", type=int, default=7)
+    arguments.add_argument("--seconds", type=float, default=2.0, help="of a round, about")
+    return arguments
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.train_step", description=__doc__)
-    parser.add_argument("--rows", nargs="+", choices=rows.ROWS, default=list(rows.ROWS))
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a round, about")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     sizes = [size for name in arguments.rows for size in rows.ROWS[name].batch_sizes]
     memory.retain_freed_memory()  # as train.py does; PyTorch gains from it, too
     devices.set_cpu_device_count(*sizes)
