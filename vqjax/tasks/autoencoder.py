@@ -25,6 +25,8 @@ from vqjax.tasks.base import Pictures
 from vqjax.tasks.codecs import CODECS, Codec, Coded, named_metrics, total_loss
 from vqjax.tasks.quantized import QuantizedTask
 
+_WITHOUT_HEAD = "--config.model.class_weight=0 is an autoencoder without a head"
+
 
 @dataclasses.dataclass(frozen=True)
 class AutoencoderFields:
@@ -65,7 +67,7 @@ class AutoencoderTask(QuantizedTask):
         features = channels * self.likelihood.parameters
         self._class_weight, dtype = fields.class_weight, DTYPES[fields.dtype]
         if fields.class_weight:
-            self.require_classes()
+            self.require_classes(f"; {_WITHOUT_HEAD}")
         checked = build(HEADS, settings.model, "head", num_classes=len(self.class_names) or 1, dtype=dtype)
         head = checked if fields.class_weight else None
         given = {"code_dim": fields.code_dim, "features": features, "dtype": dtype, "head": head}
@@ -88,7 +90,7 @@ class AutoencoderTask(QuantizedTask):
     def read(self, dataset: Dataset, name: str) -> Split:
         """Read a split, see `Task.read`. Raises InputError if there is a head, and one of the splits has no labels."""
         if self._class_weight:
-            dataset.require_labels()
+            dataset.require_labels(f"config.model.class_weight above 0 needs them; {_WITHOUT_HEAD}")
         return super().read(dataset, name)
 
     def inputs(self, batch: Mapping) -> jax.Array:

@@ -30,11 +30,11 @@ class QuantizedTask(Task):
     module: Codec | Classifier
     positions: tuple[int, ...]
 
-    def require_classes(self) -> None:
-        """Raise InputError if the data has no labels."""
+    def require_classes(self, remedy: str = "") -> None:
+        """Raise InputError if the data has no labels; the remedy ends its line."""
         if not self.class_names:
             name = self.settings.data.name
-            raise InputError(f"config.data.name={name!r} has no labels: there is nothing to classify")
+            raise InputError(f"config.data.name={name!r} has no labels: there is nothing to classify{remedy}")
 
     def useless(self, count: int) -> Iterator[str]:
         """Yield also: a single code, more codes than train has vectors, statistics over a single value."""

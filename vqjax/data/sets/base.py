@@ -104,13 +104,11 @@ class Dataset:
             return ()
         return tuple(name for name, label in self._labels_by_split().items() if (label == NO_LABEL).any())
 
-    def require_labels(self) -> None:
-        """Raise InputError if a split has no labels, for a task that cannot do without."""
+    def require_labels(self, reason: str = "config.task needs them; an autoencoder does not") -> None:
+        """Raise InputError with a reason if a split has no labels, for a task that cannot do without."""
         if unlabeled := self.unlabeled:
-            raise InputError(
-                f"config.data.name={self.data.name!r}: {' and '.join(unlabeled)} has no labels, and config.task needs "
-                "them; an autoencoder does not"
-            )
+            splits = " and ".join(unlabeled)
+            raise InputError(f"config.data.name={self.data.name!r}: {splits} has no labels, and {reason}")
 
     def oversize(self, size: tuple[int, ...]) -> tuple[int, int]:
         """Return the (H, W) that images of a size are held in; see `config.data.oversize`."""
