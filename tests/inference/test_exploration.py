@@ -18,7 +18,7 @@ from vqjax import __main__
 from vqjax.data import datasets
 from vqjax.data.sets.base import NO_LABEL
 from vqjax.data.splits import Split
-from vqjax.inference.explore import Source, contents
+from vqjax.inference.explore import Source, probabilities
 from vqjax.inference.explore.contents import page_contents
 from vqjax.inference.explore.patches import typical_patches
 from vqjax.inference.explore.sheets import colors, sheet
@@ -127,9 +127,16 @@ def test_patches_are_the_nearest_to_the_mean_of_their_code(frozen, split):
 
 
 @pytest.mark.more
-def test_samples_have_the_probabilities_of_the_prior(prior):
+def test_pictures_have_the_probabilities_of_the_prior(prior):
     page = vqjax.Prior.load(prior).explore(num=15)
-    found = json.loads(DATA.search(page.read_text("utf-8"))[1])["samples"]
+    data = json.loads(DATA.search(page.read_text("utf-8"))[1])
+    for name in ("images", "completions"):
+        codes, labels = np.array(data[name]["codes"]).reshape(15, 4, 4), data[name]["labels"]
+        expected = vqjax.load(prior).log_prob(codes, labels)
+        np.testing.assert_allclose(data[name]["nats"], -expected, atol=0.051)
+        np.testing.assert_allclose(np.log(data[name]["probabilities"]).sum(1), expected, rtol=0.01)
+        assert np.shape(data[name]["likely"]) == (15, 16, 5)
+    found = data["samples"]
     labels = np.sort(np.arange(15) % 10)  # by class
     assert found["labels"] == labels.tolist()
     drawn = vqjax.Prior.load(prior).sample(15, labels.tolist())
@@ -280,9 +287,9 @@ def test_a_page_in_a_browser(prior, stage1, opened, monkeypatch):
     first = page.locator("#images .gallery canvas").first
     first.scroll_into_view_if_needed()
     box, codes = first.bounding_box(), data["images"]["codes"][0]
-    third = box["width"] / 3  # a view, but for the gaps
+    quarter = box["width"] / 4  # a view, but for the gaps: original, codes, reconstruction, probabilities
     for column in range(4):  # the pointer, over the second row of the original
-        page.mouse.move(box["x"] + third * (column + 0.5) / 4, box["y"] + box["height"] * 1.5 / 4)
+        page.mouse.move(box["x"] + quarter * (column + 0.5) / 4, box["y"] + box["height"] * 1.5 / 4)
         assert title.inner_text() == f"Code {codes[4 + column]}"
         assert page.locator("#place").inner_text() == f"row 2, column {column + 1}"
     code = codes[7]
@@ -290,7 +297,7 @@ def test_a_page_in_a_browser(prior, stage1, opened, monkeypatch):
     assert f"used {uses:,} times" in page.locator("#use").inner_text()
     assert page.locator("#inspector .patches canvas").count() == data["codes"]["patch_counts"][code]
     label = data["codes"]["classes"][code][0][0]
-    assert page.locator("#inspector .shares .name").first.inner_text() == NAMES[label]
+    assert page.locator("#inspector .shares").last.locator(".name").first.inner_text() == NAMES[label]
     first.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowLeft")
@@ -310,10 +317,14 @@ def test_a_page_in_a_browser(prior, stage1, opened, monkeypatch):
     page.keyboard.press("Escape")
     page.mouse.move(box["x"] + 3, box["y"] + 3)
     assert title.inner_text() == f"Code {codes[0]}"
-    page.locator("#samples .gallery canvas").nth(2).hover(position={"x": 5, "y": 5})
-    text = page.locator("#inspector").inner_text()
-    expected = 100 * data["samples"]["probabilities"][2][0]
-    assert float(re.search(r"the prior gave it ([\d.]+) %", text)[1]) == pytest.approx(expected, abs=0.51)
+    for section in ("images", "completions", "samples"):
+        page.locator(f"#{section} .gallery canvas").nth(2).hover(position={"x": 5, "y": 5})
+        text = page.locator("#inspector").inner_text()
+        expected = 100 * data[section]["probabilities"][2][0]
+        assert float(re.search(r"the prior gave it ([\d.]+) %", text)[1]) == pytest.approx(expected, abs=0.51)
+        assert page.locator(f"#{section} .scale").is_visible()
+        caption = page.locator(f"#{section} figcaption").nth(2).inner_text()
+        assert caption.endswith(f"{data[section]['nats'][2] / 16:.2f} nats per code")
     page.locator("#samples-class").select_option(label=NAMES[1])
     assert page.locator("#samples figure:visible").count() == data["samples"]["labels"].count(1)
 
@@ -325,7 +336,7 @@ def test_codes_are_sorted_by_use(trained_stage1, opened, tmp_path):
     def shown():
         return [int(text) for text in tiles.all_inner_texts()]
 
-    assert not page.locator("#samples").is_visible()
+    assert not page.locator("#samples").is_visible() and not page.locator("#images .scale").is_visible()
     most = sorted(range(16), key=lambda code: -uses[code])
     assert shown() == most
     assert page.locator("#code-title").inner_text() == f"Code {most[0]}"
@@ -367,7 +378,7 @@ def contrast(*written):
 @pytest.mark.slow
 def test_a_page_without_classes(small_config, prior_config, opened, tmp_path, monkeypatch):
     """Of data without labels, whose images are not square; of so many positions that the likely codes have no room."""
-    monkeypatch.setattr(contents, "_LIKELY_IN_ALL", 0)
+    monkeypatch.setattr(probabilities, "_LIKELY_IN_ALL", 0)
     monkeypatch.setitem(datasets.DATASETS, "oblong", fake((8, 12, 1), ()))
     small_config.data.name, small_config.steps, small_config.model.quantizer = "oblong", 1, "fsq"
     assert loop.train(small_config, tmp_path / "oblong") == 0

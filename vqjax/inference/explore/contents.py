@@ -14,6 +14,7 @@ from vqjax.data.sets.base import NO_LABEL
 from vqjax.data.splits import Split
 from vqjax.inference import functions
 from vqjax.inference.explore.patches import AROUND, spread, typical_patches
+from vqjax.inference.explore.probabilities import RESULTS, with_probabilities
 from vqjax.inference.explore.sheets import colors, sheet
 from vqjax.inference.explore.views import View, views_of
 from vqjax.runs import devices, metrics
@@ -25,7 +26,6 @@ _BATCH = 64  # images at a time
 _FIELD = 11  # positions in each direction, at least, of the field of one code that is decoded: its edge is not shown
 _CLASSES, _CLASSES_IN_ALL = 12, 60_000  # that use a code, the most frequent, and together
 _COMPLETED = 24  # images that are completed, at most
-_LIKELY, _LIKELY_IN_ALL = 5, 40_000  # codes that the prior gives the highest probability, at a position and together
 
 
 class PriorSamples(NamedTuple):
@@ -86,8 +86,9 @@ def page_contents(source: Source, num: int, split: str) -> dict[str, Any]:
     coded = datasets.load_split(dataset, split, stage1.read)
     rows = Split(image=images.arrays["image"], **coded.arrays)
     shared: dict[str, Any] = {"images": _images(stage1, rows, num)}
-    if source.prior:
-        shared |= {"samples": _samples(source.prior, num), "completions": _completions(source.prior, rows, num)}
+    if prior := source.prior:
+        shared |= {"samples": _samples(prior, num), **_completions(prior, rows, num)}
+        shared = with_probabilities(prior.task, prior.variables, shared)
     contents = {view.name: _view(stage1, view, rows, split, shared) for view in views}
     return contents[views[0].name] if len(views) == 1 else {"views": contents}
 
@@ -100,11 +101,11 @@ def _view(stage1: Stage1, view: View, rows: Split, split: str, shared: Mapping[s
       view: of them.
       rows: images of the split, and their codes.
       split: its name.
-      shared: `images` and, with a prior, `samples` and `completions`, with codes by the suffixes of views.
+      shared: `images` and, with a prior, `samples` and `completions`, with codes and probabilities by the suffixes of
+        views.
     """
     codes = _codes(stage1, view, rows)
     frequency = np.array(codes["uses"]) / sum(codes["uses"])
-    drawn = shared.get("samples")
     return {
         "dataset": stage1.facts["dataset"],
         "split": split,
@@ -115,17 +116,33 @@ def _view(stage1: Stage1, view: View, rows: Split, split: str, shared: Mapping[s
         "perplexity": round(metrics.perplexity(frequency), 1),
         "codes": codes,
         "images": _of_view(shared["images"], view),
-        "samples": _samples_of(drawn, view) if drawn and view.suffix in drawn["codes"] else None,
+        "samples": _of_view(shared.get("samples"), view),
         "completions": _of_view(shared.get("completions"), view),
     }
 
 
 def _of_view(pictures: Mapping[str, Any] | None, view: View) -> dict[str, Any] | None:
-    """Return pictures with the codes of a view, flat; None if there are none of it."""
+    """Return pictures with the codes of a view, flat, and their probabilities, if the prior models it.
+
+    None if there are none of it.
+    """
     if not pictures or view.suffix not in pictures["codes"]:
         return None
     codes = pictures["codes"][view.suffix]
-    return {**pictures, "codes": codes.reshape(len(codes), -1).tolist()}
+    shown = {name: value for name, value in pictures.items() if name not in RESULTS}
+    shown["codes"] = codes.reshape(len(codes), -1).tolist()
+    if view.suffix not in pictures.get("p", {}):
+        return shown
+    p, *ranked = (pictures[name][view.suffix] for name in RESULTS)
+    p = p.reshape(len(p), -1).astype(float)
+    likely, probabilities = (grid.reshape(*grid.shape[:2], p.shape[1]).swapaxes(1, 2).tolist() for grid in ranked)
+    return {
+        **shown,
+        "nats": np.round(-np.log(np.maximum(p, 1e-30)).sum(1), 1).tolist(),
+        "probabilities": np.round(p, 4).tolist(),
+        "likely": likely,
+        "likely_probabilities": probabilities,
+    }
 
 
 def _images(stage1: Stage1, split: Split, count: int) -> dict[str, Any]:
@@ -206,15 +223,18 @@ def _most_frequent(counts: np.ndarray, most: int) -> list[list[int]]:
     return [[int(row), int(counts[row])] for row in order if counts[row]]
 
 
-def _completions(prior: PriorSamples, split: Split, count: int) -> dict[str, Any] | None:
-    """Return images of a split, what is kept of them, and their completions, with codes by the suffixes of views."""
+def _completions(prior: PriorSamples, split: Split, count: int) -> dict[str, Any]:
+    """Return images of a split, what is kept of them, and their completions, with codes by the suffixes of views.
+
+    They are under "completions"; nothing if no image has a label that the prior needs.
+    """
     labeled = np.flatnonzero(split.arrays["label"] != NO_LABEL) if prior.task.conditional else np.arange(len(split))
     if not len(labeled):
-        return None
+        return {}
     rows = labeled[spread(len(labeled), min(count, _COMPLETED))]
     shown = split[rows].arrays
     codes, images = prior.complete(shown["image"], shown["label"])
-    return {
+    completions = {
         "rows": rows.tolist(),
         "labels": shown["label"].tolist() if prior.task.conditional else None,
         "codes": prior.task.layout.maps(prior.task.layout.flatten(codes)),
@@ -222,55 +242,16 @@ def _completions(prior: PriorSamples, split: Split, count: int) -> dict[str, Any
         "kept": sheet(np.where(prior.keep[..., None], shown["image"], 255)),
         "images": sheet(functions.to_uint8(images)),
     }
+    return {"completions": completions}
 
 
 def _samples(prior: PriorSamples, count: int) -> dict[str, Any]:
-    """Return samples by class, with the probability of each code given those before it, by the suffixes of views."""
-    task, layout = prior.task, prior.task.modeled
+    """Return samples by class, with their codes by the suffixes of views."""
+    task = prior.task
     labels = np.sort(np.arange(count) % len(task.class_names)) if task.conditional else np.zeros(count, np.int64)
     codes, images = prior.sample(labels)
-    sequences = task.layout.flatten(codes)[:, task.module.modeled]
-    likely = min(_LIKELY, layout.max_codes, _LIKELY_IN_ALL // sequences.size)
-
-    def probabilities(variables: Mapping[str, Any], batch: Mapping[str, jax.Array]) -> tuple[jax.Array, ...]:
-        with jax.default_matmul_precision("highest"):  # as in sampling
-            p = jax.nn.softmax(task.apply_eval(variables, batch))
-        own = task.codes(batch)[:, task.module.modeled]
-        return jnp.take_along_axis(p, own[..., None], -1)[..., 0], *jax.lax.top_k(p, max(1, likely))
-
-    arrays = {name: array.astype(np.int32) for name, array in task.layout.split(codes).items()}
-    p, top, which = devices.map_split(
-        probabilities,
-        prior.variables,
-        Split(**arrays, label=labels.astype(np.int32)),
-        _BATCH,
-        task.settings.parallel,
-        "probabilities",
-    )
-    ranked = {"likely": which, "likely_probabilities": np.round(top.astype(float), 4)}
     return {
         "labels": labels.tolist() if task.conditional else None,
-        "codes": layout.maps(sequences),
-        "p": layout.maps(p),
-        "ranked": {name: [layout.maps(array[..., place]) for place in range(likely)] for name, array in ranked.items()},
+        "codes": task.layout.maps(task.layout.flatten(codes)),
         "images": sheet(functions.to_uint8(images)),
-    }
-
-
-def _samples_of(drawn: Mapping[str, Any], view: View) -> dict[str, Any]:
-    """Return the samples with the codes and probabilities of a view."""
-    codes, p = (drawn[name][view.suffix].reshape(len(drawn["codes"][view.suffix]), -1) for name in ("codes", "p"))
-
-    def ranked(name: str) -> list[Any]:
-        by_rank = [grids[view.suffix].reshape(codes.shape) for grids in drawn["ranked"][name]]
-        stacked: list[Any] = np.stack(by_rank, axis=-1).tolist() if by_rank else [[[]] * codes.shape[1]] * len(codes)
-        return stacked
-
-    return {
-        "labels": drawn["labels"],
-        "codes": codes.tolist(),
-        "nats": np.round(-np.log(np.maximum(p, 1e-30)).sum(1), 1).tolist(),
-        "probabilities": np.round(p.astype(float), 4).tolist(),
-        **{name: ranked(name) for name in ("likely", "likely_probabilities")},
-        "images": drawn["images"],
     }

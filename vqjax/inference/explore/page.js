@@ -195,13 +195,21 @@ function probabilities(item, position) {
 
 // Galleries of items.
 
+function natsOf(item) {
+  return item.from.nats ? `${(item.from.nats[item.index] / (ROWS * COLUMNS)).toFixed(2)} nats per code` : "";
+}
 function gallery(section, group, views, crops, caption, grouped) {
+  const likelihood = Boolean(group.probabilities); // of a prior
+  for (const part of section.querySelectorAll(".probability")) part.hidden = !likelihood;
+  if (likelihood) views = [...views, probabilityMap];
   const box = section.querySelector(".gallery"), own = [];
   const [h, w] = group.sheet.size, scale = Math.max(1, Math.round(SIDE / Math.max(h, w)));
   let last = null;
   group.codes.forEach((codes, index) => {
     const label = group.labels && DATA.class_names.length ? group.labels[index] : null;
-    const item = {...group.item(index), from: group, crops, codes, index, views, label};
+    const item = {from: group, crops, codes, index, views, label};
+    if (likelihood) Object.assign(item, {probabilities: group.probabilities[index], likely: group.likely[index],
+      likelyProbabilities: group.likely_probabilities[index]});
     Object.assign(item, {width: w * scale, height: h * scale});
     const width = views.length * (item.width + GAP) - GAP;
     item.canvas = make("canvas", {width, height: item.height, role: "img", tabindex: index ? -1 : 0});
@@ -352,29 +360,27 @@ async function start() {
   $("summary").textContent = `${number(used)} of ${number(K)} codes used, perplexity ${number(DATA.perplexity)}, ` +
     `${ROWS} × ${COLUMNS} per image · ${number(DATA.count)} images of ${DATA.split} · ` +
     `autoencoder at step ${number(DATA.step)}`;
+  for (const scale of document.querySelectorAll(".scale i"))
+    scale.style.background = `linear-gradient(90deg, ${[0.001, 0.01, 0.1, 1].map(heat).join(", ")})`;
   if (samples) {
     show_part("samples");
-    document.querySelector(".scale i").style.background =
-      `linear-gradient(90deg, ${[0.001, 0.01, 0.1, 1].map(heat).join(", ")})`;
-    const item = i => ({probabilities: samples.probabilities[i], likely: samples.likely[i],
-      likelyProbabilities: samples.likely_probabilities[i]});
-    gallery($("samples"), {...samples, sheet: samples.images, item}, [fromSheet("sheet"), codeMap, probabilityMap],
+    gallery($("samples"), {...samples, sheet: samples.images}, [fromSheet("sheet"), codeMap],
       {"in the sample": samples.images},
-      each => [each.label === null ? `sample ${each.index + 1}` : className(each.label),
-        `${(samples.nats[each.index] / (ROWS * COLUMNS)).toFixed(2)} nats per code`], true);
+      each => [each.label === null ? `sample ${each.index + 1}` : className(each.label), natsOf(each)], true);
   }
   if (completions) {
     show_part("completions");
-    gallery($("completions"), {...completions, sheet: completions.images, item: () => ({})},
+    gallery($("completions"), {...completions, sheet: completions.images},
       [fromSheet("originals"), fromSheet("kept"), fromSheet("images"), codeMap],
       {"in the completion": completions.images},
-      each => [each.label === null ? `image ${completions.rows[each.index]}` : className(each.label), ""], false);
+      each => [each.label === null ? `image ${completions.rows[each.index]}` : className(each.label), natsOf(each)],
+      false);
   }
-  gallery($("images"), {...images, sheet: images.originals, item: () => ({})},
+  gallery($("images"), {...images, sheet: images.originals},
     [fromSheet("originals"), codeMap, fromSheet("reconstructions")],
     {"in the image": images.originals, "comes back as": images.reconstructions},
     each => [each.label === null ? `image ${images.rows[each.index]}` : className(each.label),
-      `PSNR ${images.psnr[each.index].toFixed(1)} dB`], false);
+      [`PSNR ${images.psnr[each.index].toFixed(1)} dB`, natsOf(each)].filter(text => text).join(", ")], false);
   codebook();
   for (const item of items) item.marked = item.codes.includes(state.code);
   TILES[state.code].setAttribute("aria-selected", true);
