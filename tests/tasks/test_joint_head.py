@@ -83,11 +83,13 @@ def test_another_head_takes_a_step(head):
 
 
 @pytest.mark.parametrize("codec", more_but("single", CODECS))
-def test_a_run_has_its_accuracy_and_its_codes_by_class(codec, tmp_path, monkeypatch):
+def test_a_run_has_its_accuracy_and_its_codes_by_class(codec, tmp_path, monkeypatch, capsys):
     """The accuracy in training and in eval.json; the picture shows how often each class has each code."""
     drawn, save = [], plots.save_codes_by_class
     monkeypatch.setattr(plots, "save_codes_by_class", lambda *given: (drawn.append(given), save(*given)))
     assert loop.train(with_head(1.0, codec), tmp_path / "run") == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert said and all(" accuracy " in line for line in said) and "accuracy" in task_of(with_head(1.0, codec)).curves
     lines = lines_of(tmp_path / "run" / "metrics.jsonl")
     assert {line["split"] for line in lines} >= {"train", "test"}
     assert all(0 <= line["accuracy"] <= 1 and line["cross_entropy"] > 0 for line in lines)
