@@ -1,4 +1,4 @@
-"""VQGAN's networks; tests/training/test_import_vqgan.py compares them with taming-transformers'."""
+"""VQGAN's networks; tests/training/test_import_weights_vqgan.py compares them with taming-transformers'."""
 
 import jax
 import jax.numpy as jnp
