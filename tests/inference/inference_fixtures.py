@@ -35,7 +35,8 @@ class Runs:
             return short(small_classifier())
         if kind == "transformer":
             config = small_prior(self / "tokenizer", prior="transformer")
-            config.optimizer.learning_rate = 0.03  # so that the class counts after four steps
+            config.update({"steps": 60, "log_every": 60, "eval_every": 60, "save_every": 60})
+            config.optimizer.learning_rate = 0.03  # so that the class and the other codes count
             return config
         return {"prior": small_prior, "codes": small_code_classifier}[kind](self / "tokenizer")
 

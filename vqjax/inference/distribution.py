@@ -13,7 +13,7 @@ from vqjax.config.annotations import Positive
 from vqjax.config.check import check_value
 from vqjax.inference.base import Model, find_run
 from vqjax.inference.drawing import DrawBatch, DrawOptions, Steps, check_options
-from vqjax.inference.inputs import as_codes, as_images
+from vqjax.inference.inputs import as_codes, as_training_images
 from vqjax.inference.keep import as_keep, known_codes
 from vqjax.inference.scoring import ScoreBatch
 from vqjax.inference.tokenizer import Tokenizer
@@ -124,13 +124,13 @@ class Distribution(Model):
             what lies behind the codes that are kept, row by row.
         """
         num, task = check_value(operator.index(num), Positive, "--num"), self._task
-        images = _as_in_training(images, task.image_shape)
+        images = as_training_images(images, task.image_shape)
         kept = as_keep(keep, *images.shape[:3])
         labels = self._labels_of(classes, len(images))
-        sequences = np.asarray(task.layout.flatten(self.tokenizer.encode(images)))
-        known = known_codes(sequences, kept, task.layout, task.stage1.task.module.strides)
-        for prior in self._chain:
-            check_known(prior._task.module, known[:, : prior._task.layout.length], "--keep")
+        unread = np.zeros((len(images), task.layout.length), np.int32)
+        known = known_codes(unread, kept, task.layout, task.stage1.task.module.strides)
+        self._plan(options, known)  # refuses what cannot be done before the images are encoded
+        known = np.where(known < 0, known, task.layout.flatten(self.tokenizer.encode(images)))
         known, kept, images, labels = (np.repeat(array, num, axis=0) for array in (known, kept, images, labels))
         codes, drawn = self._draw(labels, options, known)
         original = images / np.float32(255) if images.dtype == np.uint8 else images
@@ -152,6 +152,18 @@ class Distribution(Model):
         self, labels: np.ndarray, options: DrawOptions, known: np.ndarray | None = None
     ) -> tuple[Codes, np.ndarray]:
         """Return codes, and images (N, H, W, C) in [0, 1], drawn for labels (N,) and known codes (N, L)."""
+        draw, seed, batch = self._plan(options, known)
+        rows = {"label": labels, "seed": np.full(len(labels), seed, np.uint32)}
+        if known is not None:
+            rows["known"] = known
+        codes, images = self._map(draw, self._pixels, batch, **rows)
+        return codes, images
+
+    def _plan(self, options: DrawOptions, known: np.ndarray | None) -> tuple[DrawBatch, int, int | None]:
+        """Return the function that draws a batch, the seed, and the images at a time. Raises InputError, see `sample`.
+
+        Known codes (N, L) are -1 where one is drawn, whatever the others are.
+        """
         if self._chain[0]._task.module.modeled.start:
             raise InputError(
                 f"{self.path}: this prior draws level {self._task.modeled.levels[0].name!r} given those before it\n"
@@ -161,14 +173,14 @@ class Distribution(Model):
         batch, steps = options.get("batch"), options.get("steps")
         if batch is not None:
             check_value(operator.index(batch), Positive, "--batch")
-        num_known = 0 if known is None else int((known >= 0).sum(1).min())
-        groups = self.groups(steps, num_known).groups if steps is not None else None
-        rows = {"label": labels, "seed": np.full(len(labels), seed, np.uint32)}
+        num_known = 0
         if known is not None:
-            rows["known"] = known
+            num_known = int((known >= 0).sum(1).min())
+            for prior in self._chain:
+                check_known(prior._task.module, known[:, : prior._task.layout.length], "--keep")
+        groups = self.groups(steps, num_known).groups if steps is not None else None
         draw = DrawBatch(tuple(prior._task for prior in self._chain), sampling, groups, num_known)
-        codes, images = self._map(draw, self._pixels, batch, **rows)
-        return codes, images
+        return draw, seed, batch
 
     @argument_names()
     def groups(self, steps: int, num_known: int = 0) -> Steps:
@@ -279,12 +291,3 @@ def _class_number(given: Any, names: tuple[str, ...]) -> int:
         f"--classes: {word!r} is unknown.{did_you_mean(word, names)}\n"
         f"Known: {shown}, or numbers from 0 to {len(names) - 1}"
     )
-
-
-def _as_in_training(images: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Return images (N, H, W, C) of the size in training."""
-    images = as_images(images, shape)
-    found, expected = (" x ".join(map(str, sides)) for sides in (images.shape[1:3], shape[:2]))
-    if found != expected:
-        raise InputError(f"images of {found} pixels: expected {expected}, as in training")
-    return images

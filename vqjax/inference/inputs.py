@@ -42,6 +42,15 @@ def as_images(images: Any, image_shape: Sequence[int]) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.itemsize > 4 else array
 
 
+def as_training_images(images: Any, image_shape: Sequence[int]) -> np.ndarray:
+    """Return images as `as_images` does; raises InputError for images of another size than (H, W, C), too."""
+    array = as_images(images, image_shape)
+    found, expected = (" x ".join(map(str, sides)) for sides in (array.shape[1:3], image_shape[:2]))
+    if found != expected:
+        raise InputError(f"images of {found} pixels: expected {expected}, as in training")
+    return array
+
+
 def check_image_shape(shape: tuple[int, ...], image_shape: Sequence[int]) -> None:
     """Raise InputError unless an array of the shape has images (N, H, W, C), or (N, H, W) where C is 1, or clips."""
     channels, gray, ranks = image_shape[-1], image_shape[-1] == 1, (4, 5)[: len(image_shape) - 2]

@@ -138,6 +138,7 @@ class Prior(Distribution):
 
         path = completions.completion_path(out or self.path / "likelihood.png", "grid", self.path)
         originals = completions.read_originals(images, self._task, data_dir, data_path)
+        self._labels_of(classes, len(originals.images))  # refuses wrong ones before the images are encoded
         nats = self._nats(self.tokenizer.encode(originals.images), classes, guidance=guidance)
         bits = None if self.missing_bits else bits_of_pixels(self._task.stage1, originals.images)
         found = completions.scores(originals, nats, bits)
