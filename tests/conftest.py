@@ -159,6 +159,16 @@ def small_autoencoder():
     return config
 
 
+def several_codebooks(config, codes):
+    """Make codes of a tiny autoencoder "residual", two per position, or "hierarchical", on two grids."""
+    if codes == "residual":
+        config.model.quantizer = "residual"
+    else:
+        config.model.codec = "hierarchical"
+        config.model.hierarchical.top.update(num_codes=8, stages=1)
+        config.model.hierarchical.bottom.update(num_codes=12, stages=1)
+
+
 def small_classifier():
     """A tiny classifier of digits, end to end."""
     config = classifier.get_config("digits")

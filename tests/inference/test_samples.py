@@ -4,10 +4,11 @@ import csv
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from conftest import fake
-from helpers import dataset_of
+from helpers import dataset_of, on_one_device
 from PIL import Image
 from tiny import small_prior
 
@@ -132,16 +133,35 @@ def test_log_prob_is_what_the_run_has_measured(prior, digits):
     assert np.abs(one - prior.log_prob(codes[:2], 4)).max() > 1e-4
 
 
+def drawn_with(model, parallel, draw):
+    """What is drawn when programs are compiled by an entry of PARALLEL, for the devices that there are."""
+    model._mapper = Mapper(model._fixed(model._task, model._variables), parallel)
+    return draw(model)
+
+
+def assert_same_samples(drawn, other):
+    np.testing.assert_array_equal(other.codes, drawn.codes)
+    np.testing.assert_allclose(other.images, drawn.images, atol=1e-6)
+
+
 @pytest.mark.more
 def test_pmap_and_shard_map_draw_the_same(runs):
     """On eight devices, in batches that they do not divide."""
-    prior, drawn = vqjax.Prior.load(runs / "prior"), []
-    for parallel in PARALLEL:
-        prior._mapper = Mapper(prior._fixed(prior._task, prior._variables), parallel)
-        drawn.append(prior.sample(19, batch=10))
-    for other in drawn[1:]:
-        np.testing.assert_array_equal(other.codes, drawn[0].codes)
-        np.testing.assert_allclose(other.images, drawn[0].images, atol=1e-6)
+    model = vqjax.Prior.load(runs / "prior")
+    first, *others = [drawn_with(model, parallel, lambda prior: prior.sample(19, batch=10)) for parallel in PARALLEL]
+    for other in others:
+        assert_same_samples(first, other)
+
+
+@pytest.mark.more
+def test_one_device_and_eight_complete_the_same_in_several_steps(runs, digits, monkeypatch):
+    """By pmap on eight and by shard_map on one; each image has other codes that are known."""
+    masks = np.random.default_rng(0).random((11, 4, 4)).repeat(2, 1).repeat(2, 2) < 0.4
+    complete = lambda prior: prior.complete(digits["image"][:11], masks, [3, *range(10)], steps=3, batch=4)  # noqa: E731
+    eight = drawn_with(vqjax.Prior.load(runs / "transformer"), "pmap", complete)
+    assert jax.local_device_count() == 8 and len(np.unique(eight.codes, axis=0)) == 11
+    on_one_device(monkeypatch)
+    assert_same_samples(eight, drawn_with(vqjax.Prior.load(runs / "transformer"), "shard_map", complete))
 
 
 CODES = np.zeros((2, 4, 4), int)

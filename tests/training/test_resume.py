@@ -4,7 +4,7 @@ import json
 import signal
 
 import pytest
-from conftest import CODED, slow_but
+from conftest import CODED, several_codebooks, slow_but
 from helpers import TINY, assert_same, lines_of, read_until, saved, session_of, start, stop_after, train
 
 from vqjax import tasks
@@ -32,6 +32,21 @@ def test_a_resumed_run_is_bit_identical(small_config, tmp_path, quantizer):
         assert_same(saved(tmp_path / "whole"), saved(tmp_path / str(cut)))
         whole, resumed = ((tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", str(cut)))
         assert whole == resumed
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("codes", ["residual", "hierarchical"])
+def test_a_resumed_run_with_several_codebooks_is_bit_identical(small_config, tmp_path, codes):
+    """5 steps at once against 3 + 2, with restarts; stopped before an evaluation, which would take longer."""
+    several_codebooks(small_config, codes)
+    small_config.update({"eval_every": 6, "save_every": 6})
+    small_config.model.ema.dead_code_threshold = 0.9
+    assert loop.train(small_config, tmp_path / "whole", on_step=stop_after(5)) == 143
+    for step in (3, 5):
+        assert loop.train(small_config, tmp_path / "cut", on_step=stop_after(step)) == 143
+        assert saved(tmp_path / "cut")[0] == step
+    assert_same(saved(tmp_path / "whole"), saved(tmp_path / "cut"))
+    assert (tmp_path / "whole" / "metrics.jsonl").read_text() == (tmp_path / "cut" / "metrics.jsonl").read_text()
 
 
 LONG = [*TINY, "--config.steps=2000"]

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from conftest import CODED, slow_but
+from conftest import CODED, several_codebooks, slow_but
 from helpers import assert_close, dataset_of, lines_of, run, split_of, task_of
 
 from configs import autoencoder
@@ -24,20 +24,32 @@ def busy_config(small_config):
     return small_config
 
 
-@pytest.mark.parametrize("quantizer", slow_but("ema", CODED))
-def test_eight_devices_are_one(busy_config, quantizer):
-    busy_config.model.quantizer = quantizer
-    replicas, eight, history = run(busy_config, devices=8)
+def assert_eight_devices_are_one(config, steps):
+    replicas, eight, history = run(config, devices=8, steps=steps)
     for leaf in jax.tree.leaves(replicas):  # every device's copy, bit for bit
         copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
         assert len(copies) == 8
         for copy in copies[1:]:
             np.testing.assert_array_equal(copy, copies[0])
-    _, one, history_of_one = run(busy_config, devices=1)
+    _, one, history_of_one = run(config, devices=1, steps=steps)
     assert_close((eight.params, eight.extra), (one.params, one.extra), 1e-5)
     for a, b in zip(history, history_of_one):
         assert_close(a, b, 1e-5)
-    assert eight.step == 10
+    assert eight.step == steps
+
+
+@pytest.mark.parametrize("quantizer", slow_but("ema", CODED))
+def test_eight_devices_are_one(busy_config, quantizer):
+    busy_config.model.quantizer = quantizer
+    assert_eight_devices_are_one(busy_config, 10)
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("codes", ["residual", "hierarchical"])
+def test_eight_devices_are_one_with_several_codebooks(small_config, codes):
+    several_codebooks(small_config, codes)
+    small_config.model.ema.update({"dead_code_threshold": 0.9, "decay": 0.7})
+    assert_eight_devices_are_one(small_config, 3)
 
 
 @pytest.mark.more
