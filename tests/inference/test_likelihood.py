@@ -13,6 +13,8 @@ from helpers import dataset_of
 import vqjax
 from vqjax.__main__ import main
 from vqjax.data import datasets
+from vqjax.tasks.order_prices import read_nats
+from vqjax.training import evaluation
 
 pytest_plugins = "inference_fixtures"
 
@@ -108,3 +110,35 @@ def test_the_nats_to_be_expected_are_printed(runs, prior, tmp_path, capsys, monk
     assert values["expected_nats_per_code_one_by_one"] == plan.one_by_one
     assert main([*command, "--guidance", "2"]) == 0
     assert [line[:11] for line in lines_of(capsys)] == ["written to "]
+
+
+def test_nats_by_steps(runs):
+    """By S = L, L/2, L/4, 8, 4: one by one they are those of random orders, and more codes at once cost no less."""
+    workdir = runs / "transformer"
+    figures, known = (json.loads((workdir / name).read_text()) for name in ("eval.json", "nats_by_known.json"))
+    measured, predicted = figures["nats_by_steps"], figures["nats_by_steps_predicted"]
+    assert [*measured] == [*predicted] == ["16", "8", "4"]
+    assert measured["16"] == pytest.approx(figures["nats_per_code_any_order"], rel=1e-5)
+    assert all(0 < nats < 2 * np.log(16) for nats in measured.values())
+    for nats in (measured, predicted):
+        assert nats["16"] <= nats["8"] + 1e-9 <= nats["4"] + 2e-9
+    raw = np.array(known["steps"][str(figures["step"])])
+    assert raw.shape == (16,) and predicted["16"] == pytest.approx(raw.mean(), rel=1e-4)
+    falling = read_nats(workdir, figures["step"])
+    assert np.all(np.diff(falling) <= 0) and falling.mean() == pytest.approx(raw.mean())
+    assert read_nats(workdir, 3) is None
+
+
+def test_evaluate_prints_the_nats_by_steps_and_the_report_has_them(runs, monkeypatch, capsys):
+    """And what the bits of images bound, of a prior that knows classes."""
+    workdir = runs / "transformer"
+    figures = json.loads((workdir / "eval.json").read_text())
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: (figures["step"], figures))
+    assert main(["evaluate", str(workdir)]) == 0
+    line = ", ".join(f"{nats:.3f} in {steps}" for steps, nats in figures["nats_by_steps"].items())
+    assert f"nats per code in random orders, by the number of steps: {line}\n" in capsys.readouterr().out
+    report = (workdir / "report.md").read_text()
+    for steps, nats in figures["nats_by_steps"].items():
+        assert f"| {steps} | {nats:#.4g} | {figures['nats_by_steps_predicted'][steps]:#.4g} |" in report
+    assert "bits_per_dim_of_images bounds -log2 p(image | class)" in report
+    assert "p(image | class)" not in (runs / "tokenizer" / "report.md").read_text()
