@@ -1,10 +1,13 @@
 """The documentation shows what happens."""
 
 import argparse
+import collections
 import contextlib
 import importlib.util
 import json
+import os
 import re
+import shlex
 import tomllib
 from unittest import mock
 
@@ -127,6 +130,41 @@ def test_every_command_has_flags_fields_and_a_config_that_exist(path, monkeypatc
     for command in commands_of(path):
         with contextlib.suppress(SystemExit):  # of --version
             __main__.parse([command.name, *command.arguments])
+
+
+def benchmarks_of(text):
+    """{benchmark: the arguments of each of its commands in a text}; in a sentence a command may have two lines."""
+    blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
+    spans = [
+        span.replace("\n", " ") for span in re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    ]
+    found = collections.defaultdict(list)
+    for line in [line for part in (*blocks, *spans) for line in part.replace("\\\n", " ").splitlines()]:
+        for name, words in re.findall(r"python -m benchmarks\.(\w+)([^&;]*)", line):
+            found[name].append(shlex.split(words, comments=True))
+    return found
+
+
+BENCHMARKS = {
+    path.stem: path for path in sorted((REPOSITORY / "benchmarks").glob("*.py")) if "\ndef main" in path.read_text()
+}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_command_of_a_benchmark_has_flags_that_exist(name, monkeypatch):
+    """On the pages, and in its docstring; it is parsed, not run."""
+    if re.search("import torch|import .*rows", BENCHMARKS[name].read_text()):
+        pytest.importorskip("torch")
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"])  # a benchmark sets its own
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    docstring = "\n".join(f"`{line}`" for line in benchmark.__doc__.splitlines() if "python -m" in line)
+    named = [words for text in TEXTS.values() for words in benchmarks_of(text)[name] if words]  # else only its name
+    for words in (*benchmarks_of(docstring)[name], *named):
+        benchmark.parser().parse_args(words)
+
+
+def test_every_benchmark_on_a_page_exists():
+    assert {name for text in TEXTS.values() for name in benchmarks_of(text)} <= BENCHMARKS.keys()
 
 
 @pytest.mark.parametrize("path", [path for path in TEXTS if path.suffix == ".md"], ids=lambda path: path.name)
