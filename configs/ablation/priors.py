@@ -3,9 +3,9 @@
 python -m vqjax ablate --config configs/ablation/priors.py --seeds 3
 
 On MNIST and CIFAR-10: --config configs/ablation/priors.py:mnist
-2 cores (Xeon, AVX-512), 10 min beside other jobs, digits, seeds 0 to 2, mean and range: 3.179 (2.965 to 3.410) nats
-by the PixelCNN (3.159 at equal time), 3.142 (2.972 to 3.358) by the transformer in raster order, 3.200 (3.041 to 3.391)
-in any order. MNIST, 1 core, 91 min, seed 0: 1.772, 1.712 and 1.827. CIFAR-10, and MNIST at equal time, were not run.
+One of 2 cores (Xeon, AVX-512), beside other jobs. Digits, 10 min, seeds 0 to 2: 3.179 (2.965 to 3.410) nats/code by the
+PixelCNN (3.159 at equal time), 3.142 (2.972 to 3.358) by the transformer in raster order, 3.200 (3.041 to 3.391) in any
+order. MNIST, 91 min, seed 0: 1.772, 1.712 and 1.827. CIFAR-10, and MNIST at equal time, were not run here.
 """
 
 from importlib import import_module
