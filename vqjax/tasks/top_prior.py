@@ -24,7 +24,7 @@ def check_top_prior(settings: Settings, stage1: Stage1) -> None:
     if facts.get("stage1") != stage1.fingerprint:
         raise InputError(f"{where} was trained on another stage 1 than {stage1.path}, or on another checkpoint of it")
     names = [level.name for level in stage1.layout.levels]
-    own, level = settings.model.values["level"], config["model"].get("level", "")
+    own, level = settings.model.values["level"], config["model"]["level"]
     above = names[names.index(own) - 1] if own in names[1:] else ""
     if len(names) == 1:
         raise InputError(f"{where}: expected none, {stage1.path} has one level of codes")

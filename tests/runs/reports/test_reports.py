@@ -64,7 +64,7 @@ def test_a_report_of_any_names(stage1, tmp_path):
     (workdir / "my (1) \udc80.png").write_bytes((workdir / "curves.png").read_bytes())
     write_report(Workdir(workdir))
     text = (workdir / "report.md").read_text()
-    assert text.startswith(r"# a\|b\`\<c>\$\$\\udc80") and "](my%20%281%29%20%80.png)" in text
+    assert text.startswith(r"# a\|b\`\<c>\$\$\\x80") and "](my%20%281%29%20%80.png)" in text
     assert "````\npython train.py --config 'a\nb' ```\n````" in text
     assert table(text.replace(r"\|", "/"))["data"][0].startswith("a/b, 1,437 train")
 
