@@ -28,7 +28,7 @@ from vqjax.training.beginning import fresh_state
 from vqjax.training.setup import plan, setup
 from vqjax.training.startup import Startup
 
-ONE = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=1"
+ONE = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"
 ENVIRONMENT = {**os.environ, "XLA_FLAGS": ONE}  # one device: two, on cores that other tests use, take long
 
 

@@ -277,7 +277,6 @@ def test_sample_refuses_bad_input(digits, tmp_path):
         assert_refused(command("sample.py", *arguments), *messages)
 
 
-@pytest.mark.more
 def test_exported_codes_are_what_plain_numpy_reads(digits, tmp_path):
     for split, count in (("test", 360), ("train", 1437)):
         arguments = ["--workdir", digits[0], "--split", split, "--out", tmp_path / "codes"]

@@ -59,13 +59,25 @@ def cases(layouts=LAYOUTS):
 
 def logits_of(prior, variables, codes, labels, keys=None, order=None, groups=None):
     """The logits of the whole network, compiled."""
-    return jax.jit(prior.apply, static_argnames="groups")(variables, codes, labels, keys, order, groups=groups)
+    return _network(prior)(variables, codes, labels, keys, order, groups=groups)
+
+
+@functools.cache
+def _network(prior):
+    return jax.jit(prior.apply, static_argnames="groups")
 
 
 def samples_of(prior, variables, labels, draw, known=None, groups=None, order=None, num_known=0, method="sample"):
-    """The codes of sampling, compiled."""
-    given = lambda v, known, order: prior.apply(v, labels, draw, known, groups, order, num_known, method=method)  # noqa: E731
-    return np.asarray(jax.jit(given)(variables, known, order))
+    """The codes of sampling, compiled once for all labels, known codes and orders."""
+    return np.asarray(_sampling(prior, draw, groups, num_known, method)(variables, labels, known, order))
+
+
+@functools.cache
+def _sampling(prior, draw, groups, num_known, method):
+    def sampled(variables, labels, known, order):
+        return prior.apply(variables, labels, draw, known, groups, order, num_known, method=method)
+
+    return jax.jit(sampled)
 
 
 def inputs(layout, batch=2, seed=2):
@@ -81,8 +93,13 @@ def shuffled(layout, batch=2, seed=3):
 
 
 def noisy(seed, examples, num_codes):
-    """Draws by noise that belongs to the sample and the place."""
-    return lambda logits, places: jnp.argmax(logits + noise(seed, examples, places, num_codes), axis=-1)
+    """Draws by noise that belongs to the sample and the place; the same function for the same numbers."""
+    return _noisy(seed, tuple(map(int, examples)), num_codes)
+
+
+@functools.cache
+def _noisy(seed, examples, num_codes):
+    return lambda logits, places: jnp.argmax(logits + noise(seed, np.array(examples), places, num_codes), axis=-1)
 
 
 def known_codes(prior, kind, batch=3):
@@ -102,12 +119,11 @@ def known_codes(prior, kind, batch=3):
 
 def by_hand(prior, variables, labels, draw, known, groups, order):
     """Codes (B, L) of sampling as its contract says, group by group from the whole network's logits."""
-    network = jax.jit(lambda codes: prior.apply(variables, codes, labels, order=order, groups=groups))
     draw = jax.jit(draw)
     places = np.broadcast_to(np.arange(known.shape[1]), known.shape) if order is None else order
     codes, rows, start, first = np.maximum(known, 0), np.arange(len(known)), 0, prior.modeled.start
     for size in groups or (1,) * known.shape[1]:
-        logits = network(codes)
+        logits = np.asarray(logits_of(prior, variables, codes, labels, order=order, groups=groups))
         for place in places[:, start : start + size].T:
             drawn = draw(logits[rows, place - first], place) if start >= first else -1
             codes[rows, place] = np.where(known[rows, place] >= 0, known[rows, place], drawn)

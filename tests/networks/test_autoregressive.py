@@ -39,8 +39,8 @@ ANY = [(name, title) for name, title in CASES if made(name, LAYOUTS[title]).any_
 
 
 def one_of_each(cases):
-    """Parameters, of which all but the priors over several levels are behind the mark `more`."""
-    return [pytest.param(*case, marks=() if case[1] == "levels" else pytest.mark.more) for case in cases]
+    """Parameters, of which all but the priors over several levels are behind the mark `slow`."""
+    return [pytest.param(*case, marks=() if case[1] == "levels" else pytest.mark.slow) for case in cases]
 
 
 def influence(prior, variables, order=None, groups=None):
@@ -158,22 +158,13 @@ KINDS = ("nothing", "a prefix", "prefixes", "holes", "all")
 GROUPS = (None, (1, 2, 2), (3, 1))
 
 
-QUICK = {("transformer", "levels", "holes"), ("pixelcnn", "levels", "prefixes")}
-
-
 @pytest.mark.more
-@pytest.mark.parametrize(
-    "name, title, kind",
-    [
-        pytest.param(*case, kind, marks=() if (*case, kind) in QUICK else pytest.mark.more)
-        for case in CASES
-        for kind in KINDS
-    ],
-)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name, title", CASES)
 def test_cached_sampling_is_that_of_the_whole_network(name, title, kind):
     """Code for code, for any known codes, groups and order: the prior's own way, the contract's, and by hand."""
     layout = LAYOUTS[title]
-    prior, variables = built(name, layout, layers=4 if kind == "holes" else 2)
+    prior, variables = built(name, layout, layers=4)
     known, labels, examples = known_codes(prior, kind), np.array([0, 1, 2]), np.array([4, 0, 9])
     draw = noisy(7, examples, layout.max_codes)
     plans = [(None, None)]

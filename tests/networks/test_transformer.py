@@ -211,16 +211,16 @@ def test_guidance_by_hand(groups):
     class Guided(Prior):
         def __call__(self, codes, labels, keys=None, order=None, groups=None):
             c = prior.apply(variables, codes, labels, order=order, groups=groups)
-            u = prior.apply(variables, codes, np.full_like(labels, CLASSES), order=order, groups=groups)
+            u = prior.apply(variables, codes, jnp.full_like(labels, CLASSES), order=order, groups=groups)
             return u + 2.5 * (c - u)
 
-    guided = Guided(layout, CLASSES, jnp.float32)
-    expected = by_hand(guided, {}, labels, noisy(4, examples, K), known, groups, order())
-    np.testing.assert_array_equal(drawn(2.5), expected)
+    expected = by_hand(Guided(layout, CLASSES, jnp.float32), {}, labels, noisy(4, examples, K), known, groups, order())
+    guided = drawn(2.5)
+    np.testing.assert_array_equal(guided, expected)
     plain = jax.jit(lambda v: sample(prior, v, labels, examples, 4, ANCESTRAL, known, groups))(variables)
     np.testing.assert_array_equal(drawn(1.0), plain)
     np.testing.assert_array_equal(drawn(0.0), drawn(1.0, np.full(3, CLASSES)))
-    assert np.any(drawn(2.5) != drawn(1.0))
+    assert np.any(guided != plain)
 
 
 @pytest.mark.more

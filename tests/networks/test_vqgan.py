@@ -91,7 +91,7 @@ def test_remat_changes_no_parameter_and_no_gradient(table):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), kept_gradients, gradients)
 
 
-@pytest.mark.more
+@pytest.mark.slow
 def test_a_training_step_at_128_pixels(monkeypatch):
     on_one_device(monkeypatch)
     monkeypatch.setitem(DATASETS, "imagenet2012", fake((128, 128, 3), count=2))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import more_but, small_autoencoder, small_classifier, small_prior
+from conftest import more_but, slow_but, small_autoencoder, small_classifier, small_prior
 from helpers import session_of
 from quantizing import built, update
 
@@ -128,8 +128,8 @@ GATHER = re.compile(r" all-gather(-start)?\(")
 
 
 @pytest.mark.more
-@pytest.mark.parametrize("parallel", more_but("shard_map", PARALLEL))
-@pytest.mark.parametrize("name", more_but("ema", QUANTIZERS))
+@pytest.mark.parametrize("parallel", slow_but("shard_map", PARALLEL))
+@pytest.mark.parametrize("name", QUANTIZERS)
 def test_a_step_without_dead_codes_gathers_nothing(name, parallel):
     """The compiled step of 8 devices has its all-gather in a branch, and there alone."""
     config = small_autoencoder()
@@ -181,8 +181,8 @@ def bytes_of(shapes):
 
 
 @pytest.mark.more
-@pytest.mark.parametrize("parallel", more_but("pmap", PARALLEL))
-@pytest.mark.parametrize("name", more_but("autoencoder", TASKS))
+@pytest.mark.parametrize("parallel", slow_but("pmap", PARALLEL))
+@pytest.mark.parametrize("name", TASKS)
 def test_a_step_sends_gradients_statistics_and_metrics_and_nothing_else(name, parallel, trained_stage1):
     """Number and bytes of what the compiled step of a task sends on 8 devices, but for the branch of a dead code.
 
