@@ -145,10 +145,21 @@ def test_groups_are_the_best_by_what_the_evaluation_has_measured(runs, prior, tm
     assert prior.groups(16) == prior.groups(10, num_known=6) == (None, None, None)
     prices = [prior.groups(steps).nats for steps in (1, 2, 4, 8)]
     assert prices == sorted(prices, reverse=True)
-    shutil.copytree(runs / "transformer", tmp_path / "run")
-    (tmp_path / "run" / "nats_by_known.json").unlink()
-    with pytest.raises(InputError, match="^steps=4: .* has no nats by the number of known codes; evaluate the run"):
-        vqjax.Prior.load(tmp_path / "run").sample(1, steps=4)
+    for wrong in (-1, 17):
+        with pytest.raises(InputError, match=f"^num_known={wrong}: expected"):
+            prior.groups(4, wrong)
+
+
+def test_groups_need_an_evaluation_of_that_step(runs, prior, tmp_path):
+    """By `evaluate`, or by `evaluate --step`, whose figures lie beside those of the run."""
+    run = tmp_path / "run"
+    shutil.copytree(runs / "transformer", run)
+    measured = (run / "nats_by_known.json").rename(tmp_path / "nats.json")
+    with pytest.raises(InputError, match=f"^steps=4: .* of known codes at step {prior.step}; evaluate that step"):
+        vqjax.Prior.load(run).groups(4)
+    (run / "evaluations" / str(prior.step)).mkdir(parents=True)
+    measured.rename(run / "evaluations" / str(prior.step) / "nats_by_known.json")
+    assert vqjax.Prior.load(run).groups(4) == prior.groups(4)
 
 
 def test_the_raster_is_an_order_like_others(prior, images):

@@ -11,6 +11,8 @@ from tiny import small_prior
 import vqjax
 from vqjax.__main__ import main
 from vqjax.data import datasets
+from vqjax.data.splits import Split
+from vqjax.inference.features import sets
 from vqjax.inference.features.bootstrap import resample_counts
 from vqjax.inference.features.comparison import FeatureSet, compare_sets
 from vqjax.runs.reports.features import describe_features
@@ -237,3 +239,18 @@ def test_a_classifier_of_other_images_is_refused(runs, tmp_path, difference):
     message = f"^--features={other} was trained on 'letters', the run that is evaluated on 'digits': {difference}$"
     with pytest.raises(InputError, match=message):
         main(["evaluate", str(runs / "tokenizer"), "--features", str(other)])
+
+
+@pytest.mark.parametrize(
+    "train, test, num, message",
+    [
+        (7, 9, 8, "^--num=8: expected from 6 to the 7 images of train"),
+        (9, 7, 8, "^--num=8: expected from 6 to the 7 images of test"),
+        (9, 5, None, "^--features: expected more than 5 images in train and in test, found 5"),
+    ],
+)
+def test_the_number_of_images_is_that_of_the_smaller_split(monkeypatch, train, test, num, message):
+    splits = {name: Split(image=np.zeros((count, 2, 2, 1))) for name, count in (("train", train), ("test", test))}
+    monkeypatch.setattr(sets.datasets, "load_splits", lambda *_: splits)
+    with pytest.raises(InputError, match=message):
+        sets.RunSets(None, None, None, num, 0)

@@ -85,6 +85,9 @@ def test_the_command_draws_what_python_draws(draw, prior):
     np.testing.assert_array_equal(more.codes[:12], samples.codes)
     assert list(prior.sample(11).classes) == [*range(10), 0]
     assert list(prior.sample(3, classes="8").classes) == list(prior.sample(3, classes=8).classes) == [8, 8, 8]
+    for several in ({3: "a", 7: "b"}.keys(), (number for number in (3, 7)), np.array([3, 7])):
+        assert list(prior.sample(4, classes=several).classes) == [3, 7, 3, 7]
+    assert list(prior.sample(2, classes=np.array(7)).classes) == [7, 7]
 
 
 def test_a_file_per_image(runs, tmp_path, capsys):

@@ -9,9 +9,12 @@ from conftest import small_autoencoder, small_prior
 from helpers import task_of
 
 import vqjax
+from vqjax.config.schema import Settings
 from vqjax.data.batches import evaluation_batches
 from vqjax.data.datasets import open_dataset
+from vqjax.inference.scoring import missing_bits
 from vqjax.system.errors import InputError
+from vqjax.tasks.top_prior import check_top_prior
 from vqjax.training import loop
 
 
@@ -59,6 +62,47 @@ def test_the_likelihood_is_that_of_the_top_and_of_the_bottom_given_it(runs):
     np.testing.assert_allclose(bottom.log_prob(codes, 4), -whole, rtol=1e-6)
     other = {**codes, "top": (codes["top"] + 1) % 8}
     assert np.all(bottom.nats_by_place(other, 4)["_bottom"] != nats["_bottom"])  # each is given the top
+
+
+@pytest.fixture(scope="module")
+def below_a_transformer(runs):
+    """A prior of the bottom, whose top is drawn by a transformer in any order."""
+    top = of_level(runs / "stage1", "top")
+    top.model.prior = "transformer"
+    top.model.transformer.update(width=16, layers=2, heads=2)
+    assert loop.train(top, runs / "transformer") == 0
+    config = of_level(runs / "stage1", "bottom", top_prior=str(runs / "transformer"))
+    assert loop.train(config, runs / "below") == 0
+    return vqjax.load(runs / "below")
+
+
+@pytest.mark.parametrize("kept", [np.s_[:, :], np.s_[:4, :], np.s_[:6, :], np.s_[:0, :]])
+def test_a_transformer_above_completes_its_own_level(below_a_transformer, kept):
+    """However many codes of the other level are kept."""
+    model, keep = below_a_transformer, np.zeros((8, 8), bool)
+    keep[kept] = True
+    images = np.random.default_rng(2).integers(0, 256, (2, 8, 8, 1), np.uint8)
+    completed, codes = model.complete(images, keep, [1, 2]), model.tokenizer.encode(images)
+    for name, size in {"top": 2, "bottom": 4}.items():
+        assert completed.codes[name].min() >= 0
+        whole = keep.reshape(size, 8 // size, size, 8 // size).all((1, 3))
+        np.testing.assert_array_equal(completed.codes[name][:, whole], codes[name][:, whole])
+
+
+def test_the_order_of_two_levels_is_that_of_raster(below_a_transformer):
+    model = below_a_transformer
+    codes = model.sample(2, [1], seed=1).codes
+    np.testing.assert_array_equal(model.log_prob(codes, 1, order=np.arange(20)), model.log_prob(codes, 1))
+    with pytest.raises(InputError, match="order"):
+        model.log_prob(codes, 1, order=np.arange(20)[::-1])
+
+
+def test_bits_of_images_are_those_of_both_levels(runs):
+    bottom, top = vqjax.load(runs / "bottom"), vqjax.load(runs / "top")
+    stage1 = bottom.tokenizer._task.layout
+    assert bottom.scored == stage1 and top.scored != stage1
+    assert missing_bits(bottom._task.stage1, top.scored) == "this prior is one of some of the codes alone"
+    assert missing_bits(bottom._task.stage1, bottom.scored) != missing_bits(bottom._task.stage1, top.scored)
 
 
 def test_stage_1_is_read_once(runs):
@@ -130,6 +174,19 @@ def test_levels_that_cannot_be_are_refused(runs, tmp_path, level, top_prior, mes
     assert not (tmp_path / "run").exists()
 
 
+def test_a_top_that_is_told_the_class_needs_a_bottom_that_is(runs, tmp_path):
+    """Else it would be asked for the first class alone."""
+    config = of_level(runs / "stage1", "bottom", top_prior=str(runs / "top"))
+    config.model.class_conditional = False
+    with pytest.raises(InputError, match="config.top_prior=.*top is told the class: expected config.model.class_cond"):
+        loop.train(config, tmp_path / "run")
+    top = of_level(runs / "stage1", "top")
+    top.model.class_conditional = False
+    assert loop.train(top, tmp_path / "top") == 0
+    config = of_level(runs / "stage1", "bottom", top_prior=str(tmp_path / "top"))
+    check_top_prior(Settings.of(config), task_of(config).stage1)
+
+
 def test_a_top_of_another_stage_1_is_refused(runs, tmp_path):
     other = two_levels(tmp_path / "other", seed=1)
     config = of_level(other, "bottom", top_prior=str(runs / "top"))
@@ -142,5 +199,6 @@ def test_a_bottom_without_a_top_scores_and_does_not_draw(runs, tmp_path):
     alone = vqjax.load(tmp_path / "run")
     codes = alone.tokenizer.encode(np.zeros((2, 8, 8, 1), np.uint8))
     assert list(alone.nats_by_place(codes, 0)) == ["_bottom"]
+    assert alone._task.next_commands("RUN") == ("python -m vqjax evaluate --workdir RUN",)
     with pytest.raises(InputError, match="this prior draws level 'bottom' given those before it"):
         alone.sample(1)

@@ -4,12 +4,12 @@ import functools
 import operator
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self, Unpack
+from typing import Annotated, Any, NamedTuple, Self, Unpack
 
 import numpy as np
 
 from vqjax.codes import CodeLayout, Codes
-from vqjax.config.annotations import Positive
+from vqjax.config.annotations import Positive, Range
 from vqjax.config.check import check_value
 from vqjax.inference.base import Model, find_run
 from vqjax.inference.drawing import DrawBatch, DrawOptions, Steps, check_options
@@ -19,11 +19,13 @@ from vqjax.inference.scoring import ScoreBatch
 from vqjax.inference.tokenizer import Tokenizer
 from vqjax.networks.priors.requests import check_known, check_order, check_steps
 from vqjax.networks.priors.steps import best_groups
+from vqjax.runs.workdir import Workdir
 from vqjax.system.arguments import argument_names
 from vqjax.system.errors import InputError, did_you_mean
 from vqjax.tasks.order_prices import read_nats
 from vqjax.tasks.prior import PriorTask
 from vqjax.tasks.top_prior import check_top_prior
+from vqjax.training.evaluation import evaluation_dir
 
 Classes = Iterable[int | str] | int | str | None
 
@@ -173,9 +175,9 @@ class Distribution(Model):
         batch, steps = options.get("batch"), options.get("steps")
         if batch is not None:
             check_value(operator.index(batch), Positive, "--batch")
-        num_known = 0
+        num_known, length = 0, self._chain[0]._task.layout.length  # the priors below see more codes, and know more
         if known is not None:
-            num_known = int((known >= 0).sum(1).min())
+            num_known = int((known[:, :length] >= 0).sum(1).min())
             for prior in self._chain:
                 check_known(prior._task.module, known[:, : prior._task.layout.length], "--keep")
         groups = self.groups(steps, num_known).groups if steps is not None else None
@@ -192,17 +194,20 @@ class Distribution(Model):
 
         Raises:
           ValueError: more steps than codes or fewer than one, or fewer than codes by a prior of raster order alone, or
-            of a run that was not evaluated.
+            of a checkpoint that was not evaluated; no such number of known codes.
         """
         module, length = self._task.module, self._task.layout.length
         check_steps(module, operator.index(steps), "--steps")
+        check_value(operator.index(num_known), Annotated[int, Range(0, length)], "num_known")
         if steps >= length - num_known:
             return Steps()
         nats = read_nats(self.path, self.step)
         if nats is None:
+            nats = read_nats(evaluation_dir(Workdir(self.path), self.step), self.step)
+        if nats is None:
             raise InputError(
-                f"--steps={steps}: {self.path} has no nats by the number of known codes; evaluate the run, which "
-                "measures them"
+                f"--steps={steps}: {self.path} has no nats by the number of known codes at step {self.step}; "
+                "evaluate that step, which measures them"
             )
         sizes, total = best_groups(nats, steps, num_known)
         groups = (num_known,) * bool(num_known) + sizes
@@ -261,7 +266,7 @@ class Distribution(Model):
 
     def _class_numbers(self, classes: Any) -> list[int]:
         """Return the numbers of classes, each a name or a number, of one alone or of all; [0] without classes."""
-        single = isinstance(classes, str) or classes is not None and not np.ndim(classes)
+        single = isinstance(classes, str) or not isinstance(classes, Iterable) or getattr(classes, "ndim", 1) == 0
         listed = None if classes is None else [classes] if single else [*classes]
         if not self.conditional:
             if listed is not None:

@@ -83,7 +83,7 @@ class DrawBatch:
       priors: whose codes are drawn, each given those of the ones before it.
       sampling: distribution that they are drawn from.
       groups: numbers of codes that are drawn together; None: one by one.
-      num_known: number of codes that are known in every row, at most.
+      num_known: number of codes of the first prior that are known in every row, at most.
     """
 
     priors: tuple[PriorTask, ...]

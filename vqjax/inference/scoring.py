@@ -46,7 +46,7 @@ class ScoreBatch:
     def _logits(self, prior: PriorTask, weights: Mapping[str, Any], rows: Mapping[str, jax.Array]) -> jax.Array:
         """Return the logits (B, n, K) of a prior."""
         module, codes, label = prior.module, prior.codes(rows), rows["label"]
-        order = rows.get("order") if module.any_order else None
+        order = rows.get("order") if module.any_order and len(self.priors) == 1 else None  # several have raster order
         with jax.default_matmul_precision("highest"):  # as in sampling
             logits: Any = module.apply(weights, codes, label, None, order)
             if self.guidance == 1:

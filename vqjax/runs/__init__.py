@@ -11,5 +11,5 @@ plots/           pictures
 reports/         metrics.jsonl, report.md, comparisons, tables
 trackers/        TensorBoard, Weights & Biases, MLflow
 side_jobs.py     pictures, reports and trackers may fail without ending the run
-text.py          texts of users in one line
+shared.py        a run's directory as all of its processes see it
 """

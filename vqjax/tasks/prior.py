@@ -247,7 +247,9 @@ class PriorTask(Task):
         }
 
     def next_commands(self, workdir: str) -> tuple[str, ...]:
-        """Return the commands that draw samples and show codes."""
+        """Return the commands that draw samples and show codes; none if the levels before are given by no prior."""
+        if self.module.modeled.start and not self.settings.top_prior:
+            return super().next_commands(workdir)
         return f"python -m vqjax sample --workdir {workdir}", f"python -m vqjax explore --workdir {workdir}"
 
 

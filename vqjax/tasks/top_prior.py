@@ -9,6 +9,8 @@ from vqjax.tasks.stage1 import Stage1
 def check_top_prior(settings: Settings, stage1: Stage1) -> None:
     """Raise InputError unless `top_prior` is a prior on the same stage 1, of the levels before that of the run.
 
+    One that is told the class needs a lower level that is: both are asked with the same classes.
+
     Args:
       settings: of the run of the lower level.
       stage1: of that run.
@@ -35,3 +37,6 @@ def check_top_prior(settings: Settings, stage1: Stage1) -> None:
         )
     if level != above:
         raise InputError(f"{where} is a prior up to level {level or names[-1]!r}, expected up to {above!r}")
+    told = config["model"]["class_conditional"] and stage1.facts["class_names"]
+    if told and not settings.model.values["class_conditional"]:
+        raise InputError(f"{where} is told the class: expected config.model.class_conditional=True here, too")

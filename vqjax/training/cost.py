@@ -24,8 +24,8 @@ class Collective:
 
     Attributes:
       name: of the primitive.
-      bytes: that a device sends, in a ring of N devices: 2 (N - 1) / N of the data for a sum, (N - 1) / N of the result
-        for a gather.
+      bytes: that a device would send in an endless ring: twice the data for a sum, the result for a gather. In a ring
+        of N devices it is (N - 1) / N of that, see `rates.Cluster.sent`.
       conditional: whether it is inside a branch that need not be taken.
     """
 

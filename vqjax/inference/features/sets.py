@@ -43,8 +43,11 @@ class RunSets:
         self._train, test = datasets.load_splits(dataset, ("train", "test")).values()
         most = min(len(self._train), len(test))
         self.count = most if num is None else num
+        if most <= NEIGHBORS:
+            raise InputError(f"--features: expected more than {NEIGHBORS} images in train and in test, found {most}")
         if not NEIGHBORS < self.count <= most:
-            raise InputError(f"--num={self.count}: expected from {NEIGHBORS + 1} to the {most:,} images of test")
+            smaller = "test" if most == len(test) else "train"
+            raise InputError(f"--num={self.count}: expected from {NEIGHBORS + 1} to the {most:,} images of {smaller}")
         self._rng = np.random.default_rng(seed)
         rows, self._train_rows = (
             np.sort(self._rng.choice(len(split), self.count, replace=False)) for split in (test, self._train)

@@ -26,13 +26,15 @@ def best_groups(nats: Sequence[float] | np.ndarray, steps: int, num_known: int =
     length = len(nats)
     if not 1 <= steps <= length:
         raise InputError(f"steps={steps}: expected from 1 to {length}, the number of codes of an image")
+    if steps >= length - num_known:  # a step for each code, the only way
+        return (1,) * (length - num_known), float(np.sum(nats[num_known:]))
     numbers = np.arange(length + 1)
     sizes = numbers - numbers[:, None]  # of a group from the row's number of codes to the column's
     prices = np.append(np.asarray(nats, float), 0)
     group_costs = np.where(sizes > 0, sizes * prices[:, None], np.inf)
     cost = np.where(numbers == num_known, 0.0, np.inf)  # of the groups so far, by the number of codes at their end
     starts = []
-    for _ in range(min(steps, length - num_known)):
+    for _ in range(steps):
         totals = cost[:, None] + group_costs
         starts.append(totals.argmin(0))
         cost = totals.min(0)
