@@ -13,7 +13,7 @@ from vqjax.__main__ import COMMANDS
 from vqjax.data.sets.base import require_path
 from vqjax.runs.workdir import Workdir
 from vqjax.system.errors import InputError
-from vqjax.system.paths import absolute_path
+from vqjax.system.paths import absolute_path, output_path
 from vqjax.training import loop
 
 NONE = ("gs://x", "s3://x", "http://host/x", "file:///x", Path("gs://x"), "a\0b", "~no-such-user/x")
@@ -113,3 +113,22 @@ def test_the_home_directory_works_everywhere(small_config, tmp_path, monkeypatch
     assert vqjax.load("~/run").step == 2
     data = dataset_of(small_config).data
     assert require_path(data, False, "") == Path(data.path) == tmp_path / "images.npz"
+
+
+@pytest.mark.parametrize(
+    "out, beside, message",
+    [
+        ("a.jpg", (), "--out=.*a.jpg: expected a path that ends in .png, in a directory that exists"),
+        ("no/a.png", (), "--out=.*a.png: expected a path that ends in .png, in a directory that exists"),
+        ("folder.png", (), "--out=.*folder.png: expected a file that can be written, folder.png"),
+        ("a.png", (".csv",), "--out=.*a.png: expected files that can be written, a.png and a.csv"),
+        ("locked/a.png", (), "--out=.*a.png: expected a file that can be written, a.png"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path, monkeypatch, out, beside, message):
+    for name in ("folder.png", "a.csv", "locked"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
+    with pytest.raises(InputError, match=f"^{message}"):
+        output_path(tmp_path / out, ".png", beside)
+    assert output_path(tmp_path / "a.png", ".png", (".npz",)) == tmp_path / "a.png"

@@ -12,11 +12,12 @@ import numpy as np
 from vqjax.data.images import read_image
 from vqjax.inference.base import Model
 from vqjax.inference.image_files import find_images
-from vqjax.inference.inputs import as_images, to_pixel_levels
-from vqjax.inference.tables import table_path, write_table
+from vqjax.inference.inputs import as_training_images, to_pixel_levels
+from vqjax.inference.tables import write_table
 from vqjax.runs.workdir import Workdir
 from vqjax.system.arguments import argument_names
 from vqjax.system.errors import InputError
+from vqjax.system.paths import output_path
 
 _FILES = 256  # image files that are read before they are classified
 
@@ -76,10 +77,7 @@ class Classifier(Model):
     def classify(self, images: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the `features` and, as `predict` does, the probabilities of images."""
         height, width, _ = self._task.image_shape
-        images = as_images(images, self._task.image_shape)
-        if images.shape[1:3] != (height, width):
-            found = " x ".join(map(str, images.shape[1:3]))
-            raise InputError(f"images of {found} pixels: expected {height} x {width}, as in training")
+        images = as_training_images(images, self._task.image_shape)
         features, probabilities = self._map(self._classify, height * width, image=images)
         return features, probabilities
 
@@ -103,7 +101,7 @@ class Classifier(Model):
         Raises:
           ValueError: a file is no image, there are none in a directory, or the table cannot be written.
         """
-        table = table_path(out) if out else None
+        table = output_path(out, ".csv") if out else None
         predictions = [*self._predictions(files)]
         if table:
             header = ["file", "class", "probability", *(f"p({name})" for name in self.class_names)]

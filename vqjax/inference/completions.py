@@ -16,7 +16,7 @@ from vqjax.inference.tables import write_table
 from vqjax.runs import plots
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_directory, require_empty_directory
-from vqjax.system.paths import absolute_path
+from vqjax.system.paths import output_path
 from vqjax.tasks.base import Task
 
 _ROWS = 40  # originals in a picture, at most
@@ -75,10 +75,7 @@ def completion_path(out: str | Path | None, format: str, workdir: Path) -> Path:
     """Return the path to write completions to. Raises InputError if it is in use or cannot be written."""
     if format == "png":
         return require_empty_directory(out or workdir / "completions")
-    picture = absolute_path(out, "--out") if out else workdir / "completions.png"
-    if picture.suffix != ".png" or not picture.parent.is_dir() or picture.is_dir():
-        raise InputError(f"--out={picture}: expected a path that ends in .png, in a directory that exists")
-    return picture
+    return output_path(out or workdir / "completions.png", ".png")
 
 
 def write_completions(

@@ -14,6 +14,7 @@ from vqjax.inference.drawing import DrawOptions
 from vqjax.inference.keep import known_codes, parse_keep
 from vqjax.inference.scoring import bits_of_pixels, missing_bits
 from vqjax.system.arguments import argument_names
+from vqjax.system.paths import output_path
 
 if TYPE_CHECKING:
     from vqjax.inference import completions
@@ -136,7 +137,7 @@ class Prior(Distribution):
         """
         from vqjax.inference import completions
 
-        path = completions.completion_path(out or self.path / "likelihood.png", "grid", self.path)
+        path = output_path(out or self.path / "likelihood.png", ".png", beside=(".csv",))
         originals = completions.read_originals(images, self._task, data_dir, data_path)
         self._labels_of(classes, len(originals.images))  # refuses wrong ones before the images are encoded
         nats = self._nats(self.tokenizer.encode(originals.images), classes, guidance=guidance)

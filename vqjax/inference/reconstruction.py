@@ -14,11 +14,11 @@ from vqjax.codes import Codes
 from vqjax.data.images import open_image, to_array
 from vqjax.inference import functions
 from vqjax.inference.image_files import find_images, save_numbered
-from vqjax.inference.tables import table_path, write_table
+from vqjax.inference.tables import write_table
 from vqjax.runs import metrics
 from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_directory, atomic_write, require_empty_directory
-from vqjax.system.paths import absolute_path
+from vqjax.system.paths import absolute_path, output_path, require_writable
 from vqjax.tasks.stage1 import Stage1
 
 TILE = 64  # positions of the latent grid that are kept of a tile, either way
@@ -193,11 +193,12 @@ def _destination(stage1: Stage1, out: str | Path | None, format: str) -> tuple[W
         return _write_directory, require_empty_directory(out or stage1.path / "reconstructed")
     path = absolute_path(out, "--out") if out else stage1.path / "reconstructed.png"
     if path.suffix == ".csv":
-        return _write_table, table_path(path)
+        return _write_table, output_path(path, ".csv")
     kind = Image.registered_extensions().get(path.suffix.lower())
-    if not path.parent.is_dir() or path.is_dir() or kind not in Image.SAVE:
+    if not path.parent.is_dir() or kind not in Image.SAVE:
         expected = "a picture, as PNG, or a table, as CSV, in a directory that exists"
         raise InputError(f"--out={path}: expected {expected}")
+    require_writable(path)
     return _write_picture, path
 
 

@@ -1,6 +1,5 @@
 """Samples of a prior as files: one picture and arrays, or a file per image."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +12,8 @@ from vqjax.inference.completions import open_dataset_of
 from vqjax.inference.image_files import save_numbered
 from vqjax.inference.tables import write_table
 from vqjax.runs import plots
-from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_directory, atomic_write, require_empty_directory
-from vqjax.system.paths import absolute_path
+from vqjax.system.paths import output_path
 from vqjax.tasks.prior import PriorTask
 
 _IN_PICTURE = 400  # samples at most; the arrays have all
@@ -69,13 +67,7 @@ def nearest_images(images: np.ndarray, among: np.ndarray) -> np.ndarray:
 
 def _grid_path(out: str | Path | None, workdir: Path) -> Path:
     """Return the path of the picture. Raises InputError unless it and the arrays beside it can be written."""
-    picture = absolute_path(out, "--out") if out else workdir / "samples.png"
-    arrays = picture.with_suffix(".npz")
-    if picture.suffix != ".png" or not picture.parent.is_dir():
-        raise InputError(f"--out={picture}: expected a path that ends in .png, in a directory that exists")
-    if picture.is_dir() or arrays.is_dir() or not os.access(picture.parent, os.W_OK):
-        raise InputError(f"--out={picture}: expected files that can be written, {picture.name} and {arrays.name}")
-    return picture
+    return output_path(out or workdir / "samples.png", ".png", beside=(".npz",))
 
 
 def _write_grid(picture: Path, drawn: Drawn) -> list[Path]:

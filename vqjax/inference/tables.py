@@ -6,17 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vqjax.data.formats.paths import escape_path
-from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_write
-from vqjax.system.paths import absolute_path
-
-
-def table_path(out: str | Path) -> Path:
-    """Return the absolute path of a table. Raises InputError unless it ends in .csv, in a directory that exists."""
-    path = absolute_path(out, "--out")
-    if path.suffix != ".csv" or not path.parent.is_dir() or path.is_dir():
-        raise InputError(f"--out={out}: expected a path that ends in .csv, in a directory that exists")
-    return path
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from vqjax.system.errors import InputError
@@ -28,6 +29,32 @@ def expand_path(path: str | Path, key: str) -> Path:
 def absolute_path(path: str | Path, key: str) -> Path:
     """Return the absolute path of `expand_path`."""
     return expand_path(path, key).absolute()
+
+
+def output_path(out: str | Path, ending: str, beside: Sequence[str] = ()) -> Path:
+    """Return the absolute path of --out, a file to be written, with others of the same name beside it.
+
+    Args:
+      out: as it was given, or what it is by default.
+      ending: that it must have.
+      beside: endings of the others.
+
+    Raises:
+      InputError: it has another ending, there is no such directory, or one of the files cannot be written.
+    """
+    path = absolute_path(out, "--out")
+    if path.suffix != ending or not path.parent.is_dir():
+        raise InputError(f"--out={path}: expected a path that ends in {ending}, in a directory that exists")
+    require_writable(path, *map(path.with_suffix, beside))
+    return path
+
+
+def require_writable(*paths: Path) -> None:
+    """Raise InputError, which names --out, unless all files of one directory can be written."""
+    if any(path.is_dir() for path in paths) or not os.access(paths[0].parent, os.W_OK):
+        expected = "a file" if len(paths) == 1 else "files"
+        names = " and ".join(path.name for path in paths)
+        raise InputError(f"--out={paths[0]}: expected {expected} that can be written, {names}")
 
 
 def cache_root() -> Path:

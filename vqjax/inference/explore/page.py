@@ -1,7 +1,6 @@
 """The page as a file: page.html, page.css and page.js beside this file show the contents, which are JSON."""
 
 import json
-import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,9 +10,8 @@ from vqjax.config.annotations import Range
 from vqjax.config.check import check_value
 from vqjax.data import datasets
 from vqjax.inference.explore.contents import Source, page_contents
-from vqjax.system.errors import InputError
 from vqjax.system.files import atomic_write
-from vqjax.system.paths import absolute_path
+from vqjax.system.paths import output_path
 
 
 def write_page(
@@ -42,20 +40,12 @@ def write_page(
       InputError: an argument is wrong, or the page cannot show such codes. Nothing is written then.
     """
     check_value(num, Annotated[int, Range(1, 1_000)], "--num")
-    page = absolute_path(out, "--out") if out else workdir / "explore.html"
-    _check_writable(page)
+    page = output_path(out or workdir / "explore.html", ".html")
     source = source._replace(data=datasets.with_data_paths(source.data, data_dir, data_path))
     contents = {"name": workdir.name, **page_contents(source, num, split)}
     with atomic_write(page) as temporary:
         temporary.write_text(render(contents), encoding="utf-8", errors="backslashreplace")
     return page
-
-
-def _check_writable(page: Path) -> None:
-    if page.suffix != ".html" or not page.parent.is_dir():
-        raise InputError(f"--out={page}: expected a path that ends in .html, in a directory that exists")
-    if page.is_dir() or not os.access(page.parent, os.W_OK):
-        raise InputError(f"--out={page}: expected a file that can be written")
 
 
 def render(contents: Mapping[str, Any]) -> str:
