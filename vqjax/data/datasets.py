@@ -161,6 +161,24 @@ def with_data_paths(data: Data, data_dir: str | None = None, data_path: str | No
     return data
 
 
+def reopen_dataset(
+    data: Data, facts: Mapping[str, Any], data_dir: str | None = None, data_path: str | None = None
+) -> Dataset:
+    """Open the data set of a finished run where it lies now.
+
+    Args:
+      data: `config.data` of the run.
+      facts: of the run.
+      data_dir, data_path: see `with_data_paths`.
+
+    Raises:
+      InputError: there is none, or it is another one.
+    """
+    dataset = open_dataset(with_data_paths(data, data_dir, data_path))
+    check_same_dataset(dataset, facts)
+    return dataset
+
+
 def num_validation(dataset: Dataset) -> int:
     """Number of images at the end of train that are for validation. Raises InputError if that leaves a split empty."""
     share, count = dataset.data.validation, dataset.sizes["train"]

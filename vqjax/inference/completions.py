@@ -10,7 +10,6 @@ import numpy as np
 from vqjax.codes import CodeLayout
 from vqjax.data import datasets
 from vqjax.data.images import read_image
-from vqjax.data.sets.base import Dataset
 from vqjax.inference.image_files import find_images, save_numbered
 from vqjax.inference.tables import write_table
 from vqjax.runs import plots
@@ -35,13 +34,6 @@ class Originals(NamedTuple):
     images: np.ndarray
 
 
-def open_dataset_of(task: Task, data_dir: str | None, data_path: str | None) -> Dataset:
-    """Open the data set of a run where it lies now. Raises InputError if it is another one."""
-    dataset = datasets.open_dataset(datasets.with_data_paths(task.settings.data, data_dir, data_path))
-    datasets.check_same_dataset(dataset, task.facts)
-    return dataset
-
-
 def read_originals(files: Sequence[str | Path], task: Task, data_dir: str | None, data_path: str | None) -> Originals:
     """Return images in files, brought to the model's size, or images of test by their numbers.
 
@@ -54,7 +46,8 @@ def read_originals(files: Sequence[str | Path], task: Task, data_dir: str | None
       InputError: a file is no image, or there is no such number.
     """
     if len(files) == 1 and (numbers := _numbers(str(files[0]))):
-        test = datasets.load_split(open_dataset_of(task, data_dir, data_path), "test").arrays["image"]
+        dataset = datasets.reopen_dataset(task.settings.data, task.facts, data_dir, data_path)
+        test = datasets.load_split(dataset, "test").arrays["image"]
         if (largest := max(numbers)) >= len(test):
             raise InputError(f"{largest}: test has {len(test):,} images, expected numbers from 0 to {len(test) - 1}")
         return Originals([f"test {number}" for number in numbers], np.asarray(test[np.array(numbers)]))

@@ -8,7 +8,6 @@ import numpy as np
 
 from vqjax.codes import CodeLayout, Codes
 from vqjax.data import datasets
-from vqjax.inference.completions import open_dataset_of
 from vqjax.inference.image_files import save_numbered
 from vqjax.inference.tables import write_table
 from vqjax.runs import plots
@@ -48,7 +47,8 @@ def smallest(layout: CodeLayout, codes: Codes) -> dict[str, np.ndarray]:
 
 def training_images(prior: PriorTask, data_dir: str | None, data_path: str | None) -> np.ndarray:
     """Return the images (N, H, W, C) uint8 that a prior and its stage 1 were trained on."""
-    images: np.ndarray = datasets.load_split(open_dataset_of(prior, data_dir, data_path), "train").arrays["image"]
+    dataset = datasets.reopen_dataset(prior.settings.data, prior.facts, data_dir, data_path)
+    images: np.ndarray = datasets.load_split(dataset, "train").arrays["image"]
     return images
 
 

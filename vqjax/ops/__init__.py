@@ -35,5 +35,6 @@ kmeans.kmeans(vectors, num_codes, seed): NumPy arrays, (N, D) -> (K, D)
 
 `platforms` has the means: `by_platform` chooses between two ways, `trace_for` keeps a device's way alone, `on_cpu` is
 the question that other rooms may ask, `jit_fast_compile` is for a program that is called a few times, and
-`EXPORT_PLATFORMS` are those of exported programs. `axes` names the axis of devices.
+`EXPORT_PLATFORMS` are those of exported programs. `axes` names the axis of devices, and
+`keys` has what each part of a network makes of the examples' keys.
 """

@@ -10,6 +10,7 @@ import numpy as np
 
 from vqjax.config.annotations import Range
 from vqjax.config.check import Section, build, check_fields, check_name
+from vqjax.ops.keys import fold_in
 from vqjax.quantizers.base import Quantized, Quantizer
 from vqjax.quantizers.codebook import Codebook
 from vqjax.system.errors import InputError
@@ -183,4 +184,4 @@ def _level_key(key: jax.Array, number: int) -> jax.Array:
 
 def _level_keys(keys: jax.Array | None, number: int) -> jax.Array | None:
     """Return the keys (B,) of a level."""
-    return None if keys is None else jax.vmap(lambda key: _level_key(key, number))(keys)
+    return fold_in(keys, number) if number else keys

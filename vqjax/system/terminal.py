@@ -8,7 +8,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import tqdm
 
@@ -29,15 +29,12 @@ def escape_unencodable() -> None:
 
 
 @contextlib.contextmanager
-def timed(action: str, stream: TextIO | None = None) -> Iterator[None]:
-    """Print `action` before a block that may take long, and its seconds after it; nothing for "".
-
-    It goes to stdout, unless another stream is given.
-    """
+def timed(action: str) -> Iterator[None]:
+    """Print `action` to stdout before a block that may take long, and its seconds after it; nothing for ""."""
     if not action:
         yield
         return
-    stream, started = stream or sys.stdout, time.perf_counter()
+    stream, started = sys.stdout, time.perf_counter()
     line = f"{printable(action)} … "
     print(line, end="", file=stream, flush=True)
     try:
@@ -49,12 +46,9 @@ def timed(action: str, stream: TextIO | None = None) -> Iterator[None]:
     print(f"{again}{time.perf_counter() - started:.1f} s", file=stream, flush=True)
 
 
-def starting_jax(shown: bool = True, stream: TextIO | None = None) -> contextlib.AbstractContextManager[None]:
-    """Print the line "starting JAX …" around a command's imports of modules that need JAX, if it has not started.
-
-    A command that prints its result to stdout gives stderr as the stream.
-    """
-    return timed("starting JAX" if shown and "jax" not in sys.modules else "", stream)
+def starting_jax(shown: bool = True) -> contextlib.AbstractContextManager[None]:
+    """Print the line "starting JAX …" around a command's imports of modules that need JAX, if it has not started."""
+    return timed("starting JAX" if shown and "jax" not in sys.modules else "")
 
 
 def wrap(text: str, indent: str = "  ") -> str:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.networks.layers import BatchNorm
+from vqjax.ops.keys import fold_in
 from vqjax.quantizers.base import Quantized, Quantizer
 
 
@@ -78,8 +79,7 @@ class Classifier(nn.Module):
         """
         z = self.latents(x, train)
         quantized = self.quantizer(z, train, progress, keys)
-        head_keys = None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
-        return Classified(self.head(quantized.z_q, train, head_keys), (z,), (quantized,))
+        return Classified(self.head(quantized.z_q, train, fold_in(keys, 1)), (z,), (quantized,))
 
     def latents(self, x: jax.Array, train: bool = False, level: int = 0) -> jax.Array:
         """Return the normalized features of x (B, H, W, C) that are quantized, (B, h, w, F) float32."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from vqjax import tasks
 from vqjax.data.batches import evaluation_batches
-from vqjax.data.datasets import check_same_dataset, load_split, open_dataset, with_data_paths
+from vqjax.data.datasets import load_split, reopen_dataset
 from vqjax.data.sets.base import Dataset
 from vqjax.data.splits import Split
 from vqjax.runs import devices
@@ -158,8 +158,7 @@ def evaluate(
     task = tasks.load_task(workdir, stage1)
     directory = evaluation_dir(workdir, step, split)
     step, variables = workdir.restore_variables(task.abstract_variables, step)
-    dataset = open_dataset(with_data_paths(task.settings.data, data_dir, data_path))
-    check_same_dataset(dataset, task.facts)
+    dataset = reopen_dataset(task.settings.data, task.facts, data_dir, data_path)
     examples = load_split(dataset, split, task.read)
     layout = devices.PARALLEL[task.settings.parallel]()
     # There may be another number of devices than in training; the last batch is padded anyway.

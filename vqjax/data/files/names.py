@@ -7,9 +7,9 @@ from vqjax.system.text import printable
 _SHOWN = 3
 
 
-def some(names: Sequence[str], shown: int = _SHOWN) -> str:
+def some(names: Sequence[str]) -> str:
     """Return the first names of a list for a message, and "…" if there are more."""
-    return ", ".join(map(printable, names[:shown])) + ", …" * (len(names) > shown)
+    return ", ".join(map(printable, names[:_SHOWN])) + ", …" * (len(names) > _SHOWN)
 
 
 def number_of(count: int, noun: str, plural: str = "") -> str:

@@ -80,8 +80,7 @@ def page_contents(source: Source, num: int, split: str) -> dict[str, Any]:
     grid = stage1.layout.levels[0].grid
     if len(grid) > 2:
         raise InputError(f"--workdir: {stage1.path} was trained on clips of {grid[0]} frames, expected images")
-    dataset = datasets.open_dataset(source.data)
-    datasets.check_same_dataset(dataset, stage1.facts)
+    dataset = datasets.reopen_dataset(source.data, stage1.facts)
     images = datasets.load_split(dataset, split)
     coded = datasets.load_split(dataset, split, stage1.read)
     rows = Split(image=images.arrays["image"], **coded.arrays)

@@ -66,8 +66,7 @@ def export_codes(
     if directory.exists() and not _usable(directory, kind, stage1.fingerprint):
         raise InputError(f"--out={out}: expected codes of the same stage 1, in this format, an empty directory or none")
     kind.check(stage1.description)
-    dataset = datasets.open_dataset(datasets.with_data_paths(stage1.settings.data, data_dir, data_path))
-    datasets.check_same_dataset(dataset, stage1.facts)
+    dataset = datasets.reopen_dataset(stage1.settings.data, stage1.facts, data_dir, data_path)
     splits = _pair(stage1, dataset) if kind.pair else _splits(stage1, dataset, split or "train")
     with wrap_write_errors(directory):
         for name, rows in splits.items():

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from vqjax.config.annotations import Seed
 from vqjax.config.check import check_value
+from vqjax.data.datasets import reopen_dataset
 from vqjax.inference.base import Model
 from vqjax.inference.classifier import Classifier
-from vqjax.inference.completions import open_dataset_of
 from vqjax.inference.features.bootstrap import RESAMPLES
 from vqjax.inference.features.classifiers import load_feature_classifier
 from vqjax.inference.features.comparison import Figures
@@ -67,7 +67,7 @@ def evaluate_features(
     """
     model = _load(workdir, step, stage1, cas)
     check_value(seed, Seed, "--seed")
-    dataset = open_dataset_of(model._task, data_dir, data_path)
+    dataset = reopen_dataset(model._task.settings.data, model._task.facts, data_dir, data_path)
     classifier = load_feature_classifier(features, dataset)
     sets = RunSets(model, classifier, dataset, num, seed)
     directory, status, comparisons = evaluation_dir(Workdir(model.path), step), 0, sets.compare()

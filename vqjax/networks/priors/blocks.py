@@ -9,6 +9,7 @@ import numpy as np
 
 from vqjax.networks.layers import dropout
 from vqjax.ops.attention import attention
+from vqjax.ops.keys import fold_in
 from vqjax.ops.matmul import Dense
 
 Rotation = tuple[jax.Array, jax.Array]  # cosines and sines (B or 1, 1, N, D / 2)
@@ -34,11 +35,6 @@ def rotate(x: jax.Array, rotation: Rotation) -> jax.Array:
     a, b = jnp.split(x, 2, axis=-1)
     cos, sin = rotation
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
-
-
-def fold_in(keys: jax.Array | None, number: int) -> jax.Array | None:
-    """Return `jax.random.fold_in` of each key (B,), or None for None."""
-    return None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 
 class KeysAndValues(nn.Module):

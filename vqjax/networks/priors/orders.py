@@ -32,9 +32,9 @@ def random_orders(keys: jax.Array, length: int) -> jax.Array:
     return jax.vmap(lambda key: jax.random.permutation(key, length))(keys)
 
 
-def evaluation_orders(length: int, count: int = 8) -> jax.Array:
-    """Return the fixed random orders of evaluations, (count, L) int32: the same in every run."""
-    return random_orders(jax.random.split(jax.random.key(0), count), length)
+def evaluation_orders(length: int) -> jax.Array:
+    """Return the fixed random orders of evaluations, (8, L) int32: the same in every run."""
+    return random_orders(jax.random.split(jax.random.key(0), 8), length)
 
 
 def known_first(known: jax.Array, keys: jax.Array) -> jax.Array:

@@ -12,6 +12,7 @@ from vqjax.config.annotations import Depth, Rate, Width
 from vqjax.networks.priors import orders
 from vqjax.networks.priors.base import Draw, Prior, draw_group
 from vqjax.networks.priors.gated_layer import REACH, GatedLayer, pad
+from vqjax.ops.keys import fold_in
 from vqjax.ops.matmul import Dense
 from vqjax.system.errors import InputError
 
@@ -90,9 +91,8 @@ class PixelCNN(Prior):
         v_window = pad(x[:, :-1], REACH, REACH, REACH)
         h, h_window = x, pad(x[:, :, :-1], 0, REACH, 0)
         for i, layer in enumerate(self.stack):
-            layer_keys = None if keys is None else jax.vmap(lambda key, i=i: jax.random.fold_in(key, i))(keys)
             v, across = layer.vertical(v_window, layer.condition(labels, features))
-            h = layer.horizontal(h_window, h, across, layer_keys)
+            h = layer.horizontal(h_window, h, across, fold_in(keys, i))
             v_window, h_window = pad(v, 1, 1, 1), pad(h, 0, 1, 0)
         return self._predict(h).reshape(*own.shape, -1)
 

@@ -20,8 +20,9 @@ from vqjax.codes import CodeLayout
 from vqjax.config.annotations import Multiple, OneOf, Range, Rate, Width
 from vqjax.networks.priors import orders
 from vqjax.networks.priors.base import Draw, Prior
-from vqjax.networks.priors.blocks import Block, KeysAndValues, Memory, Rotation, angles, fold_in, rms_norm
+from vqjax.networks.priors.blocks import Block, KeysAndValues, Memory, Rotation, angles, rms_norm
 from vqjax.networks.priors.cache import CachedSampler
+from vqjax.ops.keys import fold_in
 from vqjax.ops.matmul import Dense
 from vqjax.system.errors import InputError
 

@@ -44,10 +44,12 @@ def tracker_names(names: str) -> list[str]:
     return [name for part in names.split(",") if (name := part.strip())]
 
 
-def check_trackers(names: str, key: str = "config.tracker") -> None:
+def check_trackers(names: str) -> None:
     """Raise InputError for a name that is not in TRACKERS, or whose package is not installed."""
     for name in tracker_names(names):
-        check_name(TRACKERS, name, key)
+        check_name(TRACKERS, name, "config.tracker")
         tracker = TRACKERS[name]
         if importlib.util.find_spec(tracker.package) is None:
-            raise InputError(f"{key}={name} needs the package {tracker.package}: pip install 'vqjax[{tracker.extra}]'")
+            raise InputError(
+                f"config.tracker={name} needs the package {tracker.package}: pip install 'vqjax[{tracker.extra}]'"
+            )

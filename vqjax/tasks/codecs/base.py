@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from vqjax.codes import CodeLayout, Codes, Level
 from vqjax.config.check import Section
+from vqjax.ops.keys import fold_in
 from vqjax.quantizers.base import Quantized, Quantizer
 
 
@@ -99,8 +100,7 @@ class Codec(nn.Module):
         """Return the logits (B, classes) of what the decoder is given, (B, h, w, F); None without a head."""
         if self.head is None:
             return None
-        own = None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, len(self.quantizers)))(keys)
-        logits: jax.Array = self.head(given, train, own)
+        logits: jax.Array = self.head(given, train, fold_in(keys, len(self.quantizers)))
         return logits
 
     def latents(self, x: jax.Array, train: bool = False, level: int = 0) -> jax.Array:

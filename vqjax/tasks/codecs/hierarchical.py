@@ -12,6 +12,7 @@ from vqjax.config.annotations import Natural, Range
 from vqjax.config.check import Section, build, check_fields
 from vqjax.networks.encoders import DECODERS, ENCODERS
 from vqjax.networks.layers import Conv, ConvTranspose
+from vqjax.ops.keys import fold_in
 from vqjax.quantizers import QUANTIZERS
 from vqjax.quantizers.base import Quantizer
 from vqjax.system.errors import InputError
@@ -108,8 +109,7 @@ class Hierarchical(Codec):
         features, z_top = self._encoded(x, train)
         top = self.top(z_top, train, progress, keys)
         z_bottom = self._bottom_vectors(features, top.z_q, train)
-        bottom_keys = None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
-        bottom = self.bottom(z_bottom, train, progress, bottom_keys)
+        bottom = self.bottom(z_bottom, train, progress, fold_in(keys, 1))
         joined = self._joined(top.z_q, bottom.z_q)
         logits = self.classify(joined, train, keys)
         return Coded(self._decode(joined, train), (z_top, z_bottom), (top, bottom), logits)
