@@ -172,9 +172,10 @@ def test_arrays_of_splits_are_films_too(tmp_path):
 
 
 def test_names_of_frames_are_in_the_order_of_their_numbers(tmp_path):
-    """With digits that are none of a number, too."""
+    """With digits that are none of a number, too; a link to nothing is no frame."""
     frames = film(12)
     save_folder(tmp_path / "frames", frames)
+    (tmp_path / "frames" / "frame20.png").symlink_to(tmp_path / "nowhere.png")
     for i in range(12):
         (tmp_path / "frames" / f"frame{i}.png").rename(tmp_path / "frames" / f"\N{SUPERSCRIPT TWO}frame{i}.png")
     train, test, _ = read(tmp_path / "frames", 2, test=0.5)

@@ -23,6 +23,7 @@ from vqjax.inference.explore.contents import page_contents
 from vqjax.inference.explore.patches import typical_patches
 from vqjax.inference.explore.sheets import colors, sheet
 from vqjax.inference.explore.views import views_of
+from vqjax.runs import devices
 from vqjax.system.errors import InputError
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training import loop
@@ -106,11 +107,18 @@ def test_images_without_labels_are_of_no_class(frozen, split, monkeypatch):
     assert NO_LABEL in found["images"]["labels"]
 
 
-def test_patches_are_the_nearest_to_the_mean_of_their_code(frozen, split):
-    """Against the same by loops; on some of the images, which is enough where there are many."""
+def test_patches_are_the_nearest_to_the_mean_of_their_code(frozen, split, monkeypatch):
+    """Against the same by loops; on some of the images, which is enough where there are many.
+
+    As many images go through the networks together as their size allows.
+    """
+    sizes, map_split = [], devices.map_split
+    monkeypatch.setattr(devices, "images_at_a_time", lambda shape: 16 if shape == (8, 8, 1) else 0)
+    monkeypatch.setattr(devices, "map_split", lambda *given: sizes.append(given[3]) or map_split(*given))
     rows = np.linspace(0, 359, 100).round().astype(int)
     (view,) = views_of(frozen.layout)
     patches, counts = typical_patches(frozen, view, split, positions=100 * 16)
+    assert sizes == [16]
     z = np.asarray(frozen.latents(frozen.variables, split.arrays["image"][rows]))
     padded = np.pad(split.arrays["image"][rows], ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
     codes, patches = split.arrays["codes"][rows], list(patches)

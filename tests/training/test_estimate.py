@@ -259,3 +259,10 @@ def test_refusals_take_one_line(words, message):
     with pytest.raises(InputError, match=message) as refused:
         main([*PLAN, *words])
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content, message", [("x = (", "SyntaxError"), ("", "expected a function get_config in it")])
+def test_a_config_of_stage_1_that_fails_is_named_as_that(tmp_path, content, message):
+    (tmp_path / "broken.py").write_text(content)
+    with pytest.raises(InputError, match=f"^--stage1_config=.*broken.py: {message}"):
+        main([*PLAN, "--config=digits_prior", f"--stage1_config={tmp_path / 'broken.py'}"])

@@ -1,6 +1,7 @@
 """Figures that are measured once, at a run's end or by `evaluate`: bits of pixels, and nats by the number of steps."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 from helpers import dataset_of, task_of
 
 from vqjax.data import datasets
+from vqjax.data.splits import Split
+from vqjax.data.streaming import LazyImages
 from vqjax.runs.workdir import Workdir
+from vqjax.tasks import pixels
 from vqjax.tasks.pixels import PixelBits
 from vqjax.tasks.stage1 import Stage1
 from vqjax.training.evaluation import evaluate
@@ -32,6 +36,23 @@ def test_the_scale_of_pixels_is_that_of_the_errors(small_config, likelihood):
     expected = [float(found.bits_per_dim(*pair)) for pair in zip(mean[:3], split.arrays["image"])]
     np.testing.assert_allclose(of_images[:3], expected, rtol=1e-3)
     np.testing.assert_allclose(bits.measure(split, found), of_images.mean(), rtol=1e-6)
+
+
+def test_the_scale_of_streamed_images_is_fitted_batch_by_batch(small_config, monkeypatch):
+    """Of evenly spaced ones, never all in memory at once; the same as of images in memory."""
+    monkeypatch.setattr(pixels, "FITTED_IMAGES", 20)
+    monkeypatch.setattr(pixels, "images_at_a_time", lambda shape: 8)
+    images = datasets.load_splits(dataset_of(small_config), ("train",))["train"].arrays["image"][:40]
+    decoded = []
+    source = SimpleNamespace(shape=images.shape[1:], decode=lambda row, _: decoded.append(row) or images[row])
+    streamed = LazyImages(source, np.arange(40))
+    taken, take = [], LazyImages.take
+    monkeypatch.setattr(LazyImages, "take", lambda self, rows: taken.append(len(rows)) or take(self, rows))
+    task = task_of(small_config)
+    bits = PixelBits(task, jax.device_get(jax.jit(task.init)(jax.random.key(0))))
+    found = bits.fit(Split(image=streamed))
+    assert sorted({*decoded}) == list(range(0, 40, 2)) and max(taken) == 8
+    np.testing.assert_allclose(found.scale, bits.fit(Split(image=images)).scale, rtol=1e-6)
 
 
 def test_likelihood_json_is_made_again_and_is_no_part_of_the_model(stage1):

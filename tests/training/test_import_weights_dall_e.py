@@ -54,8 +54,8 @@ CONTENTS = {"module": lambda network: network, "state_dict": lambda network: net
     "content, form",
     [
         ("module", "zip"),
-        pytest.param("module", "legacy", marks=pytest.mark.more),
-        pytest.param("state_dict", "zip", marks=pytest.mark.more),
+        pytest.param("module", "legacy", marks=pytest.mark.slow),
+        pytest.param("state_dict", "zip", marks=pytest.mark.slow),
     ],
 )
 def test_codes_and_images_are_those_of_the_package(networks, content, form, tmp_path):

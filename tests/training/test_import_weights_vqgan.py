@@ -90,7 +90,9 @@ def network():
 
 
 @pytest.mark.more
-@pytest.mark.parametrize("kind, form", [("VQModel", form) for form in FORMATS] + [("GumbelVQ", "zip")])
+@pytest.mark.parametrize(
+    "kind, form", [*[pytest.param("VQModel", form, marks=pytest.mark.slow) for form in FORMATS], ("GumbelVQ", "zip")]
+)
 def test_codes_and_images_are_those_of_the_package(kind, form, tmp_path):
     network = published(kind)
     file = save(checkpoint(network), tmp_path / "last.ckpt", form)

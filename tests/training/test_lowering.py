@@ -5,7 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
-from conftest import more_but, small_autoencoder, small_classifier, small_prior
+from conftest import more_but, slow_but, small_autoencoder, small_classifier, small_prior
 from helpers import session_of
 from jax.sharding import AbstractMesh, PartitionSpec
 
@@ -86,7 +86,7 @@ def programs(config):
     }
 
 
-@pytest.mark.parametrize("dtype", more_but("float32", ["float32", "bfloat16"]))
+@pytest.mark.parametrize("dtype", slow_but("float32", ["float32", "bfloat16"]))
 @pytest.mark.parametrize("name", more_but("autoencoder", TASKS))
 def test_every_task_lowers(name, dtype, trained_stage1):
     """Of a table: a task that is added without a config here fails."""

@@ -66,7 +66,8 @@ def run(given: Any) -> Report:
 
 def _stage1(text: str) -> Settings | None:
     """Return the settings of the config that --stage1_config names; None for ""."""
-    return Settings.of(loading.load_config(*loading.find_config(text, "--stage1_config"))) if text else None
+    flag = "--stage1_config"
+    return Settings.of(loading.load_config(*loading.find_config(text, flag), flag)) if text else None
 
 
 def _shape(given: Any) -> tuple[int, ...]:

@@ -53,28 +53,28 @@ def listing() -> str:
     return ", ".join(config_names())
 
 
-def load_config(file: Path, argument: str = "") -> ConfigDict:
-    """The config that the file's `get_config` gives for an argument. Raises InputError if it gives none."""
+def load_config(file: Path, argument: str = "", flag: str = "--config") -> ConfigDict:
+    """The config that the file's `get_config` gives for an argument. Raises InputError, naming the flag, if none."""
     spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise InputError(f"--config={file}: expected a Python file")
+        raise InputError(f"{flag}={file}: expected a Python file")
     module = importlib.util.module_from_spec(spec)
     try:
         with _configs(file.parent):
             spec.loader.exec_module(module)
             get_config = getattr(module, "get_config", None)
             if get_config is None:
-                raise InputError(f"--config={file}: expected a function get_config in it")
+                raise InputError(f"{flag}={file}: expected a function get_config in it")
             if argument and not inspect.signature(get_config).parameters:
-                raise InputError(f"--config={file}:{argument}: this config takes no argument")
+                raise InputError(f"{flag}={file}:{argument}: this config takes no argument")
             config = get_config(*filter(None, [argument]))
     except InputError:
         raise
     except Exception as error:  # a config is code: it can fail in any way
         reason = "\n".join(str(error).strip().splitlines()[:3])
-        raise InputError(f"--config={file}: {type(error).__name__}: {reason}") from error
+        raise InputError(f"{flag}={file}: {type(error).__name__}: {reason}") from error
     if not isinstance(config, ConfigDict):
-        raise InputError(f"--config={file}: get_config() must return a ConfigDict, not {type(config).__name__}")
+        raise InputError(f"{flag}={file}: get_config() must return a ConfigDict, not {type(config).__name__}")
     return config
 
 

@@ -54,8 +54,7 @@ class PixelBits:
 
     def fit(self, train: Split) -> PixelDistribution:
         """Fit the scale of each channel to images of train."""
-        count = min(len(train), FITTED_IMAGES)
-        some = train[np.arange(count) * len(train) // count]
+        some = train[:: -(-len(train) // FITTED_IMAGES)]  # a slice of streamed images is not decoded at once
         power, _ = self._measure(some, (1.0,) * self._task.image_shape[-1], "errors of pixels")
         return PixelDistribution(self._name, scale_of(self._name, power.mean(0, dtype=np.float64)))
 

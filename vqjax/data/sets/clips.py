@@ -42,7 +42,7 @@ class FilmDataset(ArrayDataset):
             frames = [len(part) % self._length if part.ndim == 4 else 0 for part in parts().values()]
             return {"left_over": np.array(frames)}
 
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        files = sorted(filter(Path.exists, path.iterdir())) if path.is_dir() else [path]
         identity = f"clips {' '.join(map(file_stamp, files))} {data.size} {self._length} {data.test}"
         super().__init__(data, read, (), identity)
         key = f"{identity} left over" if data.cache else ""

@@ -22,7 +22,6 @@ from vqjax.system.errors import InputError
 from vqjax.tasks.prior import PriorTask
 from vqjax.tasks.stage1 import Stage1
 
-_BATCH = 64  # images at a time
 _FIELD = 11  # positions in each direction, at least, of the field of one code that is decoded: its edge is not shown
 _CLASSES, _CLASSES_IN_ALL = 12, 60_000  # that use a code, the most frequent, and together
 _COMPLETED = 24  # images that are completed, at most
@@ -167,8 +166,9 @@ def _images(stage1: Stage1, split: Split, count: int) -> dict[str, Any]:
 
 def _map(stage1: Stage1, function: Callable, split: Split) -> np.ndarray:
     """Apply a function (variables, batch) -> images to a split, on all devices."""
+    batch_size = devices.images_at_a_time(stage1.task.image_shape)
     images: np.ndarray = devices.map_split(
-        function, stage1.variables, split, _BATCH, stage1.settings.parallel, "images"
+        function, stage1.variables, split, batch_size, stage1.settings.parallel, "images"
     )
     return images
 

@@ -8,7 +8,6 @@ from vqjax.runs import devices
 from vqjax.tasks.stage1 import Stage1
 
 AROUND = 3  # positions in each direction that a patch shows, the code's own in the middle
-_BATCH = 64  # images at a time
 _PATCHES, _PATCH_PIXELS = 8, 6_000_000  # per code at most, and pixels of all of them
 _POSITIONS = 200_000  # whose vectors are compared to find the patches
 
@@ -37,7 +36,8 @@ def typical_patches(
     (height, width), count = view.level.grid, view.level.num_codes
     some = split[spread(len(split), max(1, positions // (height * width)))]
     latents = lambda variables, batch: stage1.latents(variables, batch["image"], view.number)  # noqa: E731
-    z = devices.map_split(latents, stage1.variables, some, _BATCH, stage1.settings.parallel, "patches")
+    batch_size = devices.images_at_a_time(stage1.task.image_shape)
+    z = devices.map_split(latents, stage1.variables, some, batch_size, stage1.settings.parallel, "patches")
     z, codes = z.reshape(-1, z.shape[-1]).astype(np.float32), view.codes(some.arrays).reshape(-1)
     uses = np.bincount(codes, minlength=count)
     by_code = np.argsort(codes, kind="stable")
