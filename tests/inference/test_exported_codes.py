@@ -13,7 +13,7 @@ from PIL import Image
 
 import vqjax
 from vqjax.__main__ import main
-from vqjax.codes import single_level
+from vqjax.codes import CodeLayout, Level, single_level
 from vqjax.data.formats import npy, parquet
 from vqjax.inference.exports import decoding
 from vqjax.inference.exports.codes import FORMATS
@@ -237,6 +237,22 @@ def test_decode_refuses_what_is_no_file_of_codes(trained_stage1, exports, tmp_pa
     assert not (tmp_path / "out").exists() and not (tmp_path / "executed").exists()
     with pytest.raises(InputError, match="--out=.* is in use: expected an empty directory or none"):
         decode(trained_stage1, exports / "numpy" / FILES["numpy"], tmp_path)
+
+
+@pytest.mark.parametrize("meta", ['{"layout": "NHWC"}', '{"grid": "4x4"}', "[1]", "{", '{"levels": 3}'])
+def test_the_meta_json_of_another_program_says_nothing(tmp_path, meta):
+    np.save(tmp_path / "codes.npy", np.zeros((2, 4, 4), int))
+    (tmp_path / "meta.json").write_text(meta)
+    rows, description = read_exported(tmp_path / "codes.npy", LAYOUT)
+    assert len(rows) == 2 and not description
+
+
+def test_an_array_is_not_codes_of_several_levels(tmp_path):
+    np.save(tmp_path / "test_codes_top.npy", np.zeros((2, 2, 2), int))
+    levels = CodeLayout((Level("top", (2, 2), 8), Level("bottom", (4, 4), 8)))
+    message = "test_codes_top.npy: expected arrays codes_top, codes_bottom, in a directory of an export, or as .npz"
+    with pytest.raises(InputError, match=message):
+        read_exported(tmp_path / "test_codes_top.npy", levels)
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -8,6 +8,7 @@ import pickle
 import shutil
 import tomllib
 import typing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from vqjax.inference.base import read_metrics
 from vqjax.inference.drawing import DrawOptions
 from vqjax.inference.features.evaluation import evaluate_features
 from vqjax.inference.models import MODELS
+from vqjax.runs.checkpoints.record import Damaged
 from vqjax.system import extras
 from vqjax.system.arguments import argument_names
 from vqjax.system.errors import InputError
@@ -231,6 +233,18 @@ def test_errors_from_python_name_its_arguments_without_dashes(command):
     for name in sorted(names & {flag.removeprefix("--") for flag in flags}):
         with pytest.raises(InputError, match=f"^{name}=1: expected 2"), argument_names():
             raise InputError(f"--{name}=1: expected 2")
+
+
+def test_errors_keep_paths_and_kinds():
+    """A path that looks like a flag is none, and an error keeps its kind."""
+    shown = r"^steps=3: runs/digits--seed-1 and --config.steps \(see step\)"
+    with pytest.raises(InputError, match=shown), argument_names():
+        raise InputError("--steps=3: runs/digits--seed-1 and --config.steps (see --step)")
+    for kind in (InputError, *InputError.__subclasses__()):
+        with pytest.raises(kind, match="^step=3: no$"), argument_names():
+            raise kind("--step=3: no")
+    with pytest.raises(Damaged, match="^step cannot be read: gone$"), argument_names():
+        raise Damaged.by(ValueError("gone\nand more"), Path("--step"))
 
 
 def test_figures_that_cannot_be_read_are_named(tmp_path):

@@ -132,6 +132,8 @@ def test_what_cannot_be_reconstructed_is_refused(trained_stage1, tmp_path):
             reconstruct(trained_stage1, [good], "--out", tmp_path / wrong)
     with pytest.raises(InputError, match="^--workdir=.*expected the workdir of a trained model"):
         reconstruct(tmp_path, [good], "--out", out)
+    with pytest.raises(InputError, match="^expected images, found none"):
+        vqjax.Tokenizer.load(trained_stage1).reconstruct_files([], out)
     with pytest.raises(InputError, match="^--out=.* is in use"):
         reconstruct(trained_stage1, [good], "--format", "png", "--out", tmp_path)
     assert not out.exists()

@@ -2,10 +2,11 @@
 
 import json
 import os
+import platform
 
 import numpy as np
 
-from vqjax.system.files import atomic_directory, read_json, to_json, write_json
+from vqjax.system.files import atomic_directory, atomic_write, read_json, to_json, write_json
 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path):
@@ -24,8 +25,12 @@ def test_links_are_not_followed(tmp_path):
     (workdir := tmp_path / "run").mkdir()
     (mine := tmp_path / "mine.txt").write_text("mine")
     (photos := tmp_path / "photos").mkdir()
-    number = os.getpid()
-    for name, target in (("run.json", mine), (f".run.tmp{number}.json", mine), (f".out.tmp{number}", photos)):
+    with atomic_write(workdir / "run.json") as temporary, atomic_directory(workdir / "out") as directory:
+        names = temporary.name, directory.name
+        temporary.touch()
+    (workdir / "run.json").unlink()
+    (workdir / "out").rmdir()
+    for name, target in zip(("run.json", *names), (mine, mine, photos)):
         (workdir / name).symlink_to(target)
     write_json(workdir / "run.json", {"a": 1})
     with atomic_directory(workdir / "out") as temporary:
@@ -34,3 +39,22 @@ def test_links_are_not_followed(tmp_path):
     assert read_json(workdir / "run.json") == {"a": 1} and not (workdir / "run.json").is_symlink()
     assert (workdir / "out" / "a.txt").read_text() == "a"
     assert {path.name for path in workdir.iterdir()} == {"run.json", "out"}
+
+
+def test_remnants_are_removed_by_the_host_that_left_them(tmp_path, monkeypatch):
+    """A process of that number may be running on another host, which writes to the same disk."""
+    monkeypatch.setattr(os, "kill", lambda process, number: (_ for _ in ()).throw(ProcessLookupError))
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    with atomic_write(tmp_path / "a.json") as ours:
+        ours.touch()
+        monkeypatch.setattr(os, "getpid", lambda: 8)
+        monkeypatch.setattr(platform, "node", lambda: "another")
+        write_json(tmp_path / "a.json", 1)
+        assert ours.exists()
+    ours.touch()
+    write_json(tmp_path / "a.json", 2)
+    assert ours.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "kill", lambda process, number: (_ for _ in ()).throw(ProcessLookupError))
+    write_json(tmp_path / "a.json", 3)
+    assert not ours.exists() and read_json(tmp_path / "a.json") == 3

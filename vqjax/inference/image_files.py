@@ -15,8 +15,10 @@ from vqjax.system.paths import absolute_path
 def find_images(paths: Sequence[str | Path]) -> list[str]:
     """Return the files that paths name; in the place of a directory the images in it and below it, sorted.
 
-    Raises InputError if there are none in a directory.
+    Raises InputError if there are none in a directory, or no paths.
     """
+    if not paths:
+        raise InputError("expected images, found none")
     files: list[str] = []
     for path in paths:
         if not absolute_path(path, "image").is_dir():

@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterable
 
 
 class InputError(ValueError):
-    """Wrong input. Commands show it without a traceback, before they compile or write anything."""
+    """Wrong input. Commands show it without a traceback, before they compile or write anything.
+
+    Each kind is made from its text alone.
+    """
 
 
 class WorkerError(RuntimeError):

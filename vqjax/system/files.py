@@ -7,7 +7,9 @@ import hashlib
 import json
 import math
 import os
+import platform
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,9 +68,10 @@ def atomic_write(path: Path, durable: bool = False) -> Iterator[Path]:
 def _temporary(path: Path, suffix: str = "") -> Path:
     """Return a hidden path beside `path`, at which nothing lies, not even a link.
 
-    It has the number of this process. Temporary files of processes that were killed are removed.
+    It has the number of this process, and a hash of the host's name: many hosts may share the disk. Temporary files of
+    this host's processes that were killed are removed.
     """
-    stem = f".{path.name}.tmp"
+    stem = f".{path.name}.tmp-{zlib.crc32(platform.node().encode()):08x}-"
     for remnant in path.parent.glob(f"{glob.escape(stem)}*{glob.escape(suffix)}"):
         number = remnant.name.removeprefix(stem).removesuffix(suffix)
         if number.isdecimal() and (int(number) == os.getpid() or not _is_running(int(number))):

@@ -8,7 +8,7 @@ import numpy as np
 
 from vqjax.codes import CodeLayout
 from vqjax.data.formats import nanogpt, npy, parquet
-from vqjax.data.formats.description import LAYOUT
+from vqjax.data.formats.description import LAYOUT, from_json
 from vqjax.data.splits import Split
 from vqjax.system.arguments import SPLITS
 from vqjax.system.errors import InputError
@@ -66,14 +66,17 @@ def _read_directory(directory: Path, layout: CodeLayout, split: str | None) -> R
 
 
 def _read_npy(file: Path, layout: CodeLayout) -> Read:
-    """Read the array of a .npy, mapped from disk, and the meta.json beside it if that is of `npy`."""
+    """Read the array of a .npy, mapped from disk, and the meta.json beside it if that is of an export."""
+    if layout.by_name:
+        names = ", ".join(layout.names)
+        raise InputError(f"{file}: expected arrays {names}, in a directory of an export, or as .npz, .bin or .parquet")
     try:
         array = np.lib.format.open_memmap(file, mode="r")  # unlike np.load it opens nothing else: no archive, no pickle
     except ValueError as error:
         raise InputError(f"{file}: expected an array of integers as np.save writes it: {error}") from error
     try:
-        meta = dict(read_json(file.with_name("meta.json")))
-    except (OSError, ValueError, TypeError, RecursionError):
+        meta = from_json(read_json(file.with_name("meta.json")))
+    except Exception:  # there is none, or that of another program
         meta = {}
     return Split(codes=array), meta
 

@@ -261,7 +261,7 @@ class Checkpoints:
             for name in items:
                 check_arrays(name, restored[name], record.leaves[name])
         except Exception as error:
-            raise Damaged(directory, error) from error
+            raise Damaged.by(error, directory) from error
         self._records[step] = record
         return restored
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from vqjax.runs.checkpoints.checksums import verified, with_checksum
 from vqjax.system.errors import InputError
@@ -14,10 +14,11 @@ _FILE = Path("record", "metadata")  # in a checkpoint's directory: where Orbax w
 class Damaged(InputError):
     """A checkpoint that cannot be read, or is not what was saved."""
 
-    def __init__(self, directory: Path, error: Exception):
-        """The first line of `error` is the reason; Orbax raises errors of many kinds for damaged files."""
+    @classmethod
+    def by(cls, error: Exception, directory: Path) -> Self:
+        """Return the error of a directory; the first line of `error` is the reason: Orbax raises many kinds."""
         reason = (str(error) or type(error).__name__).partition("\n")[0][:200]
-        super().__init__(f"{directory} cannot be read: {reason}")
+        return cls(f"{directory} cannot be read: {reason}")
 
 
 class Record(NamedTuple):
@@ -55,9 +56,9 @@ def read_record(directory: Path) -> Record:
             raise ValueError(f"it is that of step {record.step}")
         return record
     except FileNotFoundError as error:
-        raise Damaged(directory, ValueError("it has no record")) from error
+        raise Damaged.by(ValueError("it has no record"), directory) from error
     except Exception as error:  # what damaged JSON gives is of any type and nesting
-        raise Damaged(directory, error) from error
+        raise Damaged.by(error, directory) from error
 
 
 def write_record(directory: Path, record: Record) -> None:
