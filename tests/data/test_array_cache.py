@@ -9,6 +9,7 @@ from sets import mnist, opened
 
 from vqjax.data import array_cache, datasets
 from vqjax.data.sets import archives
+from vqjax.system.files import atomic_directory
 
 
 @pytest.fixture
@@ -72,7 +73,10 @@ def test_where_nothing_can_be_written(cache, capsys):
 def test_what_a_process_left_behind_that_was_killed_is_removed(cache):
     array_cache.cached_arrays("key", arrays)
     (place,) = cache.iterdir()
-    place.rename(cache / f".{place.name}.tmp{2**30}")  # there is no such process
+    with atomic_directory(cache / "other") as temporary:
+        name = temporary.name.replace("other", place.name).replace(f"tmp{os.getpid()}", f"tmp{2**30}")
+    (cache / "other").rmdir()
+    place.rename(cache / name)  # there is no such process
     assert_arrays(array_cache.cached_arrays("key", arrays)[0])
     assert [*cache.iterdir()] == [place]
 

@@ -16,6 +16,7 @@ import vqjax
 from vqjax.__main__ import main
 from vqjax.data import datasets
 from vqjax.inference import classifier as module
+from vqjax.inference.image_files import find_images
 from vqjax.system.errors import InputError
 from vqjax.training import loop
 
@@ -104,6 +105,11 @@ def test_a_directory_without_images_is_refused(runs, tmp_path):
     (tmp_path / "words" / "a.txt").write_text("a")
     with pytest.raises(InputError, match="words: expected images, found none in this directory"):
         main(["predict", str(runs / "classifier"), str(tmp_path / "words")])
+
+
+def test_no_images_at_all_are_refused():
+    with pytest.raises(InputError, match="^expected images, found none$"):
+        find_images([])
 
 
 def test_a_table_has_a_header_and_a_row_per_file(runs, photos, tmp_path, capsys):

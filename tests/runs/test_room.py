@@ -1,6 +1,8 @@
 """Where there is no room. A limit on the size of files stands for a full disk."""
 
 import contextlib
+import os
+import platform
 import resource
 import subprocess
 import sys
@@ -129,13 +131,22 @@ def test_figures_on_a_full_disk_are_an_error_and_no_wait(write, tmp_path):
                 writer.pictures(step, "test", [], NOISE[0] / NOISE[0].sum())
 
 
-def test_what_a_killed_command_has_left_is_removed_by_the_next(tmp_path):
+def test_what_a_killed_command_has_left_is_removed_by_the_next(tmp_path, monkeypatch):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    left = [tmp_path / f".a[1].tmp{gone.pid}.npz", tmp_path / f".run.tmp{gone.pid}"]
-    left[0].touch()
-    left[1].mkdir()
-    others = [tmp_path / f".a[1].tmp{subprocess.os.getppid()}.npz", tmp_path / f".b.tmp{gone.pid}.npz"]
+
+    def named(name, number=gone.pid):
+        with atomic_write(tmp_path / name) as temporary:
+            temporary.touch()
+        (tmp_path / name).unlink()
+        return temporary.with_name(temporary.name.replace(f"tmp{os.getpid()}", f"tmp{number}"))
+
+    named("a[1].npz").touch()
+    named("run").mkdir()
+    others = [named("a[1].npz", os.getppid()), named("b.npz")]
+    with monkeypatch.context() as elsewhere:  # a host that writes to the same disk has processes of its own
+        elsewhere.setattr(platform, "node", lambda: "elsewhere")
+        others.append(named("a[1].npz"))
     for other in others:
         other.touch()
     with atomic_write(tmp_path / "a[1].npz") as temporary:

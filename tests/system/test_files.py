@@ -1,8 +1,6 @@
 """Files that appear whole: JSON, and links in their way."""
 
 import json
-import os
-import platform
 
 import numpy as np
 
@@ -39,22 +37,3 @@ def test_links_are_not_followed(tmp_path):
     assert read_json(workdir / "run.json") == {"a": 1} and not (workdir / "run.json").is_symlink()
     assert (workdir / "out" / "a.txt").read_text() == "a"
     assert {path.name for path in workdir.iterdir()} == {"run.json", "out"}
-
-
-def test_remnants_are_removed_by_the_host_that_left_them(tmp_path, monkeypatch):
-    """A process of that number may be running on another host, which writes to the same disk."""
-    monkeypatch.setattr(os, "kill", lambda process, number: (_ for _ in ()).throw(ProcessLookupError))
-    monkeypatch.setattr(os, "getpid", lambda: 7)
-    with atomic_write(tmp_path / "a.json") as ours:
-        ours.touch()
-        monkeypatch.setattr(os, "getpid", lambda: 8)
-        monkeypatch.setattr(platform, "node", lambda: "another")
-        write_json(tmp_path / "a.json", 1)
-        assert ours.exists()
-    ours.touch()
-    write_json(tmp_path / "a.json", 2)
-    assert ours.exists()
-    monkeypatch.undo()
-    monkeypatch.setattr(os, "kill", lambda process, number: (_ for _ in ()).throw(ProcessLookupError))
-    write_json(tmp_path / "a.json", 3)
-    assert not ours.exists() and read_json(tmp_path / "a.json") == 3
