@@ -19,7 +19,7 @@ _SHARED = (
     *("classes", "seed", "batch", "temperature", "top_k", "top_p", "guidance", "steps", "keep", "neighbors"),
     *("order", "levels", "depth", "features", "cas"),
 )
-_AS_FLAGS = re.compile(rf"(?<![\w/.\\-])--(?=(?:{'|'.join(_SHARED)})\b(?!\.))")
+_AS_FLAGS = re.compile(rf"(?<![^\s(])--(?=(?:{'|'.join(_SHARED)})\b(?!\.))")
 
 
 def program(command: str) -> str:

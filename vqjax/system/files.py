@@ -71,7 +71,7 @@ def _temporary(path: Path, suffix: str = "") -> Path:
     It has the number of this process, and a hash of the host's name: many hosts may share the disk. Temporary files of
     this host's processes that were killed are removed.
     """
-    stem = f".{path.name}.{zlib.crc32(platform.node().encode()):08x}.tmp"
+    stem = f".{path.name}.{zlib.crc32(os.fsencode(platform.node())):08x}.tmp"
     for remnant in path.parent.glob(f"{glob.escape(stem)}*{glob.escape(suffix)}"):
         number = remnant.name.removeprefix(stem).removesuffix(suffix)
         if number.isdecimal() and (int(number) == os.getpid() or not _is_running(int(number))):
