@@ -70,8 +70,9 @@ class CodeLayout(NamedTuple):
         return self.named or len(self.levels) > 1
 
     def part(self, levels: slice) -> "CodeLayout":
-        """Return the layout of some of its levels, its own of all; codes of all of them are codes of it, too."""
-        return CodeLayout(self.levels[levels], self.by_name) if self.levels[levels] != self.levels else self
+        """Return the layout of some of its levels, an equal one of all; codes of all of them are codes of it, too."""
+        chosen = self.levels[levels]
+        return CodeLayout(chosen, self.by_name and len(chosen) == 1)
 
     @property
     def length(self) -> int:
